@@ -1,0 +1,57 @@
+# The front door: `make reproduce` and `make test` do everything on a machine that has only Python 3.11.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+# uv lives apart from the environment it manages, so that a sync never removes it.
+UV := .venv-uv/bin/uv
+BIN := .venv/bin
+
+PRESET ?= quick
+STUDY ?= 01
+export PYTHONHASHSEED := 0
+
+.PHONY: help setup reproduce test lint notebooks lock clean
+
+help:
+	@echo "make reproduce [DATA=celeba] [STUDY=01] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
+	@echo "make test        pass the tests        make lint        style and formatting"
+	@echo "make notebooks   refresh the committed, executed notebooks        make clean   remove the environments"
+	@echo "LRFACE_DATA names the folder that holds the face sets (celeba/, lfw/, ...)."
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] >= (3, 11) else "lrface needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# The stamp is newer than the lock exactly when the environment matches it: a second make installs nothing.
+.venv/.installed: requirements.lock pyproject.toml | $(UV)
+	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
+	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: .venv/.installed
+
+reproduce: setup
+	@$(BIN)/lrface reproduce --study $(STUDY) --preset $(PRESET) $(if $(DATA),--data $(DATA)) $(if $(ARGS),$(ARGS))
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+notebooks: setup
+	@$(BIN)/lrface publish
+
+# Deliberate: a new lock is a decision of its own, made by hand and reviewed as a diff.
+lock: $(UV)
+	$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 \
+	  --no-header --no-annotate --quiet --constraint <(printf 'torch==2.14.1\ntorchvision==0.29.1\n') -o requirements.lock
+
+clean:
+	rm -rf .venv .venv-uv .pytest_cache .ruff_cache

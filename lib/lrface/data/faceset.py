@@ -1,0 +1,81 @@
+"""FaceSet: high-resolution faces read from disk when asked for, beside one table with a row an image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lrface.data.images import Crop, read_rgb
+from lrface.data.splits import manifest
+
+THREADS = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand, however large the set.
+
+    ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them, ``group, gender, age, yaw,
+    pitch, native_height, clip, frame`` and one boolean column an attribute, under the set's own names.
+    """
+
+    name: str
+    root: Path
+    table: pd.DataFrame
+    crop: Crop
+    photos: bool
+    """True if the faces are real people's: their pictures stay out of anything that is published."""
+    attributes: tuple[str, ...] = ()
+    split_rule: str = ""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """key -> why the file could not be used."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def read(self, row: int) -> np.ndarray:
+        """The crop of one row, uint8 (size, size, 3)."""
+        return self.crop(read_rgb(self.root / self.table["path"].iat[row]))
+
+    def stack(self, rows: Sequence[int]) -> Tensor:
+        """The crops of these rows as uint8 (N, 3, H, W), decoded by as many threads as there are cores."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            crops = list(pool.map(self.read, rows))
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All images in table order as uint8 (N, 3, H, W), ``size`` at a time; the next batch is decoded meanwhile."""
+        rows = [range(i, min(i + size, len(self))) for i in range(0, len(self), size)]
+        with ThreadPoolExecutor(1) as ahead:
+            pending = ahead.submit(self.stack, rows[0]) if rows else None
+            for following in [*rows[1:], None]:
+                batch = pending.result() if pending else None
+                pending = ahead.submit(self.stack, following) if following is not None else None
+                if batch is not None:
+                    yield batch
+
+    def where(self, mask: pd.Series | np.ndarray) -> FaceSet:
+        """The same set with only the rows where ``mask`` is true."""
+        return replace(self, table=self.table[np.asarray(mask)].reset_index(drop=True))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the crop rule and every (key, identity, pixel digest): changes when any pixel or label does."""
+        digest = hashlib.sha256(f"{self.name}\n{self.crop}\n".encode())
+        for row in self.table[["key", "identity", "digest"]].sort_values("key").itertuples(index=False):
+            digest.update(f"{row.key}\t{row.identity}\t{row.digest}\n".encode())
+        return digest.hexdigest()[:16]
+
+    @property
+    def manifest(self) -> dict:
+        """Split rule, counts and the sha256 of the assignment."""
+        return manifest(self.table, self.split_rule)
