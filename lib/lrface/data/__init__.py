@@ -1,0 +1,118 @@
+"""Faces: ``load(name)`` gives a :class:`FaceSet`, from a set's official layout or from your own folder."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+
+from lrface.data import splits
+from lrface.data.faceset import FaceSet
+from lrface.data.images import Crop
+from lrface.data.readers import celeba, folder, lfw
+from lrface.data.scan import scan
+from lrface.data.splits import check_leakage
+from lrface.errors import LrfaceError, UsageError
+
+__all__ = ["READERS", "FaceSet", "check_leakage", "check_name", "data_root", "held_out", "load"]
+
+READERS = {"celeba": celeba, "lfw": lfw}
+SPLITS = ("train", "val", "test")
+
+
+def data_root() -> Path:
+    """The folder that holds the face sets, named by LRFACE_DATA."""
+    named = os.environ.get("LRFACE_DATA")
+    if not named:
+        raise LrfaceError("LRFACE_DATA is not set: set it to the folder that holds celeba/, lfw/, ..., or use folder:PATH")
+    if not Path(named).is_dir():
+        raise LrfaceError(f"LRFACE_DATA names {named}, which is not a folder: set it to the folder that holds celeba/, lfw/, ...")
+    return Path(named).resolve()
+
+
+def check_name(name: str) -> None:
+    """Raise one sentence if ``name`` is no known set, or its root or folder is missing. Reads no image."""
+    if name == "synthetic":
+        raise UsageError(
+            "the embedded synthetic set is not part of this version: choose a real set, "
+            "for example DATA=celeba or DATA=lfw with LRFACE_DATA naming their folder, or DATA=folder:PATH"
+        )
+    if name.startswith("folder:"):
+        if not Path(name[7:]).is_dir():
+            raise LrfaceError(f"folder {name[7:] or '(empty path)'} does not exist; give folder:PATH, laid out as {folder.LAYOUT}")
+        return
+    if name not in READERS:
+        close = difflib.get_close_matches(name, READERS, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"unknown data set {name!r}: {hint}known are {', '.join(READERS)} and folder:PATH")
+    root = data_root()
+    if not (root / name).is_dir():
+        raise LrfaceError(f"{root / name} does not exist: put {name} there as {READERS[name].LAYOUT}, or set LRFACE_DATA to another root")
+
+
+def load(name: str, split: str | None = None, limit: int | None = None, seed: int = 0) -> FaceSet:
+    """Load a face set.
+
+    Parameters
+    ----------
+    name : ``celeba``, ``lfw`` (found under LRFACE_DATA) or ``folder:PATH``.
+    split : ``train``, ``val``, ``test`` or None for all. CelebA's official partition is used when all three of its parts are at
+        hand; every other set, and a partial CelebA, is split by a hash of the identity.
+    limit : at most this many images, drawn evenly over the set by a hash of their keys: limits are nested.
+    seed : of the split and of the draw.
+
+    Files that cannot be used are skipped, counted and named in one warning; a set with none left raises :class:`LrfaceError`.
+    """
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}: ask for at least one image")
+    reader, root, table, rule = _listed(name, seed)
+    attributes = celeba.attributes(table) if reader is celeba else ()
+    if split is not None:
+        table = table[table["split"] == split]
+    if limit is not None:
+        table = table.iloc[table["key"].map(lambda key: splits.unit_hash(f"limit:{seed}:{key}")).argsort(kind="stable")]
+    return _usable(name, root, table.reset_index(drop=True), reader.CROP, limit, attributes, rule, split)
+
+
+def held_out(name: str, seed: int = 0) -> pd.DataFrame:
+    """``key, identity`` of every image a set lists outside its training split; reads the lists only, no image."""
+    table = _listed(name, seed)[2]
+    return table.loc[table["split"] != "train", ["key", "identity"]]
+
+
+def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:
+    """Reader, root, the whole table with its splits, and the rule that made them."""
+    check_name(name)
+    reader, root = (folder, Path(name[7:]).resolve()) if name.startswith("folder:") else (READERS[name], data_root())
+    table = reader.read(root)
+    official = table.pop("official") if "official" in table else pd.Series(dtype=object)
+    if set(official.unique()) == set(SPLITS):
+        table["split"], rule = official, "official partition"
+    else:
+        table["split"], rule = splits.by_identity(table["identity"], seed), f"sha256 of identity, seed {seed}, {splits.FRACTIONS}"
+    return reader, root, table, rule
+
+
+def _usable(
+    name: str, root: Path, table: pd.DataFrame, crop: Crop, limit: int | None, attributes: tuple[str, ...], rule: str, split: str | None
+) -> FaceSet:
+    seen = scan(name, root, table["path"].tolist(), crop, limit)
+    table = table.iloc[: len(seen)].assign(digest=seen["digest"].to_numpy())
+    problem = seen["problem"].to_numpy()
+    skipped = dict(zip(table["key"][problem != ""], problem[problem != ""], strict=True))
+    table = table[problem == ""].sort_values("key", ignore_index=True)
+    if table.empty:
+        why = f": {next(iter(skipped.values()))} ({next(iter(skipped))}, and {len(skipped) - 1} more)" if skipped else ""
+        raise LrfaceError(f"{name} has no usable image{f' in its {split} split' if split else ''}{why}")
+    if skipped:
+        first = "; ".join(f"{key}: {reason}" for key, reason in list(skipped.items())[:5])
+        print(f"{name}: skipped {len(skipped)} of {len(seen)} files: {first}{'; ...' if len(skipped) > 5 else ''}", file=sys.stderr)
+    front = ["key", "identity", "split", "path", "digest"]
+    table = table[front + [c for c in table.columns if c not in front]]
+    return FaceSet(name, root, table, crop, True, attributes, rule, skipped)

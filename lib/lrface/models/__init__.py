@@ -1,0 +1,95 @@
+"""Networks under their papers' names: ``restorer(name, scale, size)`` and ``embedder(name)``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lrface.errors import UsageError
+from lrface.models.sr import bicubic, edsr, rcan, srcnn
+
+__all__ = ["METHODS", "Method", "cost", "embedder", "method", "register", "restorer"]
+
+SCALES = (2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A restoration method: how to build its network, and what identifies its behaviour in a cache."""
+
+    name: str
+    build: Callable[[int, str], nn.Module]
+    """(scale, size) -> network with an attribute ``scale``."""
+    source: str
+    version: int = 1
+    """Raised when the method's behaviour changes on purpose; trained networks of other versions are then not reused."""
+    scales: tuple[int, ...] = SCALES
+    trained: bool = True
+
+
+METHODS: dict[str, Method] = {
+    m.name: m
+    for m in (
+        Method("bicubic", bicubic.build, "Keys 1981, as MATLAB's imresize", trained=False),
+        Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION),
+        Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION),
+        Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
+    )
+}
+
+
+def register(name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, scales: tuple[int, ...] = SCALES) -> Method:
+    """Add a method of your own (or replace one, while trying things out in a notebook).
+
+    ``build(scale, size)`` returns any ``nn.Module`` that maps float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale): a class of
+    yours, or a checkpoint opened by spandrel. Raise ``version`` when you change it, or the cache will return what it trained before.
+    """
+    METHODS[name] = Method(name, build, source, version, scales)
+    return METHODS[name]
+
+
+def method(name: str) -> Method:
+    """The registered method of this name; an unknown one raises with the nearest known name."""
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, 1, 0.5) or [m for m in METHODS if m.lower() == name.lower()]
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"unknown method {name!r}: {hint}known are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
+    """An untrained network (``bicubic`` needs no training): float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale).
+
+    ``size`` is ``paper`` (its authors' numbers) or ``small`` (the same structure, for a CPU).
+    """
+    chosen = method(name)
+    if scale not in chosen.scales:
+        raise UsageError(f"{name} does not work at {scale}x: choose one of {', '.join(f'{s}x' for s in chosen.scales)}")
+    if size not in ("paper", "small"):
+        raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
+    net = chosen.build(scale, size)
+    net.scale = scale
+    return net
+
+
+def embedder(name: str = "dlib") -> nn.Module:
+    """A judge of identity. ``dlib`` is its pretrained ResNet, offline: chips (N, 3, 150, 150) to float32 (N, 128)."""
+    if name != "dlib":
+        raise UsageError(f"unknown embedder {name!r}: known is 'dlib'")
+    from lrface.models.recognition.dlib_resnet import DlibResNet
+
+    return DlibResNet().eval()
+
+
+def cost(net: nn.Module, lr_size: int) -> dict[str, int]:
+    """Trainable parameters, and multiply-accumulates for one (3, lr_size, lr_size) face (counted, not measured)."""
+    parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 3, lr_size, lr_size, device=device))
+    return {"parameters": parameters, "macs": counter.get_total_flops() // 2}

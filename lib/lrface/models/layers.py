@@ -1,0 +1,41 @@
+"""Blocks that two papers really share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# DIV2K's RGB mean, kept by EDSR, RCAN and their kin when they train on faces.
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+def conv3(n_in: int, n_out: int) -> nn.Conv2d:
+    """3x3 convolution, stride 1, same size."""
+    return nn.Conv2d(n_in, n_out, 3, padding=1)
+
+
+class MeanShift(nn.Module):
+    """[0, 1] RGB to the centred 0-255 range of EDSR-PyTorch (``inverse=False``), and back (``inverse=True``)."""
+
+    def __init__(self, inverse: bool = False):
+        super().__init__()
+        self.inverse = inverse
+        self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 255 + self.mean if self.inverse else (x - self.mean) * 255
+
+
+class Upsampler(nn.Sequential):
+    """Sub-pixel upsampling by 2, 4, 8 (one conv and PixelShuffle(2) each) or 3; no activation (EDSR, RCAN, HAN)."""
+
+    def __init__(self, scale: int, features: int):
+        layers: list[nn.Module] = []
+        if scale == 3:
+            layers += [conv3(features, 9 * features), nn.PixelShuffle(3)]
+        else:
+            for _ in range(int(math.log2(scale))):
+                layers += [conv3(features, 4 * features), nn.PixelShuffle(2)]
+        super().__init__(*layers)

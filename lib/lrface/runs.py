@@ -1,0 +1,229 @@
+"""Fit once, keep, reuse: a config has a key, a key has one folder, and the folder appears only when it is complete."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lrface import data, models
+from lrface import train as training
+from lrface.data import FaceSet
+from lrface.degrade import Degradation
+from lrface.errors import LrfaceError
+from lrface.files import cache_dir, project_root, write_atomic, write_text
+
+VALIDATION_FACES = 64
+
+
+class Config(BaseModel):
+    """Everything that decides what a trained restorer is. Unknown or wrongly typed fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    method: str
+    degradation: Degradation
+    data: str
+    """Data set the training split is taken from."""
+    size: Literal["small", "paper"] = "small"
+    n_train: int | None = Field(None, ge=1)
+    """At most this many training faces (None: all)."""
+    steps: int = Field(ge=1)
+    batch: int = Field(16, ge=1)
+    patch: int | None = Field(None, ge=8)
+    """Side of the training cut in HR pixels (None: whole faces)."""
+    lr: float = Field(1e-4, gt=0)
+    schedule: Literal["cosine", "halve", "constant"] = "cosine"
+    loss: Literal["l1", "mse"] = "l1"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: int = Field(0, ge=0)
+    split_seed: int = Field(0, ge=0)
+
+    @property
+    def label(self) -> str:
+        """A short name for progress lines."""
+        return f"{self.method}-{self.size} {self.degradation.name} on {self.data}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: a folder with ``config.json, model.safetensors, log.csv, record.json``."""
+
+    folder: Path
+    config: Config
+    record: dict[str, Any]
+    source: Literal["trained", "cached", "released"]
+
+    def model(self) -> nn.Module:
+        """The trained network in evaluation mode, on the CPU."""
+        net = models.restorer(self.config.method, self.config.degradation.scale, self.config.size)
+        weights = load_file(self.folder / "model.safetensors")
+        net.load_state_dict({name: w.float() if w.is_floating_point() else w for name, w in weights.items()})
+        return net.eval().to(memory_format=torch.channels_last)
+
+    @property
+    def log(self) -> list[dict[str, float]]:
+        """The learning curve: ``step, loss, lr, val_psnr``."""
+        with open(self.folder / "log.csv", newline="") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def key(config: Config, fingerprint: str) -> str:
+    """16 hex digits over the config, the training data's fingerprint, and the versions of the method and of the loop."""
+    identity = {
+        "config": config.model_dump(mode="json"),
+        "data": fingerprint,
+        "method_version": models.method(config.method).version,
+        "train_version": training.VERSION,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open(folder: Path, source: Literal["cached", "released"]) -> Run | None:
+    """The run in ``folder`` if it is whole: its weights match the sha256 in its record."""
+    try:
+        record = json.loads((folder / "record.json").read_text())
+        # Strictness is for people; a stored config has been through JSON, which knows no tuples or dataclasses.
+        config = Config.model_validate_json((folder / "config.json").read_text())
+        if _sha256(folder / "model.safetensors") == record["sha256"]:
+            return Run(folder, config, record, source)
+    except (OSError, ValueError, KeyError, SafetensorError):
+        pass
+    return None
+
+
+def _places() -> Iterator[tuple[Path, Literal["cached", "released"]]]:
+    for folder in sorted(project_root().glob("results/*/*/checkpoints")):
+        yield folder, "released"
+    yield cache_dir("runs"), "cached"
+
+
+def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> Run:
+    """The run of this config: released with the project, else from the cache, else trained now (and then cached).
+
+    ``train`` is the training set if the caller holds it already; by default it is loaded from the config. ``retrain`` ignores released
+    and cached runs but goes on with an unfinished one. A damaged run is set aside, with a warning, and trained again.
+    """
+    net_method = models.method(config.method)
+    if not net_method.trained:
+        raise LrfaceError(f"{config.method} has nothing to train: use models.restorer({config.method!r}, scale)")
+    faces = train or data.load(config.data, "train", config.n_train, config.split_seed)
+    name = key(config, faces.fingerprint)
+    if not retrain:
+        for place, source in _places():
+            folder = place / name
+            if folder.is_dir():
+                if run := _open(folder, source):
+                    return run
+                print(f"{config.label}: the {source} run {name} is damaged and is left aside")
+    return _train(config, faces, cache_dir("runs") / name, retrain)
+
+
+def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
+    data.check_leakage(faces.table, data.held_out(config.data, config.split_seed), "training and held-out")
+    work = folder.with_name(folder.name + ".training")
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        if not retrain and (run := _open(folder, "cached")):  # another process trained it while this one waited
+            return run
+        work.mkdir(parents=True, exist_ok=True)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            net = models.restorer(config.method, config.degradation.scale, config.size)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        validation = data.load(config.data, "val", VALIDATION_FACES, config.split_seed)
+        fields = config.model_dump(include={"steps", "batch", "patch", "lr", "schedule", "loss", "precision", "seed"})
+        net, log, facts = training.train(
+            net, faces, validation, config.degradation, checkpoint=work / "last.pt", label=config.label, **fields
+        )
+        weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
+        write_atomic(work / "model.safetensors", lambda path: save_file(weights, path))
+        write_text(work / "config.json", config.model_dump_json(indent=1))
+        with open(work / "log.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, log[0].keys())
+            writer.writeheader()
+            writer.writerows(log)
+        record = {
+            "key": folder.name,
+            "method_version": models.method(config.method).version,
+            "train_version": training.VERSION,
+            "data": {"name": faces.name, "n": len(faces), "fingerprint": faces.fingerprint, "manifest": faces.manifest["sha256"]},
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "loss": log[-1]["loss"],
+            "val_psnr": log[-1]["val_psnr"],
+            **facts,
+            "images_per_second": config.steps * config.batch / facts["seconds"],
+            "started": started,
+            "sha256": _sha256(work / "model.safetensors"),
+            **environment(),
+        }
+        write_text(work / "record.json", json.dumps(record, indent=1))
+        (work / "last.pt").unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(work, folder)
+        return Run(folder, config, record, "trained")
+
+
+def trained(method: str, setting: str) -> Run:
+    """The best-trained run at hand of a method in a setting: most steps, then newest. For users' own photos."""
+    found = []
+    for place, source in _places():
+        for file in place.glob("*/record.json"):
+            run = _open(file.parent, source)
+            if run and run.config.method == method and run.config.degradation.name == setting:
+                found.append(run)
+    if not found:
+        raise LrfaceError(
+            f"no trained {method} for {setting} is at hand: run `make reproduce DATA=... STUDY=01` once (it trains and keeps it), "
+            "or choose --method bicubic"
+        )
+    return max(found, key=lambda run: (run.config.size == "paper", run.config.steps, run.record["started"]))
+
+
+@lru_cache(maxsize=1)
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit: what a number was computed with."""
+
+    def git(*words: str) -> str:
+        try:
+            return subprocess.run(["git", "-C", str(project_root()), *words], capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    packages = ("lrface", "torch", "torchvision", "numpy", "pillow", "dlib-bin", "pandas")
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

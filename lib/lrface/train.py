@@ -1,0 +1,187 @@
+"""The one training loop: what it does at step s depends on the seed and on s alone, so it can stop anywhere and go on."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrface.data import FaceSet
+from lrface.degrade import Degradation, round_uint8
+from lrface.errors import LrfaceError
+from lrface.files import progress, write_atomic
+
+VERSION = 1
+"""Raised when the loop's meaning changes: it is part of every run's key."""
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss}
+SAVE_SECONDS = 30.0
+
+
+def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
+    """``cosine``: 2 % linear warm-up, then a half cosine to zero; ``halve``: halved at each fifth of the run; ``constant``."""
+    if schedule == "cosine":
+        warm = max(1, steps // 50)
+        return base * (step + 1) / warm if step < warm else base * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    if schedule == "halve":
+        return base * 0.5 ** (5 * step // steps)
+    return base
+
+
+def drawn(n: int, batch: int, step: int, seed: int) -> np.ndarray:
+    """The rows of batch ``step``: every epoch is a new permutation of all n rows, whatever has run before."""
+    positions = np.arange(step * batch, (step + 1) * batch)
+    epochs = positions // n
+    rows = np.empty(batch, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+        rows[epochs == epoch] = order[positions[epochs == epoch] % n]
+    return rows
+
+
+def batches(
+    faces: FaceSet, degrade: Degradation, batch: int, patch: int | None, seed: int, first: int, steps: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(lr, hr) pairs of steps ``first``..``steps``-1, float in [0, 1]: mirrored at random and cut to ``patch`` HR pixels (None: whole faces).
+
+    The face is degraded whole and cut afterwards, so no border of a patch is ever filled in. The next batch is prepared meanwhile.
+    """
+
+    def make(step: int) -> tuple[Tensor, Tensor]:
+        hr = faces.stack(drawn(len(faces), batch, step, seed)).float().div(255)
+        random = np.random.Generator(np.random.Philox(key=[seed, (1 << 62) + step]))
+        flip = torch.from_numpy(random.random(batch) < 0.5).view(-1, 1, 1, 1)
+        hr = torch.where(flip, hr.flip(3), hr)
+        lr = degrade(hr, torch.arange(step * batch, (step + 1) * batch))
+        if patch is None:
+            return lr, hr
+        cut = patch // degrade.scale
+        top, left = (random.integers(0, side - cut + 1, batch) for side in lr.shape[2:])
+        s = degrade.scale
+        pieces = [
+            (lr[i, :, t : t + cut, c : c + cut], hr[i, :, t * s : (t + cut) * s, c * s : (c + cut) * s])
+            for i, (t, c) in enumerate(zip(top, left, strict=True))
+        ]
+        return torch.stack([a for a, _ in pieces]), torch.stack([b for _, b in pieces])
+
+    with ThreadPoolExecutor(1) as ahead:
+        pending = ahead.submit(make, first) if first < steps else None
+        for step in range(first, steps):
+            ready = pending.result()
+            pending = ahead.submit(make, step + 1) if step + 1 < steps else None
+            yield ready
+
+
+@torch.no_grad()
+def validate(net: nn.Module, faces: FaceSet, degrade: Degradation, device: torch.device) -> float:
+    """Mean RGB PSNR (dB) over a few validation faces, at full precision: the learning curve, never a model selector."""
+    total, count = 0.0, 0
+    for hr in faces.batches(32):
+        hr = hr.float().div(255)
+        lr = degrade(hr, torch.arange(count, count + len(hr)))
+        sr = round_uint8(net(lr.to(device)).float().cpu())
+        mse = (sr - hr).double().square().mean((1, 2, 3)).clamp_min(1e-12)
+        total, count = total + float((-10 * mse.log10()).sum()), count + len(hr)
+    return total / count
+
+
+def fabric(precision: str) -> Fabric:
+    """One device, chosen by what is there; LRFACE_DEVICE=cpu keeps a run off the GPU."""
+    return Fabric(accelerator=os.environ.get("LRFACE_DEVICE", "auto"), devices=1, precision=precision)
+
+
+def train(
+    net: nn.Module,
+    faces: FaceSet,
+    validation: FaceSet | None,
+    degrade: Degradation,
+    *,
+    steps: int,
+    batch: int,
+    patch: int | None,
+    lr: float,
+    schedule: str,
+    loss: str,
+    precision: str,
+    seed: int,
+    checkpoint: Path,
+    label: str,
+) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
+    """Train ``net`` in place and return it with its log (a row each fiftieth of the run) and the facts of the run.
+
+    ``checkpoint`` holds everything needed to go on; it is written every half minute and on interruption, and read if it exists.
+    A loss that is not finite raises :class:`LrfaceError` and leaves the last good checkpoint.
+    """
+    runner = fabric(precision)
+    net = net.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(net.parameters(), lr)
+    net, optimiser = runner.setup(net, optimiser)
+    first, log, spent, resumed = 0, [], 0.0, 0
+    if checkpoint.exists():
+        try:
+            state = torch.load(checkpoint, map_location=runner.device, weights_only=True)
+            net.load_state_dict(state["model"])
+            optimiser.load_state_dict(state["optimiser"])
+            first, log, spent, resumed = state["step"], state["log"], state["seconds"], state["resumed"] + 1
+        except Exception as error:  # a damaged file says so in many ways; none of them is worth losing the run for
+            print(f"{label}: cannot read {checkpoint.name} ({type(error).__name__}); training starts again from step 0")
+            first, log, spent, resumed = 0, [], 0.0, 0
+
+    began = saved = time.monotonic()
+    total, seen, every = torch.zeros((), device=runner.device), 0, max(1, steps // 50)
+
+    def save(step: int) -> None:
+        state = {
+            "model": net.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "log": log,
+            "seconds": spent + time.monotonic() - began,
+            "resumed": resumed,
+        }
+        write_atomic(checkpoint, lambda temporary: torch.save(state, temporary))
+
+    step = first
+    try:
+        with progress(label, steps) as advance:
+            advance(first)
+            for low, high in batches(faces, degrade, batch, patch, seed, first, steps):
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate(schedule, lr, step, steps)
+                low, high = (t.to(runner.device).contiguous(memory_format=torch.channels_last) for t in (low, high))
+                value = LOSSES[loss](net(low).float(), high)
+                optimiser.zero_grad()
+                runner.backward(value)
+                optimiser.step()
+                total, seen, step = total + value.detach(), seen + 1, step + 1
+                if step % every == 0 or step == steps:
+                    mean = float(total / seen)
+                    if not math.isfinite(mean):
+                        raise LrfaceError(f"{label}: the loss is {mean} near step {step}; lower the learning rate ({lr:g}) and run again")
+                    row = {"step": step, "loss": mean, "lr": optimiser.param_groups[0]["lr"], "val_psnr": float("nan")}
+                    if validation is not None and (step % (every * 5) == 0 or step == steps):
+                        net.eval()
+                        row["val_psnr"] = validate(net, validation, degrade, runner.device)
+                        net.train()
+                    log.append(row)
+                    total, seen = torch.zeros_like(total), 0
+                    if time.monotonic() - saved > SAVE_SECONDS and step < steps:
+                        save(step)
+                        saved = time.monotonic()
+                advance(1, f"loss {log[-1]['loss']:.4f}" if log else "")
+    except KeyboardInterrupt:
+        print(f"{label}: interrupted at step {step} of {steps}; the same command goes on from the last checkpoint")
+        raise
+    device = torch.cuda.get_device_name() if runner.device.type == "cuda" else "cpu"
+    facts = {"seconds": spent + time.monotonic() - began, "resumed": resumed, "device": device, "threads": torch.get_num_threads()}
+    return net.module, log, facts

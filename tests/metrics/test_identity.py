@@ -1,0 +1,73 @@
+"""Similarity and distance of embeddings, against scikit-learn and scipy."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cosine, euclidean
+from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances
+
+from lrface.errors import UsageError
+from lrface.metrics.identity import distance, similarity
+
+
+def pairs(n=50, d=128, seed=0):
+    return np.random.default_rng(seed).standard_normal((2, n, d))
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 20), d=st.integers(1, 64), seed=st.integers(0, 99))
+def test_against_sklearn_and_scipy(n, d, seed):
+    a, b = pairs(n, d, seed)
+    # scikit-learn gives half the squared distance of the normalised vectors, which is the cosine distance.
+    np.testing.assert_allclose(similarity(a, b), 1 - paired_cosine_distances(a, b), atol=1e-12)
+    np.testing.assert_allclose(distance(a, b), paired_euclidean_distances(a, b), rtol=1e-12)
+    np.testing.assert_allclose(similarity(a, b), [1 - cosine(x, y) for x, y in zip(a, b, strict=True)], atol=1e-12)
+    np.testing.assert_allclose(distance(a, b), [euclidean(x, y) for x, y in zip(a, b, strict=True)], rtol=1e-12)
+
+
+def test_known_answers():
+    a, b = np.array([[3.0, 4], [1, 0], [1, 1]]), np.array([[6.0, 8], [0, 2], [-1, -1]])
+    np.testing.assert_allclose(similarity(a, b), [1, 0, -1], atol=1e-15)
+    np.testing.assert_allclose(distance(a, b), [5, 5**0.5, 8**0.5])
+
+
+def test_float64_results_from_tensors_that_carry_gradients():
+    a, b = (torch.tensor(x, dtype=torch.float32, requires_grad=True) for x in pairs())
+    for measure in (similarity, distance):
+        result = measure(a, b)
+        assert result.dtype == np.float64 and result.shape == (50,)
+        np.testing.assert_array_equal(result, measure(a.detach().double().numpy(), b.detach().double().numpy()))
+    assert similarity(a.bfloat16(), b.bfloat16()).dtype == np.float64
+
+
+@pytest.mark.filterwarnings("error")
+def test_zero_and_nan_vectors():
+    a, b = pairs(3, 8)
+    a[0], b[1, 3] = 0, np.nan
+    assert np.isnan(similarity(a, b)).tolist() == [True, True, False]
+    assert np.isnan(distance(a, b)).tolist() == [False, True, False]
+    assert distance(a, b)[0] == pytest.approx(np.linalg.norm(b[0]))
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_similarity_ignores_length_however_extreme(factor):
+    a, b = pairs()
+    np.testing.assert_allclose(similarity(factor * a, b / factor), similarity(a, b), atol=1e-12)
+
+
+def test_similarity_stays_within_one():
+    a, _ = pairs(1000, 3)
+    assert similarity(a, 7 * a).max() <= 1 and similarity(a, -7 * a).min() >= -1
+
+
+def test_no_pairs():
+    assert similarity(np.zeros((0, 128)), np.zeros((0, 128))).shape == (0,)
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 3)), ((2, 3), (2, 4)), ((3,), (3,))])
+def test_unequal_batches_are_refused(shapes):
+    for measure in (similarity, distance):
+        with pytest.raises(UsageError, match="row by row"):
+            measure(*(np.ones(shape) for shape in shapes))
