@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +51,9 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:
-            raise LrfaceError(f"cannot write {path}: {error.strerror}; free or choose another place, then run the same command again") from error
+            raise LrfaceError(
+                f"cannot write {path}: {error.strerror}; free or choose another place, then run the same command again"
+            ) from error
         raise
     return path
 
@@ -57,21 +63,24 @@ def write_text(path: Path, text: str) -> Path:
     return write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """``m:ss`` or ``h:mm:ss``."""
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
 
 
 @contextmanager
-def progress(label: str, total: int, every: float = 1.0) -> Iterator[Callable[..., None]]:
-    """One line on stderr: label, done/total, elapsed, remaining. Yields ``advance(n=1, note="")``.
+def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
+    """One line: label, done/total, elapsed, remaining. Yields ``advance(n=1, note="")``.
 
-    A terminal sees one line rewritten; a log sees a plain line a minute; work shorter than a second shows nothing.
+    A terminal sees one line rewritten every second, a log a plain line a minute; work shorter than that shows nothing. Inside a
+    notebook run by the command line the line goes to the file named by LRFACE_PROGRESS, which the runner shows, so that the saved
+    notebook holds results and no progress.
     """
-    stream, live = sys.stderr, sys.stderr.isatty()
+    relay = os.environ.get("LRFACE_PROGRESS")
+    live = sys.stderr.isatty() or bool(relay)
     began = shown = time.monotonic()
     done, first, printed = 0, None, False
-    interval = every if live else 60.0
 
     def advance(n: int = 1, note: str = "") -> None:
         nonlocal done, shown, printed, first
@@ -79,18 +88,52 @@ def progress(label: str, total: int, every: float = 1.0) -> Iterator[Callable[..
         now = time.monotonic()
         if first is None:  # work found already done (a resumed run) says nothing about speed
             first = (now, done)
-        if now - shown < interval:
+        if now - shown < (1.0 if live else 60.0):
             return
         shown, printed = now, True
         rate = (done - first[1]) / max(now - first[0], 1e-9)
-        remaining = _clock((total - done) / rate) if rate > 0 else "?"
-        line = f"{label}: {done}/{total}, {_clock(now - began)} elapsed, {remaining} remaining{note and ', ' + note}"
-        stream.write(f"\r\033[K{line}" if live else line + "\n")
-        stream.flush()
+        remaining = clock((total - done) / rate) if rate > 0 else "?"
+        _show(f"{label}: {done}/{total}, {clock(now - began)} elapsed, {remaining} remaining{note and ', ' + note}", relay)
 
     try:
         yield advance
     finally:
         if printed and live:
-            stream.write("\r\033[K")
-            stream.flush()
+            _show("", relay)
+
+
+def _show(line: str, relay: str | None = None) -> None:
+    if relay:
+        with contextlib.suppress(OSError):
+            Path(relay).write_text(line)
+    elif sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{line}")
+        sys.stderr.flush()
+    elif line:
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def relayed(label: str) -> Iterator[None]:
+    """Show, while the block runs, what :func:`progress` says in the processes it starts (see there)."""
+    folder = tempfile.mkdtemp(prefix="lrface-")
+    file, stop = Path(folder, "progress"), threading.Event()
+    os.environ["LRFACE_PROGRESS"] = str(file)
+
+    def watch() -> None:
+        began, live = time.monotonic(), sys.stderr.isatty()
+        while not stop.wait(1.0 if live else 60.0):
+            inner = file.read_text() if file.exists() else ""
+            _show(f"{label}: {clock(time.monotonic() - began)}{inner and ' | ' + inner}")
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        os.environ.pop("LRFACE_PROGRESS", None)
+        shutil.rmtree(folder, ignore_errors=True)
+        if sys.stderr.isatty():
+            _show("")

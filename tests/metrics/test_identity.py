@@ -5,11 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import cosine, euclidean
-from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances
-
 from lrface.errors import UsageError
 from lrface.metrics.identity import distance, similarity
+from scipy.spatial.distance import cosine, euclidean
+from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances
 
 
 def pairs(n=50, d=128, seed=0):

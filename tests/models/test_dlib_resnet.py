@@ -11,11 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-
 from lrface.errors import LrfaceError, UsageError
 from lrface.models.recognition import dlib_resnet
 from lrface.models.recognition.dlib_resnet import FIVE_OF_68, TEMPLATE, DlibResNet, chip_transform, chips, model_file
+from PIL import Image
 
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 LFW = Path(os.environ.get("LRFACE_DATA", ""), "lfw", "lfw-deepfunneled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from lrface.data.scan import scan
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
 
-__all__ = ["READERS", "FaceSet", "check_leakage", "check_name", "data_root", "held_out", "load"]
+__all__ = ["READERS", "FaceSet", "check_leakage", "check_name", "data_root", "held_out", "load", "state"]
 
 READERS = {"celeba": celeba, "lfw": lfw}
 SPLITS = ("train", "val", "test")
@@ -84,6 +85,19 @@ def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     """``key, identity`` of every image a set lists outside its training split; reads the lists only, no image."""
     table = _listed(name, seed)[2]
     return table.loc[table["split"] != "train", ["key", "identity"]]
+
+
+def state(name: str) -> str:
+    """A hash over path, size and time of every listed file: unchanged means nothing needs to be read again. Opens no image."""
+    _, root, table, _ = _listed(name, 0)
+    digest = hashlib.sha256(str(root).encode())
+    for path in table["path"]:
+        try:
+            stat = os.stat(root / path)
+            digest.update(f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(f"{path}\tmissing\n".encode())
+    return digest.hexdigest()
 
 
 def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:

@@ -1,0 +1,205 @@
+"""The command line: ``lrface reproduce | list | data | hallucinate | degrade | publish``.
+
+Exit codes: 0 all done; 1 something failed, the rest ran and is kept; 2 the request was wrong and nothing was started.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lrface.errors import LrfaceError, UsageError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console, problems = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, highlight=False)
+
+Given = Annotated[list[str], typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated.")]
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise UsageError(f"-p {text}: write it as name=value")
+        pairs[name] = value
+    return pairs
+
+
+@app.command()
+def reproduce(
+    study: Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")] = "all",
+    data: Annotated[str, typer.Option(help="synthetic, celeba, lfw or folder:PATH.")] = "synthetic",
+    preset: Annotated[str, typer.Option(help="smoke, quick, gpu or paper.")] = "quick",
+    param: Given = [],  # noqa: B006  (typer copies it)
+    force: Annotated[bool, typer.Option(help="Execute again even if nothing changed (trained networks are still reused).")] = False,
+) -> None:
+    """Execute studies and say where their tables and figures are."""
+    from lrface import notebooks
+
+    if study == "all":
+        paths = [path for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb"))]
+    else:
+        paths = [notebooks.find(s.strip()) for s in study.split(",")]
+    work = [(path, notebooks.parameters(path, {"data": data, "preset": preset} | _pairs(param))) for path in paths]
+    for path, values in work:
+        notebooks.check(path, values)
+    outcomes = []
+    for path, values in work:
+        outcome = notebooks.run(path, values, force)
+        outcomes.append(outcome)
+        _tell(outcome)
+    counts = {s: sum(o.status == s for o in outcomes) for s in ("computed", "reused", "failed")}
+    console.print(", ".join(f"{name} {n}" for name, n in counts.items()))
+    raise typer.Exit(1 if counts["failed"] else 0)
+
+
+def _tell(outcome) -> None:
+    if outcome.status == "failed":
+        problems.print(f"[red]{outcome.study} failed[/red] after {outcome.seconds:.0f} s: {outcome.why}", markup=True)
+        return
+    console.print(f"{outcome.study}: {outcome.status} in {outcome.seconds:.1f} s")
+    for place, suffix in ((outcome.results, ".md"), (outcome.figures, ".png")):
+        names = [
+            Path(o).name
+            for o in outcome.outputs
+            if o.endswith(suffix) and Path(o).parent.parts[0] == ("results" if suffix == ".md" else "figures")
+        ]
+        if names:
+            console.print(f"  {place}: {', '.join(names)}")
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the studies with their parameters and last cost, and the data sets at hand."""
+    import json
+    import os
+
+    from lrface import data as faces
+    from lrface import notebooks, report
+
+    table = Table("study", "parameters (defaults)", "last runs", title="Studies")
+    for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb")):
+        fields = notebooks.contract(path).model_fields
+        runs = []
+        for record in sorted(report.output_root().glob(f"results/*/*/{path.stem}/record.json")):
+            runs.append(f"{record.parts[-4]}/{record.parts[-3]}: {json.loads(record.read_text())['seconds']:.0f} s")
+        table.add_row(path.stem, "\n".join(f"{n} = {f.default!r}" for n, f in fields.items()), "\n".join(runs) or "–")
+    console.print(table)
+    root = os.environ.get("LRFACE_DATA")
+    table = Table("data set", "at hand", "layout", title=f"Data sets (LRFACE_DATA: {root or 'not set'})")
+    for name, reader in faces.READERS.items():
+        table.add_row(name, "yes" if root and (Path(root) / name).is_dir() else "no", reader.LAYOUT)
+    table.add_row("folder:PATH", "yours", faces.folder.LAYOUT)
+    console.print(table)
+
+
+data_app = typer.Typer(no_args_is_help=True, help="Look after face sets.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("check")
+def data_check(name: Annotated[str, typer.Argument(help="celeba, lfw or folder:PATH.")]) -> None:
+    """Read every image of a set once; name the files that cannot be used; show splits, crop rule and fingerprint."""
+    from lrface import data as faces
+
+    found = faces.load(name)
+    counts = found.manifest["counts"]
+    console.print(f"{name}: {len(found)} usable faces of {found.table['identity'].nunique()} identities")
+    for split in ("train", "val", "test"):
+        if split in counts:
+            console.print(f"  {split}: {counts[split]['images']} images, {counts[split]['identities']} identities")
+    console.print(f"  splits by {found.split_rule}, manifest {found.manifest['sha256'][:16]}")
+    console.print(
+        f"  crop {found.crop.box or 'largest centred square'} to {found.crop.size}x{found.crop.size}, fingerprint {found.fingerprint}"
+    )
+    for key, reason in found.skipped.items():
+        problems.print(f"  skipped {key}: {reason}")
+    raise typer.Exit(1 if found.skipped else 0)
+
+
+def _report(written: list[Path], failed: dict[str, str], target: Path) -> None:
+    for name, reason in failed.items():
+        problems.print(f"{name}: {reason}")
+    console.print(f"{len(written)} written to {target}" + (f", {len(failed)} failed" if failed else ""))
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def hallucinate(
+    source: Annotated[Path, typer.Argument(help="A low-resolution face, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help="Where the results go: a folder, or an image file for a single face.")],
+    method: Annotated[str, typer.Option(help="bicubic, SRCNN, EDSR, RCAN, ...")] = "EDSR",
+    scale: Annotated[int, typer.Option(help="2, 4 or 8.")] = 4,
+    setting: Annotated[str, typer.Option(help="Degradation the network was trained for, such as 4x_DN; default: plain SCALEx.")] = "",
+) -> None:
+    """Enlarge your own faces with a network trained here (see `reproduce`), or with bicubic interpolation."""
+    from lrface import degrade, models, runs
+    from lrface import hallucinate as hallucination
+
+    setting = setting or f"{scale}x"
+    chosen = degrade.setting(setting)
+    if chosen.scale != scale:
+        raise UsageError(f"--setting {setting} enlarges {chosen.scale}x, --scale says {scale}")
+    hallucination.images_in(source)
+    net = runs.trained(method, setting).model() if models.method(method).trained else models.restorer(method, scale)
+    _report(*hallucination.apply(source, target, lambda image: hallucination.restore(net, image)), target)
+
+
+@app.command("degrade")
+def degrade_(
+    source: Annotated[Path, typer.Argument(help="A high-resolution face, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help="Where the low-resolution images go.")],
+    setting: Annotated[str, typer.Option(help="2x, 4x, 4x_BD, 4x_DN or 8x.")] = "4x",
+    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
+) -> None:
+    """Make low-resolution faces exactly as the studies do; sides are cut to a multiple of the scale."""
+    from lrface import degrade
+    from lrface import hallucinate as hallucination
+
+    chosen = degrade.setting(setting, seed=seed)
+
+    def transform(image):
+        h, w = (side // chosen.scale * chosen.scale for side in image.shape[1:])
+        if not h or not w:
+            raise LrfaceError(f"{image.shape[2]}x{image.shape[1]} pixels are too few to divide by {chosen.scale}")
+        return chosen(image[None, :, :h, :w].double() / 255)[0].mul(255).round().byte()
+
+    _report(*hallucination.apply(source, target, transform), target)
+
+
+@app.command()
+def publish(
+    study: Annotated[str, typer.Option(help="Study number or name, or 'all'.")] = "all",
+) -> None:
+    """Execute notebooks with their own defaults and store them, executed, as the committed ones."""
+    from lrface import notebooks
+
+    for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb")) if study == "all" else [notebooks.find(study)]:
+        values = notebooks.parameters(path, {})
+        notebooks.check(path, values)
+        outcome = notebooks.run(path, values)
+        _tell(outcome)
+        if outcome.status == "failed":
+            raise typer.Exit(1)
+        notebooks.publish(path, outcome)
+
+
+def main() -> None:
+    """Entry point: turns an expected error into one sentence and its exit code."""
+    try:
+        app()
+    except UsageError as error:
+        problems.print(f"lrface: {error}", markup=False)
+        sys.exit(2)
+    except LrfaceError as error:
+        problems.print(f"lrface: {error}", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        problems.print("lrface: interrupted; the same command goes on where it stopped")
+        sys.exit(130)

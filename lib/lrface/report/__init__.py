@@ -1,0 +1,95 @@
+"""What a study leaves behind: tables, figures and claims, each under ``<data>/<preset>/<study>`` and nowhere else."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
+
+from lrface.data import FaceSet
+from lrface.files import project_root, write_atomic, write_text
+from lrface.report import figures
+from lrface.report.claims import COLUMNS as CLAIM_COLUMNS
+from lrface.report.claims import Claim, verdict
+from lrface.report.tables import long, pivot, published, row
+
+__all__ = ["Claim", "Study", "figures", "long", "pivot", "published", "row", "verdict"]
+
+
+def output_root() -> Path:
+    """Where ``results/`` and ``figures/`` lie: LRFACE_OUT if set, else the repository."""
+    return Path(os.environ.get("LRFACE_OUT") or project_root())
+
+
+def slug(data: str) -> str:
+    """A data set's name as a folder name: ``folder:/some/Where`` becomes ``folder-Where``."""
+    return re.sub(r"[^\w.-]+", "-", data if not data.startswith("folder:") else f"folder-{Path(data[7:]).resolve().name}")
+
+
+def places(data: str, preset: str, study: str) -> tuple[Path, Path]:
+    """The results folder and the figures folder of one study on one set at one preset."""
+    return tuple(output_root() / kind / slug(data) / preset / study for kind in ("results", "figures"))
+
+
+@dataclass(frozen=True)
+class Study:
+    """One notebook's outputs on one set at one preset. Everything is written atomically as soon as it exists."""
+
+    name: str
+    faces: FaceSet
+    preset: str
+
+    @property
+    def results(self) -> Path:
+        return places(self.faces.name, self.preset, self.name)[0]
+
+    @property
+    def figures(self) -> Path:
+        return places(self.faces.name, self.preset, self.name)[1]
+
+    @property
+    def footer(self) -> str:
+        return f"{slug(self.faces.name)} / {self.preset}, fingerprint {self.faces.fingerprint}"
+
+    def table(self, name: str, frame: pd.DataFrame, metrics: list[str] | None = None, note: str = "") -> None:
+        """Save a long table as CSV and as Markdown for people, and show it."""
+        write_atomic(self.results / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        text = pivot(frame, metrics).to_markdown(index=False)
+        text += f"\n\nMeasured [95 % interval] (published). {note + ' ' if note else ''}{self.footer}.\n"
+        write_text(self.results / f"{name}.md", text)
+        display(Markdown(text))
+
+    def figure(self, name: str, figure: Figure, frame: pd.DataFrame, faces: bool = False) -> None:
+        """Save a figure as PNG, PDF and the CSV it was drawn from, and show it. ``faces``: it shows faces of the set.
+
+        A picture of real people's faces is marked in the notebook, so that publishing the notebook can leave it out.
+        """
+        figure.text(0.995, 0.005, self.footer, ha="right", va="bottom", fontsize=5, color="#666666")
+        write_atomic(self.figures / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        for suffix in ("pdf", "png"):
+            # No date inside: the same figure is the same file.
+            metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+            write_atomic(self.figures / f"{name}.{suffix}", lambda path, m=metadata: figure.savefig(path, metadata=m))
+        small = io.BytesIO()
+        figure.savefig(small, format="png", dpi=110)
+        display(Image(small.getvalue()), metadata={"lrface": {"figure": name, "photos": faces and self.faces.photos}})
+
+    def claims(self, claims: list[Claim]) -> None:
+        """Save the study's claims, refresh the project's ledger (``results/claims.csv``; smoke runs stay out), and show them."""
+        frame = pd.DataFrame([claim.row(slug(self.faces.name), self.preset) for claim in claims], columns=CLAIM_COLUMNS)
+        write_atomic(self.results / "claims.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        if self.preset != "smoke":
+            ledger = output_root() / "results" / "claims.csv"
+            with FileLock(ledger.with_name(".claims.lock")):
+                parts = [pd.read_csv(p) for p in sorted(ledger.parent.glob("*/*/*/claims.csv")) if p.parts[-3] != "smoke"]
+                whole = pd.concat(parts, ignore_index=True)[CLAIM_COLUMNS]
+                write_atomic(ledger, lambda path: whole.to_csv(path, index=False, float_format="%.6g"))
+        shown = frame[["id", "sentence", "contrast", "effect", "low", "high", "n", "verdict"]]
+        display(Markdown(shown.to_markdown(index=False, floatfmt=".4g")))
