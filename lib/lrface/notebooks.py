@@ -204,7 +204,13 @@ def _execute(path: Path, out: Path, values: dict[str, Any]) -> None:
     with warnings.catch_warnings(), relayed(path.stem):
         warnings.simplefilter("ignore")
         papermill.execute_notebook(
-            str(path), str(out), parameters=values, kernel_name="python3", cwd=str(project_root()), progress_bar=False
+            str(path),
+            str(out),
+            parameters=values,
+            kernel_name="python3",
+            cwd=str(project_root()),
+            progress_bar=False,
+            extra_arguments=["--log-level=50"],  # a kernel tells every terminal that it listens on TCP
         )
 
 

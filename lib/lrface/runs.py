@@ -144,7 +144,8 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
 
 
 def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
-    data.check_leakage(faces.table, data.held_out(config.data, config.split_seed), "training and held-out")
+    held_out = data.held_out(config.data, config.split_seed)
+    data.check_leakage(faces.table, held_out, "training and held-out")
     work = folder.with_name(folder.name + ".training")
     with FileLock(folder.with_name(folder.name + ".lock")):
         if not retrain and (run := _open(folder, "cached")):  # another process trained it while this one waited
@@ -154,7 +155,9 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             torch.manual_seed(config.seed)
             net = models.restorer(config.method, config.degradation.scale, config.size)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        validation = data.load(config.data, "val", VALIDATION_FACES, config.split_seed)
+        # A small folder may have nobody to validate on; its learning curve is then the loss alone.
+        watched = (held_out["split"] == "val").any()
+        validation = data.load(config.data, "val", VALIDATION_FACES, config.split_seed) if watched else None
         fields = config.model_dump(include={"steps", "batch", "patch", "lr", "schedule", "loss", "precision", "seed"})
         net, log, facts = training.train(
             net, faces, validation, config.degradation, checkpoint=work / "last.pt", label=config.label, **fields

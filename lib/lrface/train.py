@@ -52,7 +52,7 @@ def drawn(n: int, batch: int, step: int, seed: int) -> np.ndarray:
 def batches(
     faces: FaceSet, degrade: Degradation, batch: int, patch: int | None, seed: int, first: int, steps: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(lr, hr) pairs of steps ``first``..``steps``-1, float in [0, 1]: mirrored at random and cut to ``patch`` HR pixels (None: whole faces).
+    """(lr, hr) pairs of steps ``first``..``steps``-1, float in [0, 1]: mirrored at random, cut to ``patch`` HR pixels (None: whole).
 
     The face is degraded whole and cut afterwards, so no border of a patch is ever filled in. The next batch is prepared meanwhile.
     """

@@ -75,16 +75,19 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     reader, root, table, rule = _listed(name, seed)
     attributes = celeba.attributes(table) if reader is celeba else ()
     if split is not None:
+        people = table["identity"].nunique()
         table = table[table["split"] == split]
+        if table.empty:
+            raise LrfaceError(f"{name} has {people} identities, and none fell into its {split} split ({rule}): add more people")
     if limit is not None:
         table = table.iloc[table["key"].map(lambda key: splits.unit_hash(f"limit:{seed}:{key}")).argsort(kind="stable")]
     return _usable(name, root, table.reset_index(drop=True), reader.CROP, limit, attributes, rule, split)
 
 
 def held_out(name: str, seed: int = 0) -> pd.DataFrame:
-    """``key, identity`` of every image a set lists outside its training split; reads the lists only, no image."""
+    """``key, identity, split`` of every image a set lists outside its training split; reads the lists only, no image."""
     table = _listed(name, seed)[2]
-    return table.loc[table["split"] != "train", ["key", "identity"]]
+    return table.loc[table["split"] != "train", ["key", "identity", "split"]]
 
 
 def state(name: str) -> str:

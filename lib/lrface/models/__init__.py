@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
+from lrface.models.recognition.dlib_resnet import DlibResNet, chips
 from lrface.models.sr import bicubic, edsr, rcan, srcnn
 
-__all__ = ["METHODS", "Method", "cost", "embedder", "method", "register", "restorer"]
+__all__ = ["METHODS", "Method", "chips", "cost", "embedder", "method", "register", "restorer"]
 
 SCALES = (2, 4, 8)
 
@@ -81,8 +82,6 @@ def embedder(name: str = "dlib") -> nn.Module:
     """A judge of identity. ``dlib`` is its pretrained ResNet, offline: chips (N, 3, 150, 150) to float32 (N, 128)."""
     if name != "dlib":
         raise UsageError(f"unknown embedder {name!r}: known is 'dlib'")
-    from lrface.models.recognition.dlib_resnet import DlibResNet
-
     return DlibResNet().eval()
 
 

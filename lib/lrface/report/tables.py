@@ -22,10 +22,8 @@ def published() -> pd.DataFrame:
 
 def row(method: str, setting: str, metric: str, value: float | Estimate, n: int | None = None, **more) -> dict:
     """A row of a long table from an :class:`Estimate`, or from a plain number (exact, or with no meaningful interval)."""
-    if isinstance(value, Estimate):
-        estimate = value._asdict()
-    else:
-        estimate = {"value": value, "low": float("nan"), "high": float("nan"), "n": n}
+    plain = {"value": value, "low": float("nan"), "high": float("nan"), "n": n}
+    estimate = value._asdict() if isinstance(value, Estimate) else plain
     return {"method": method, "setting": setting, "metric": metric, **estimate, **more}
 
 

@@ -1,0 +1,58 @@
+"""Every test has its own data root, cache and output folder. The drawn faces have two eyes and a mouth, and belong to nobody."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).resolve())
+needs_real = pytest.mark.skipif(not REAL, reason="LRFACE_DATA is not set: the tests on real faces need it")
+
+
+def draw(seed: int, width: int = 178, height: int = 218) -> np.ndarray:
+    """A smooth picture with a face-like layout, uint8 (height, width, 3); one seed, one picture."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / height
+    x = x - width / height / 2
+    image = np.ones((height, width, 3)) * random.uniform(40, 200, 3)
+    skin = random.uniform((120, 80, 60), (240, 200, 180))
+    radius = ((x / random.uniform(0.24, 0.3)) ** 2 + ((y - 0.55) / 0.38) ** 2)[..., None]
+    image += (skin - image) / (1 + np.exp(20 * (radius - 1)))
+    for cx, cy, sx, sy in ((-0.09, 0.5, 0.03, 0.02), (0.09, 0.5, 0.03, 0.02), (0, 0.7, 0.07, 0.015)):
+        spot = np.exp(-(((x - cx) / sx) ** 2) - ((y - cy) / sy) ** 2)[..., None]
+        image += spot * (random.uniform(10, 80, 3) - image)
+    image += 12 * np.sin(2 * np.pi * (x * random.uniform(5, 30) + y * random.uniform(5, 30)))[..., None]
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def make_celeba(root: Path, identities: int = 70, each: int = 2) -> Path:
+    folder = root / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    keys = [f"{i + 1:06d}.jpg" for i in range(identities * each)]
+    for i, key in enumerate(keys):
+        Image.fromarray(draw(i)).save(folder / key, quality=92)
+    (folder.parent / "identity_CelebA.txt").write_text("".join(f"{k} {1000 + i // each}\n" for i, k in enumerate(keys)))
+    (folder.parent / "list_eval_partition.txt").write_text("".join(f"{k} 0\n" for k in keys))
+    attributes = "".join(f"{k} {1 if i % 2 else -1} -1\n" for i, k in enumerate(keys))
+    (folder.parent / "list_attr_celeba.txt").write_text(f"{len(keys)}\nMale Smiling\n{attributes}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def drawn_root(tmp_path_factory) -> Path:
+    """A data root with a small CelebA of drawn faces in the official layout; never written to."""
+    return make_celeba(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def own_places(monkeypatch, tmp_path_factory, drawn_root):
+    places = tmp_path_factory.mktemp("places")
+    monkeypatch.setenv("LRFACE_DATA", str(drawn_root))
+    monkeypatch.setenv("LRFACE_CACHE", str(places / "cache"))
+    monkeypatch.setenv("LRFACE_OUT", str(places / "out"))
+    monkeypatch.delenv("LRFACE_PROGRESS", raising=False)
+    return places

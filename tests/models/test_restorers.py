@@ -1,0 +1,102 @@
+"""Restorers: their papers' sizes, their shapes, and a fingerprint of their behaviour that guards released checkpoints."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lrface import models
+from lrface.degrade import resize_matrix
+from lrface.errors import UsageError
+from torch.nn import functional as F
+
+PARAMETERS = {  # the papers' released codes, counted
+    ("SRCNN", 2): 20_099,
+    ("SRCNN", 8): 20_099,
+    ("EDSR", 2): 1_369_859,
+    ("EDSR", 4): 1_517_571,
+    ("EDSR", 8): 1_665_283,
+    ("RCAN", 2): 15_444_643,
+    ("RCAN", 4): 15_592_355,
+    ("RCAN", 8): 15_740_067,
+}
+TRAINED = [name for name, m in models.METHODS.items() if m.trained]
+STORED = Path(__file__).with_name("behaviour.json")
+
+
+@pytest.mark.parametrize("name, scale", PARAMETERS)
+def test_paper_sizes(name, scale):
+    with torch.device("meta"):
+        net = models.method(name).build(scale, "paper")
+    assert sum(p.numel() for p in net.parameters()) == PARAMETERS[name, scale]
+
+
+@pytest.mark.parametrize("scale", models.SCALES)
+@pytest.mark.parametrize("name", models.METHODS)
+def test_shapes_of_faces_that_are_not_square(name, scale):
+    net = models.restorer(name, scale)
+    assert net.scale == scale
+    assert net(torch.rand(2, 3, 8, 12)).shape == (2, 3, 8 * scale, 12 * scale)
+
+
+def test_bicubic_is_the_matrix():
+    lr = torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    up = torch.from_numpy(resize_matrix(16, 64).copy())
+    assert torch.allclose(models.restorer("bicubic", 4)(lr), up @ lr @ up.T, atol=1e-12)
+
+
+def test_cost_of_a_known_network():
+    # SRCNN's multiply-accumulates at 128x128: (81*3*64 + 64*32 + 25*32*3) a pixel, and the two enlargements' matrices
+    cost = models.cost(models.restorer("SRCNN", 4, "paper"), 32)
+    convolutions = (81 * 3 * 64 + 64 * 32 + 25 * 32 * 3) * 128 * 128
+    assert cost["parameters"] == 20_099
+    assert cost["macs"] == convolutions + 3 * (32 * 32 * 128 + 128 * 32 * 128)
+
+
+def test_wrong_names_and_scales_are_said():
+    with pytest.raises(UsageError, match="did you mean 'EDSR'"):
+        models.restorer("EDRS", 4)
+    with pytest.raises(UsageError, match="does not work at 3x"):
+        models.restorer("EDSR", 3)
+    with pytest.raises(UsageError, match="unknown size"):
+        models.restorer("EDSR", 4, "large")
+    with pytest.raises(UsageError, match="unknown embedder"):
+        models.embedder("arcface")
+
+
+def test_a_method_of_ones_own(monkeypatch):
+    monkeypatch.setattr(models, "METHODS", dict(models.METHODS))
+    models.register("nearest", lambda scale, size: torch.nn.Upsample(scale_factor=scale), source="a student")
+    assert models.restorer("nearest", 2)(torch.rand(1, 3, 4, 4)).shape == (1, 3, 8, 8)
+
+
+def behaviour(name, scale=4):
+    """One forward and one training step at a fixed seed, as a few numbers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = models.restorer(name, scale)
+        lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8 * scale, 8 * scale)
+    optimiser = torch.optim.Adam(net.parameters(), 1e-3)
+    before = net(lr)
+    loss = F.l1_loss(before, hr)
+    loss.backward()
+    optimiser.step()
+    after, before, loss = net(lr).detach(), before.detach(), loss.detach()
+    numbers = [before.mean(), before.std(), before[0, 1, 3, 5], loss, after.mean(), after[1, 2, 7, 30]]
+    return {"version": models.method(name).version, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_behaviour_changes_only_with_the_version(name):
+    stored, now = json.loads(STORED.read_text())[name], behaviour(name)
+    if now["version"] != stored["version"]:
+        pytest.fail(f"{name} is now version {now['version']}: store its behaviour with `python tests/models/test_restorers.py`")
+    assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), (
+        f"{name} behaves otherwise than version {stored['version']} did: raise VERSION in its module (trained networks are then retired)"
+    )
+
+
+if __name__ == "__main__":
+    STORED.write_text(json.dumps({name: behaviour(name) for name in TRAINED}, indent=1) + "\n")
+    sys.stdout.write(STORED.read_text())

@@ -1,0 +1,60 @@
+"""Verdicts, tables with their published values, and the ledger."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lrface import report
+from lrface.metrics import Estimate
+from lrface.report.claims import verdict
+
+numbers = st.floats(-10, 10, allow_nan=False)
+
+
+@given(numbers, numbers, st.one_of(st.none(), st.floats(0.01, 5)))
+def test_a_verdict_never_contradicts_its_interval(a, b, margin):
+    low, high = min(a, b), max(a, b)
+    said = verdict(Estimate((low + high) / 2, low, high, 9), margin)
+    if margin is None:
+        assert said == ("supported" if low > 0 else "not supported" if high < 0 else "inconclusive")
+    elif said == "supported":
+        assert abs(low) <= margin and abs(high) <= margin
+    elif said == "not supported":
+        assert low > margin or high < -margin
+
+
+def test_no_interval_no_verdict():
+    assert verdict(Estimate(3.0, float("nan"), float("nan"), 1)) == "inconclusive"
+
+
+def test_the_published_tables_are_the_papers():
+    known = report.published().query("paper == 'edface'").set_index(["table", "setting", "method", "metric"])["value"]
+    assert len(known) == 152 and known.index.is_unique
+    # spot checks against the printed tables, and the sentences under them
+    assert known["2", "2x", "RCAN", "psnr"] == 31.42 and known["3", "4x_DN", "WaveletSRNet", "identity"] == 0.7857
+    psnr = known.xs("2").xs("psnr", level="metric")
+    for setting in ("4x", "4x_BD", "4x_DN", "8x"):
+        assert psnr[setting].idxmax() == "DICNet"
+    assert psnr["2x"].idxmax() == "RCAN"
+    best = {s: known["3", s].xs("alignment", level="metric").idxmin() for s in ("2x", "4x", "4x_BD", "4x_DN", "8x")}
+    assert best == {"2x": "HAN", "4x": "HAN", "4x_BD": "RCAN", "4x_DN": "HAN", "8x": "RDN"}
+
+
+def test_a_table_has_published_beside_measured():
+    rows = [
+        report.row("EDSR", "4x", "psnr", Estimate(28.123, 27.9, 28.3, 500)),
+        report.row("bicubic", "4x", "psnr", Estimate(26.5, 26.3, 26.7, 500)),
+        report.row("DICNet", "4x", "psnr", float("nan")),
+    ]
+    frame = report.long(rows, "01", "2", "edface", ("2",))
+    assert frame["published"].tolist()[0] == 26.99 and pd.isna(frame["published"][1])
+    line = report.pivot(frame).iloc[0]
+    assert line["EDSR"] == "**28.12** [27.90, 28.30] (26.99)"
+    assert line["bicubic"] == "26.50 [26.30, 26.70]" and line["DICNet"] == "– (29.06)" and line["n"] == "500"
+
+
+@pytest.mark.parametrize("metric, better", [("psnr", "a"), ("alignment", "b")])
+def test_the_best_is_bold_whichever_way_is_better(metric, better):
+    rows = [report.row("a", "4x", metric, 2.0), report.row("b", "4x", metric, 1.0)]
+    line = report.pivot(report.long(rows, "01", "t", "edface", ())).iloc[0]
+    assert line[better].startswith("**") and sum("**" in line[m] for m in "ab") == 1

@@ -1,0 +1,56 @@
+"""The house rules that a reader relies on: imports run one way, files stay short, nothing names a machine."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lib" / "lrface"
+STAGES = ["errors", "files", "data", "degrade", "models", "train", "hallucinate", "runs", "metrics", "report", "notebooks", "cli"]
+
+
+def imported(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lrface":
+            parts = node.module.split(".")
+            names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lrface.")}
+    return names
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: f.relative_to(PACKAGE).as_posix())
+def test_a_stage_imports_only_those_before_it(file):
+    relative = file.relative_to(PACKAGE)
+    stage = relative.parts[0].removesuffix(".py")
+    if stage == "__init__":
+        return
+    later = imported(file) - set(STAGES[: STAGES.index(stage) + 1])
+    assert not later, f"{relative} imports {later}, which come after it"
+
+
+def test_files_stay_short():
+    sizes = {f: len(f.read_text().splitlines()) for f in PACKAGE.rglob("*.py")}
+    assert max(sizes.values()) <= 400 and sum(sizes.values()) < 7000
+
+
+def test_the_lock_names_no_host_and_the_traps_are_avoided():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "http" not in lock and "index" not in lock
+    assert re.search(r"^torch==2\.14\.1 ", lock, re.M) and re.search(r"^torchvision==0\.29\.1 ", lock, re.M)
+    assert re.search(r"^opencv-python==4\.", lock, re.M)
+    assert all("--hash" in block for block in re.split(r"\n(?=\S)", lock.strip()))
+
+
+def test_environment_yml_has_the_ranges_of_pyproject():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = set(project["dependencies"]) | set(project["optional-dependencies"]["test"])
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
+    assert set(pip) - {"-e ."} == wanted

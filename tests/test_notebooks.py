@@ -1,0 +1,190 @@
+"""Notebooks: their contracts, the smoke run through papermill, its reuse, nbval, and what is committed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import REAL, needs_real
+from lrface import data, notebooks, report
+from lrface.errors import LrfaceError, UsageError
+
+ALL = sorted(Path(__file__).parents[1].glob("notebooks/[0-9][0-9]_*.ipynb"))
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+def test_the_committed_notebook_is_executed_with_its_defaults_and_shows_nobody(path):
+    notebook = nbformat.read(path, 4)
+    nbformat.validate(notebook)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    assert not [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
+    default = notebooks.contract(path)()
+    for cell in code:
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            if "image/png" in output.get("data", {}):
+                mark = output.metadata["lrface"]
+                assert not mark["photos"], f"{path.name} shows real people in {mark['figure']}"
+    assert default.preset == "quick"
+
+
+def test_a_contract_is_typed_and_checked():
+    path = notebooks.find("1")
+    values = notebooks.parameters(path, {"methods": "EDSR, RCAN", "n_test": "20", "settings": "['4x']", "data": "nan"})
+    assert values["methods"] == ["EDSR", "RCAN"] and values["n_test"] == 20 and values["settings"] == ["4x"]
+    assert values["data"] == "nan" and values["seed"] == 0
+    assert notebooks.parameters(path, {"n_test": "null"})["n_test"] is None
+    for wrong in (
+        {"n_test": "1e3"},
+        {"n_test": "yes"},
+        {"n_test": "0"},
+        {"seed": "-1"},
+        {"preset": "Quick"},
+        {"Seed": "1"},
+        {"settings": "1"},
+    ):
+        with pytest.raises(UsageError):
+            notebooks.parameters(path, wrong)
+
+
+def test_a_notebook_without_one_parameters_cell_is_refused(tmp_path):
+    path = tmp_path / "02_x.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")]), path)
+    with pytest.raises(LrfaceError, match="has 0 cells tagged 'parameters'"):
+        notebooks.contract(path)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory, drawn_root):
+    """Notebook 01 at smoke on drawn faces, executed once by papermill for the tests of this module."""
+    places = tmp_path_factory.mktemp("smoke")
+    patch = pytest.MonkeyPatch()
+    for name, value in (("LRFACE_DATA", drawn_root), ("LRFACE_CACHE", places / "cache"), ("LRFACE_OUT", places / "out")):
+        patch.setenv(name, str(value))
+    path = notebooks.find("01")
+    values = notebooks.parameters(path, {"data": "celeba", "preset": "smoke"})
+    notebooks.check(path, values)
+    outcome = notebooks.run(path, values)
+    patch.undo()
+    return path, values, outcome, places
+
+
+@pytest.fixture
+def there(smoke, monkeypatch):
+    """The environment in which the smoke run was made."""
+    monkeypatch.setenv("LRFACE_CACHE", str(smoke[3] / "cache"))
+    monkeypatch.setenv("LRFACE_OUT", str(smoke[3] / "out"))
+
+
+def test_smoke_leaves_tables_figures_claims_and_a_record(smoke):
+    _, values, outcome, places = smoke
+    assert outcome.status == "computed", outcome.why
+    names = {Path(o).name for o in outcome.outputs}
+    tables = {"table2_fidelity", "table3_alignment_identity", "cost"}
+    figures = {"scores", "learning_curves"} | {f"faces_{s}" for s in values["settings"]}
+    assert {f"{t}.{x}" for t in tables for x in ("csv", "md")} | {f"{f}.{x}" for f in figures for x in ("png", "pdf", "csv")} <= names
+    assert "claims.csv" in names and not (places / "out" / "results" / "claims.csv").exists()
+    record = json.loads((outcome.results / "record.json").read_text())
+    assert record["parameters"] == values and record["versions"]["torch"] and record["outputs"].keys() == set(outcome.outputs)
+
+
+def test_smoke_tables_are_whole(smoke):
+    _, values, outcome, _ = smoke
+    table = pd.read_csv(outcome.results / "table2_fidelity.csv")
+    assert list(table.columns[:10]) == ["study", "table", "method", "setting", "metric", "value", "low", "high", "n", "published"]
+    ours = table[table["value"].notna()]
+    assert set(zip(ours["method"], ours["setting"], ours["metric"], strict=True)) == {
+        (m, s, x) for m in values["methods"] for s in values["settings"] for x in ("psnr", "ssim")
+    }
+    assert (ours["low"] <= ours["value"]).all() and (ours["value"] <= ours["high"]).all() and (ours["n"] >= 2).all()
+    assert ours["spec"].notna().all() and ours["degradation"].str.contains("kernel=").all()
+    rdn = table[(table["method"] == "RDN") & (table["setting"] == "8x") & (table["metric"] == "psnr")]
+    assert rdn["value"].isna().all() and rdn["published"].tolist() == [23.74]
+
+
+def test_psnr_in_the_table_is_psnr(smoke, there):
+    """The table's bicubic PSNR, computed again from the files with other people's code."""
+    from lrface import degrade
+    from PIL import Image
+    from skimage.metrics import peak_signal_noise_ratio
+
+    _, _, outcome, _ = smoke
+    faces = data.load("celeba", "test", 12)
+    values = []
+    for row in range(len(faces)):
+        hr = np.asarray(Image.open(faces.root / faces.table["path"][row]))[57:185, 25:153]
+        up = degrade.resize_matrix(64, 128)
+        down = degrade.resize_matrix(128, 64)
+        lr = np.floor(np.clip(np.einsum("ih,hwc,jw->ijc", down, hr / 255, down), 0, 1) * 255 + 0.5) / 255
+        sr = np.floor(np.clip(np.einsum("ih,hwc,jw->ijc", up, lr, up), 0, 1) * 255 + 0.5).astype(np.uint8)
+        values.append(peak_signal_noise_ratio(hr, sr))
+    table = pd.read_csv(outcome.results / "table2_fidelity.csv")
+    cell = table[(table["method"] == "bicubic") & (table["setting"] == "2x") & (table["metric"] == "psnr")]
+    assert float(cell["value"].iloc[0]) == pytest.approx(np.mean(values), abs=2e-3)
+
+
+def test_the_same_command_reuses_and_a_change_computes(smoke, there, monkeypatch):
+    path, values, outcome, _ = smoke
+    again = notebooks.run(path, values)
+    assert again.status == "reused" and again.outputs == outcome.outputs
+    source = notebooks._source_hash(path, values)
+    assert notebooks._source_hash(path, values | {"seed": 1}) != source
+    monkeypatch.setattr(data, "state", lambda name: "other files")
+    assert notebooks._source_hash(path, values) != source
+
+
+def test_an_output_changed_by_hand_is_not_reused(smoke, there):
+    path, values, outcome, _ = smoke
+    table = outcome.results / "table2_fidelity.csv"
+    text = table.read_text()
+    table.write_text(text.replace("bicubic", "magic", 1))
+    again = notebooks.run(path, values)
+    assert again.status == "computed" and table.read_text() == text  # and the same command gives the same table
+
+
+def test_nbval_accepts_the_executed_notebook(smoke, there, tmp_path):
+    """Runs every cell again and compares the cells marked for it, on the drawn faces."""
+    _, _, outcome, _ = smoke
+    notebook = nbformat.read(outcome.results / "notebook.ipynb", 4)
+    checked = [c for c in notebook.cells if "NBVAL_CHECK_OUTPUT" in c.source]
+    assert checked and all(c.execution_count and c.outputs for c in checked)
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", "--nbval-cell-timeout=600"]
+    done = subprocess.run([*command, str(outcome.results / "notebook.ipynb")], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_publishing_leaves_pictures_of_people_out(smoke, there, tmp_path):
+    path, _, outcome, _ = smoke
+    copy = tmp_path / path.name
+    copy.write_text(path.read_text())
+    before = nbformat.read(outcome.results / "notebook.ipynb", 4)
+    shown = [o for c in before.cells for o in c.get("outputs", []) if o.get("metadata", {}).get("lrface", {}).get("photos")]
+    assert len(shown) == 5
+    notebooks.publish(copy, outcome)
+    after = nbformat.read(copy, 4)
+    pictures = [o for c in after.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert pictures and not any(o.metadata["lrface"]["photos"] for o in pictures)
+    assert [c.source for c in after.cells] == [c.source for c in nbformat.read(path, 4).cells]
+
+
+@needs_real
+def test_smoke_on_real_faces(own_places, monkeypatch):
+    """The path of the README: CelebA's own files, detector and judge on real faces."""
+    monkeypatch.setenv("LRFACE_DATA", REAL)
+    path = notebooks.find("01")
+    values = notebooks.parameters(path, {"data": "celeba", "preset": "smoke", "methods": "bicubic,SRCNN", "settings": "2x,8x"})
+    outcome = notebooks.run(path, values)
+    assert outcome.status == "computed", outcome.why
+    table = pd.read_csv(outcome.results / "table3_alignment_identity.csv").query("method == 'bicubic' and value == value")
+    got = table.set_index(["setting", "metric"])["value"]
+    assert got["2x", "identity"] > got["8x", "identity"] > 0.5
+    assert got["8x", "alignment"] > got["2x", "alignment"] > 0
+
+
+def test_a_folder_set_has_a_folder_name():
+    assert report.slug("celeba") == "celeba" and report.slug("folder:/a/My faces") == "folder-My-faces"
