@@ -49,7 +49,7 @@ def test_a_contract_is_typed_and_checked():
         {"settings": "1"},
     ):
         with pytest.raises(UsageError):
-            notebooks.parameters(path, wrong)
+            notebooks.parameters(path, dict([wrong.split("=")]))
 
 
 def test_a_notebook_without_one_parameters_cell_is_refused(tmp_path):
