@@ -94,7 +94,7 @@ def fit_glasses(glasses: Glasses, template: Head, vertices: np.ndarray) -> tuple
     return Mesh(points, np.concatenate([f + s for (_, f), s in zip(parts, shift, strict=False)]).astype(np.int32), points), lenses
 
 
-_EDGE = {"cap": (68.0, 95.0), "beanie": (66.0, 100.0), "brim": (69.0, 92.0)}
+_EDGE = {"cap": (71.0, 98.0), "beanie": (69.0, 102.0), "brim": (71.0, 95.0)}
 """Polar angle of the hat's lower edge in front and behind, degrees from straight up."""
 _TURNS, _ROWS = 72, 22
 
@@ -107,7 +107,7 @@ def _edge_angle(kind: str, turn):
 def fit_hat(kind: str, skull: np.ndarray, lift: float) -> tuple[Mesh, np.ndarray]:
     """A hat over a skull map (96, 64), and the radius (96, 64) it leaves to hair, infinite where it does not cover."""
     tripled = np.concatenate([skull] * 3).astype(np.float64)
-    smooth = cv2.GaussianBlur(cv2.dilate(tripled, np.ones((7, 5))), (0, 0), 4.0)[len(skull) : 2 * len(skull)]
+    smooth = cv2.GaussianBlur(cv2.dilate(tripled, np.ones((3, 3))), (0, 0), 3.0)[len(skull) : 2 * len(skull)]
     turns = np.linspace(-np.pi, np.pi, _TURNS, endpoint=False)
     edge = _edge_angle(kind, turns)
     share = np.linspace(0.0, 1.0, _ROWS)
@@ -118,11 +118,11 @@ def fit_hat(kind: str, skull: np.ndarray, lift: float) -> tuple[Mesh, np.ndarray
     fit = cv2.GaussianBlur(np.concatenate([fit] * 3, 1), (0, 0), 2.0)[:, _TURNS : 2 * _TURNS]
     fit[0] = fit[0].mean()
     if kind == "beanie":
-        radius = fit + 0.07 + lift + 0.10 * smoothstep(0.7, 0.0, share)[:, None] + 0.035 * smoothstep(0.70, 0.74, share)[:, None]
+        radius = fit + 0.035 + lift + 0.07 * smoothstep(0.8, 0.1, share)[:, None] + 0.022 * smoothstep(0.70, 0.74, share)[:, None]
     elif kind == "cap":
-        radius = fit + 0.055 + lift + 0.05 * np.sin(np.pi * share)[:, None]
+        radius = fit + 0.04 + lift + 0.09 * np.sin(np.pi * share)[:, None] ** 1.5
     else:
-        radius = np.minimum(fit + 0.06 + lift, 0.98 / np.maximum(np.cos(polar), 0.2)) + 0.03 * np.sin(np.pi * share)[:, None]
+        radius = np.minimum(fit + 0.04 + lift, 0.98 / np.maximum(np.cos(polar), 0.2)) + 0.03 * np.sin(np.pi * share)[:, None]
     direction = np.stack([np.sin(turns)[None] * np.sin(polar), np.cos(polar), np.cos(turns)[None] * np.sin(polar)], -1)
     crown = SKULL_CENTRE + direction * radius[..., None]
     rows = [crown]
@@ -140,7 +140,7 @@ def fit_hat(kind: str, skull: np.ndarray, lift: float) -> tuple[Mesh, np.ndarray
         visor = np.linspace(-0.98, 0.98, 24)
         rim = np.stack([np.interp(visor, turns, crown[-1][:, c]) for c in range(3)], 1)
         reach = 0.62 * np.cos(visor * 1.55) ** 0.6
-        sheets = [rim + np.stack([0.10 * np.sin(visor) * w, (-0.16 * w * w + 0.10 * w * (np.cos(visor) - 0.6)) * 1.0, reach * w], 1) for w in (0.0, 0.35, 0.7, 1.0)]
+        sheets = [rim + np.stack([0.10 * np.sin(visor) * w, (-0.20 * w * w - 0.06 * w + 0.10 * w * (np.cos(visor) - 0.6)), reach * w], 1) for w in (0.0, 0.35, 0.7, 1.0)]
         k, t = (g.ravel() for g in np.meshgrid(np.arange(3), np.arange(23), indexing="ij"))
         base, a = len(vertices), k * 24 + t
         triangles = np.concatenate([triangles, base + np.stack([a, a + 24, a + 1], 1), base + np.stack([a + 1, a + 24, a + 25], 1)])

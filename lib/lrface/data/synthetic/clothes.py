@@ -126,14 +126,14 @@ def collar(clothes: Clothes, template: Head, vertices: np.ndarray) -> Mesh | Non
     rows = (template.vertices[:, 1] > 5.85) & (template.vertices[:, 1] < 6.2) & (template.vertices[:, 2] < 0.85) & (np.abs(template.vertices[:, 0]) < 0.62)
     neck = vertices[rows]
     axis = np.array([0.0, (neck[:, 2].max() + neck[:, 2].min()) / 2])
-    open_at = 0.16 if clothes.necktie else 0.34
+    open_at = 0.12 if clothes.necktie else 0.30
     turn = np.linspace(open_at, 2 * np.pi - open_at, 40)
     half = np.array([np.abs(neck[:, 0]).max(), (neck[:, 2].max() - neck[:, 2].min()) / 2])
     front = 0.5 * (1 + np.cos(turn))
     base = 5.93 + clothes.rise - 0.17 * front
     point = smoothstep(0.75, 0.1, np.minimum(turn, 2 * np.pi - turn) - open_at)
     sheets = []
-    for out, height in ((0.03, -0.02), (0.05, 0.15), (0.075, 0.185), (0.11, 0.14), (0.15 + 0.03 * point, -0.03 - 0.17 * point)):
+    for out, height in ((0.02, -0.06), (0.025, 0.07), (0.045, 0.105), (0.075, 0.08), (0.11 + 0.05 * point, -0.07 - 0.20 * point)):
         radius = half[None] + np.broadcast_to(np.asarray(out)[..., None] if np.ndim(out) else out, (len(turn), 1))
         sheets.append(np.stack([axis[0] + np.sin(turn) * radius[:, 0], base + height, axis[1] + np.cos(turn) * radius[:, 1]], 1))
     count = len(turn)

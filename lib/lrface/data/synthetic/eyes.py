@@ -27,7 +27,7 @@ def eyeball(table, normal, up, gaze, iris, colour):
     r = sqrt(x * x + y * y) if along > 0 else 1.0
     edge = step(0.45, 0.95, r)
     vein = step(0.45, 0.7, noise(table, normal[0] * 14, normal[1] * 30, normal[2] * 14, 77)) * edge
-    colour[0], colour[1], colour[2] = 0.76 - 0.10 * edge, (0.72 - 0.20 * edge) * (1 - 0.06 * vein), (0.69 - 0.20 * edge) * (1 - 0.06 * vein)
+    colour[0], colour[1], colour[2] = 0.66 - 0.10 * edge, (0.62 - 0.19 * edge) * (1 - 0.06 * vein), (0.60 - 0.19 * edge) * (1 - 0.06 * vein)
     if r < iris[3] * 1.1:
         # Read the fibres on a circle, so they meet where the angle wraps.
         cx, cy = x / (r + 1e-9), y / (r + 1e-9)
@@ -44,7 +44,7 @@ def eye_numbers(identity: Identity) -> tuple[np.ndarray, np.ndarray]:
     """Iris (5,): linear RGB, iris and pupil radius over the eyeball's; teeth: linear RGB (3,)."""
     rng = stream(identity.seed, identity.number, IDENTITY, "eyes")
     iris = np.array([*identity.iris, np.clip(0.455 + 0.015 * rng.normal(), 0.42, 0.49), 0.16 + 0.05 * rng.random()])
-    return iris, TEETH[rng.integers(len(TEETH))] * 0.8
+    return iris, TEETH[rng.integers(len(TEETH))] * 0.95
 
 
 def lash_strands(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:

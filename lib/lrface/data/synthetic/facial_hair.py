@@ -53,20 +53,20 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     rng = stream(identity.seed, identity.number, IDENTITY, "brows")
     male, bushy, arched = identity.gender == "male", identity.scores["Bushy_Eyebrows"], identity.scores["Arched_Eyebrows"]
     wild = identity.attributes["Bushy_Eyebrows"]
-    count = int(330 + 90 * male + 70 * np.clip(bushy, -1.5, 2.5))
-    thick = (0.026 if male else 0.020) * float(np.exp(0.26 * bushy))
-    arch = 0.030 + 0.020 * arched - 0.012 * male
+    count = int(430 + 110 * male + 90 * np.clip(bushy, -1.5, 2.5))
+    thick = (0.031 if male else 0.024) * float(np.exp(0.24 * bushy))
+    arch = 0.034 + 0.018 * arched - 0.012 * male
     u = rng.random(4)
     start, end = 0.115 + 0.05 * (u[0] - 0.3), 0.53 + 0.05 * (u[1] - 0.5)
-    base, tail = 7.478 + 0.030 * (u[2] - 0.5), 0.030 + 0.030 * u[3]
+    base, tail = 7.487 + 0.034 * (u[2] - 0.5), 0.025 + 0.035 * u[3]
     strands = []
     for side in (-1, 1):
         t = rng.random(count) ** 0.9
-        taper = (1 - 0.62 * t**2) * (0.60 + 0.40 * smoothstep(0, 0.22, t))
+        taper = (1 - 0.68 * t**2) * (0.55 + 0.45 * smoothstep(0, 0.25, t))
         middle = base + arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5 - tail * smoothstep(0.55, 1, t)
         x = start + (end - start) * t
         y = middle + (rng.random(count) + rng.random(count) - 1) * thick * taper * 1.15
-        angle = np.radians(58 - 56 * smoothstep(0, 0.4, t) - 18 * t + rng.normal(0, 9, count)) - 0.3 * (y - middle) / thick
+        angle = np.radians(44 - 40 * smoothstep(0, 0.4, t) - 18 * t + rng.normal(0, 8, count)) - 0.3 * (y - middle) / thick
         length = (0.040 + 0.030 * rng.random(count)) * (1.2 if wild else 1.0)
         k = np.linspace(0, 1, 4)[None]
         bent = angle[:, None] - 0.5 * k
@@ -74,7 +74,7 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     xy = np.concatenate(strands)
     corners, weights, found = template.behind(xy[..., 0], xy[..., 1])
     keep = found.all(1)
-    darker = {"blond": 0.50, "lightbrown": 0.65, "red": 0.65, "white": 0.62, "grey": 0.62}.get(identity.hair_colour, 0.95)
+    darker = {"blond": 0.50, "lightbrown": 0.65, "red": 0.65, "white": 0.30, "grey": 0.42}.get(identity.hair_colour, 0.95)
     colour = np.array(identity.hair) * darker
     colours = colour[None] * np.exp(rng.normal(0, 0.15, (len(xy), 1)))
     offsets = np.broadcast_to(np.array([0.003, 0.009, 0.010, 0.007]), xy.shape[:2])
@@ -93,8 +93,8 @@ def grow_beard(identity: Identity, template: Head) -> Beard | None:
     upper_lip = (across < 0.36) & (c[:, 1] > 6.58) & (c[:, 2] > 1.1)
     chin = (across < 0.25) & (c[:, 1] < 6.58) & (c[:, 2] > 0.95)
     u = rng.random(2)
-    parts = {"stubble": (density, 3000, 0.028), "mustache": (density * upper_lip, 620, 0.075), "goatee": (density * chin, 1300, 0.10 + 0.08 * u[0]),
-             "full": (density * ~upper_lip, 5200, 0.09 + 0.17 * u[1])}  # fmt: skip
+    parts = {"stubble": (density, 3000, 0.028), "mustache": (density * upper_lip, 640, 0.032 + 0.020 * u[0]), "goatee": (density * chin, 1100, 0.055 + 0.06 * u[0]),
+             "full": (density * ~upper_lip, 5200, 0.045 + 0.10 * u[1] ** 1.5)}  # fmt: skip
     corners, weights, lengths = [], [], []
     for kind in identity.beard:
         where, count, length = parts[kind]

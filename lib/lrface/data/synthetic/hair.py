@@ -46,7 +46,7 @@ class _Plan:
     bend: float = 0.07
     wisp_rate: float = 5.0
     wisp: float = 0.22
-    rough: float = 0.10
+    rough: float = 0.08
     segments: int = 10
     combing: float = 0.8
     """How much of the first direction is the comb's, against the skin's normal."""
@@ -54,7 +54,7 @@ class _Plan:
     """Height above which bangs must end; 0: nothing may hang over the forehead."""
 
 
-COUNT = {"buzz": 8000, "short": 9500, "coils": 9000, "coilfringe": 9000, "afro": 11000, "ringlets": 8000, "long": 11000, "bangs": 12000, "bob": 10500, "bobbangs": 11500,
+COUNT = {"buzz": 8000, "short": 9500, "coils": 9000, "coilfringe": 9000, "afro": 11000, "ringlets": 8000, "long": 15000, "bangs": 15500, "bob": 13000, "bobbangs": 14000,
          "bald": 2200}  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
         plan = replace(plan, curl=0.022 + 0.02 * rng.random(), turns=9 + 7 * rng.random(), wisp=0.45, segments=plan.segments + 6)
     n = len(scalp.roots)
     strand_rng = stream(identity.seed, identity.number, IDENTITY, "strands")
-    jitter, points = strand_rng.normal(size=(n, 4)), np.zeros((n, plan.segments + 1, 3))
+    jitter, points = np.clip(strand_rng.normal(size=(n, 4)), -1.6, 1.6), np.zeros((n, plan.segments + 1, 3))
     start = unit(0.45 * scalp.normal + plan.combing * unit(plan.comb) + 0.06 * jitter[:, :3])
 
     def each(value):
@@ -192,8 +192,8 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
     if style == "bun":
         knot = _bun(rng, roots, plan.segments, rng.random() < 0.6)
         points, roots = np.concatenate([points, knot]), np.concatenate([roots, np.tile([[0, 8.3, 0.0]], (len(knot), 1))])
-    clump = noise_at(lattice(), roots, 14.0, 3)
-    shade = np.exp(0.10 * strand_rng.normal(size=len(points)) + 0.16 * clump)
+    clump = 0.6 * noise_at(lattice(), roots, 13.0, 3) + 0.6 * noise_at(lattice(), roots, 5.0, 4)
+    shade = np.exp(0.12 * strand_rng.normal(size=len(points)) + 0.30 * clump)
     if identity.hair_colour in ("grey", "white"):
         shade = shade * np.exp(0.22 * strand_rng.normal(size=len(points)))
     return Strands(points, np.array(identity.hair)[None] * shade[:, None], roots)

@@ -17,12 +17,12 @@ from lrface.data.synthetic.streams import IDENTITY, stream
 COLOUR_LABEL = {"black": "Black_Hair", "darkbrown": "Brown_Hair", "brown": "Brown_Hair", "lightbrown": "Brown_Hair", "blond": "Blond_Hair", "red": None,
                 "grey": "Gray_Hair", "white": "Gray_Hair"}  # fmt: skip
 
-SPREAD = {"default": 0.33, "asymmetry": 0.22, "outline": 0.30}
+SPREAD = {"default": 0.36, "wide": 0.48, "asymmetry": 0.22, "outline": 0.30}
 """Standard deviation of local shape targets; the outline is one of the seven face forms."""
-_CALM = {"mouth-trans": 0.20, "nose-trans": 0.18, "eye-trans": 0.20, "head-angle": 0.15, "head-scale": 0.24, "head-back": 0.20, "neck": 0.15, "eye-push": 0.0,
+_CALM = {"mouth-trans": 0.20, "nose-trans": 0.18, "eye-trans": 0.20, "head-angle": 0.15, "head-back": 0.20, "neck": 0.15, "eye-push": 0.0,
          "head-trans": 0.0, "neck-trans": 0.0, "head-age": 0.0, "measure": 0.0, "eyebrows-trans": 0.22, "eyebrows-angle": 0.22, "nose-hump": 0.22,
          "nose-curve": 0.22, "nose-greek": 0.20, "chin-prognathism": 0.20, "chin-prominent": 0.22, "forehead": 0.22, "lowerlip-ext": 0.15, "upperlip-ext": 0.15,
-         "mouth-angles": 0.12, "head-fat": 0.0, "neck-double": 0.0, "eye-bag": 0.15, "ear-wing": 0.28, "mouth-scale-depth": 0.12, "cheek-inner": 0.18,
+         "mouth-angles": 0.12, "head-fat": 0.0, "neck-double": 0.0, "eye-bag": 0.15, "eye-height": 0.24, "ear-wing": 0.28, "mouth-scale-depth": 0.12, "cheek-inner": 0.18,
          "nose-septum": 0.20, "nose-base": 0.22, "nose-nostrils-angle": 0.22, "eye-eyefold": 0.22}  # fmt: skip
 """Targets that turn a face into a caricature, or move all of it, get less."""
 _DRIVEN = {"Big_Nose": (("nose/nose-scale-horiz", 0.28), ("nose/nose-volume", 0.24), ("nose/nose-width3", 0.26), ("nose/nose-scale-depth", 0.10), ("nose/nose-flaring", 0.15)),
@@ -34,6 +34,11 @@ _DRIVEN = {"Big_Nose": (("nose/nose-scale-horiz", 0.28), ("nose/nose-volume", 0.
            "Chubby": (("head/head-fat", 0.36), ("cheek/l-cheek-volume", 0.24)),
            "Double_Chin": (("neck/neck-double", 0.34),)}  # fmt: skip
 """How much of a target one standard deviation of a scored attribute adds."""
+_BIAS = {"eyes/l-eye-scale": 0.22, "eyes/l-eye-height2": 0.12}
+"""The mesh's own eyes are small beside those of a photograph."""
+_WIDE = ("nose-scale-horiz", "nose-width", "mouth-scale-horiz", "eye-scale", "chin-width", "chin-height", "head-scale-horiz", "eye-corner", "nose-scale-vert",
+         "nose-volume", "mouth-scale-vert", "chin-bones", "cheek-bones", "nose-point-width")
+"""Targets that tell people apart without turning anyone into a caricature get more."""
 _NEGATIVE = ("decr", "down", "in", "backward", "compress", "concave")
 _POSITIVE = ("incr", "up", "out", "forward", "uncompress", "convex")
 
@@ -126,7 +131,7 @@ def _beard(rng: np.random.Generator, male: bool, prevalence: Prevalence) -> tupl
     return tuple(kinds) or ("stubble",)
 
 
-def _shape(rng: np.random.Generator, scores: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+def _shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool) -> tuple[tuple[str, float], ...]:
     """Weights of the local targets: Gaussian, left tied to right, moved by the scored attributes."""
     template, weights = head(), {}
     shift: dict[str, float] = {}
@@ -146,13 +151,16 @@ def _shape(rng: np.random.Generator, scores: Mapping[str, float]) -> tuple[tuple
         high = _POSITIVE[_NEGATIVE.index(end)]
         if f"{base}-{high}" not in template.targets:
             continue
-        spread = next((s for part, s in _CALM.items() if part in base), SPREAD["default"])
+        spread = next((s for part, s in _CALM.items() if part in base), SPREAD["wide" if any(part in base for part in _WIDE) else "default"])
         drawn = rng.normal() * spread
-        weight = float(np.clip(drawn, -2.4 * spread, 2.4 * spread)) + shift.get(base, 0.0)
+        weight = float(np.clip(drawn, -2.4 * spread, 2.4 * spread)) + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
         add(base, end, high, weight)
         tilt = rng.normal() * 0.05
         if "/l-" in base:
             add(base.replace("/l-", "/r-"), end, high, weight + tilt * (weight != 0))
+    # The mesh's default neck is an athlete's and its eyes are small.
+    weights["neck/measure-neck-circ-decr"] = float(np.clip(0.25 * male + 0.7 * (1 - male) - 0.15 * scores["Chubby"], 0, 1))
+    weights.pop("neck/measure-neck-circ-incr", None)
     forms = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
     u = rng.random((len(forms), 2))
     for form, (chance, amount) in zip(forms, u, strict=True):
@@ -179,7 +187,7 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
     young = bool(rng.random() < prevalence.get("Young", YOUNG))
     u = rng.random()
     age = age_at(YOUNG * u if young else YOUNG + (1 - YOUNG) * u)
-    mixture = rng.dirichlet(24 * np.array(group.races) + 0.05)
+    mixture = rng.dirichlet(12 * np.array(group.races) + 0.05)
     scores, labels = {}, {"Male": male, "Young": young}
     for name, natural in SCORED.items():
         labels[name] = bool(rng.random() < prevalence.get(name, natural))
@@ -226,9 +234,9 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         gender=gender,
         age=float(age),
         races=tuple(float(x) for x in mixture),
-        masculinity=float(np.clip((0.9 if male else 0.08) + rng.normal() * 0.07, 0, 1)),
+        masculinity=float(np.clip((0.88 if male else 0.10) + rng.normal() * 0.10, 0, 1)),
         weight=float(np.clip(rng.normal() * 0.22 + 0.28 * max(scores["Chubby"], 0) - 0.12, -1, 1)),
-        shape=_shape(stream(seed, number, IDENTITY, "shape"), scores),
+        shape=_shape(stream(seed, number, IDENTITY, "shape"), scores, male),
         scores=scores,
         depth=float(max(depth, 0.0)),
         tone=tuple(tone.tolist()),

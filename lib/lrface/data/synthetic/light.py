@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lrface.data.synthetic.kernel import srgb
+
 
 @dataclass(frozen=True)
 class Light:
@@ -42,8 +44,11 @@ def _direction(azimuth: float, elevation: float) -> np.ndarray:
     return np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
 
 
-def sample_light(rng: np.random.Generator) -> Light:
-    """Light as photographers meet it: mostly from the front and above, sometimes harsh, exposure never quite right."""
+def sample_light(rng: np.random.Generator, albedo: float = 0.35) -> Light:
+    """Light as photographers meet it: mostly from the front and above, sometimes harsh, exposure never quite right.
+
+    ``albedo`` is the skin's mean: a camera that meters a face opens up for a dark one, if not all the way.
+    """
     azimuth = float(np.clip(rng.normal() * 38, -85, 85))
     elevation = float(12 + 40 * rng.beta(2, 2))
     key = float(np.exp(rng.normal(0.05, 0.32)))
@@ -52,19 +57,22 @@ def sample_light(rng: np.random.Generator) -> Light:
     # A camera meters what falls on a face that looks at it, and errs by a sixth of a stop or so.
     incident = key * max(np.cos(np.radians(azimuth)), 0.15) * np.cos(np.radians(elevation)) + ambient * (0.9 + 0.4 * fill)
     return Light(azimuth, elevation, key, ambient, float(rng.normal() * 0.7), float(rng.normal() * 0.22), fill, float(-np.sign(azimuth) * rng.uniform(25, 80)),
-                 float(0.92 / incident * np.exp(rng.normal(0, 0.13))))  # fmt: skip
+                 float(0.88 / incident * (0.42 / albedo) ** 0.28 * np.exp(rng.normal(0, 0.13))))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ToneCurve:
-    """From linear light to a finished 8-bit value: a soft shoulder, as cameras have, then the sRGB curve."""
+    """From linear light to a finished picture: a soft shoulder for the highlights, the sRGB curve, and an S of contrast on top."""
 
     shoulder: float = 0.22
+    contrast: float = 0.30
+    """How much steeper than sRGB the middle is."""
 
     def __call__(self, light: np.ndarray) -> np.ndarray:
-        """Linear light (any shape, 0 up) to linear display light in [0, 1]."""
+        """Linear light (any shape, 0 up) to display values in [0, 1]."""
         x = np.maximum(light, 0)
-        return np.minimum(x * (1 + self.shoulder * x * 0.4) / (1 + self.shoulder * x * 1.6), 1.0)
+        x = srgb(x * (1 + self.shoulder * x * 0.4) / (1 + self.shoulder * x * 1.6))
+        return x + 4 * self.contrast * (x - 0.5) * x * (1 - x)
 
 
 TONE = ToneCurve()

@@ -14,7 +14,7 @@ from lrface.data.synthetic.background import sample_background
 from lrface.data.synthetic.clothes import collar, dress
 from lrface.data.synthetic.eyes import lash_strands
 from lrface.data.synthetic.geometry import PIVOT, bend, express, neck_weights
-from lrface.data.synthetic.kernel import rotate, rotation, srgb, vertex_normals
+from lrface.data.synthetic.kernel import rotate, rotation, vertex_normals
 from lrface.data.synthetic.light import TONE
 from lrface.data.synthetic.noise import lattice
 from lrface.data.synthetic.person import Person
@@ -29,7 +29,7 @@ CENTRE = np.array([0.0, 7.1, 0.4])
 SHADOW_SIZE, SHADOW_EXTENT = 256, 1.8
 OVERSAMPLE = 3
 HAIR_HANGS_BELOW = 7.05
-LENS_BLUR = 0.40
+LENS_BLUR = 0.15
 """Standard deviation of the portrait lens's point spread, in pixels of the finished picture."""
 
 
@@ -61,8 +61,8 @@ def shrink(light: np.ndarray, size: int, blur: float = 0.0) -> np.ndarray:
 
 
 def develop(light: np.ndarray) -> np.ndarray:
-    """Linear light to an 8-bit picture: tone curve, sRGB, rounding."""
-    return np.floor(srgb(TONE(light.astype(np.float64))) * 255 + 0.5).astype(np.uint8)
+    """Linear light to an 8-bit picture: tone curve, then rounding."""
+    return np.floor(TONE(light.astype(np.float64)) * 255 + 0.5).astype(np.uint8)
 
 
 def _combine(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]], vertices, normals, template, triangles, part, uv, sky):
@@ -73,6 +73,16 @@ def _combine(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]], vertic
         template, part = np.concatenate([template, paint]), np.concatenate([part, np.full(len(faces), kind, np.int8)])
         uv, sky = np.concatenate([uv, np.zeros((len(faces), 3, 2), np.float32)]), np.concatenate([sky, np.ones(len(points))])
     return vertices, normals, np.ascontiguousarray(template), triangles, part, uv, sky
+
+
+def _resting_pitch(person: Person) -> list[float]:
+    """Degrees by which the left and the right eye look down at rest, so that the iris sits in the opening of these lids."""
+    pitch = []
+    for rows, lids in zip(person.template.eyes, (slice(42, 48), slice(36, 42)), strict=True):
+        centre, opening = person.vertices[rows].mean(0), person.vertices[person.template.landmarks[lids]].mean(0)
+        rise, reach = opening[1] + 0.006 - centre[1], opening[2] - centre[2]
+        pitch.append(float(np.degrees(-0.8 * np.arctan2(rise, reach))))
+    return pitch
 
 
 def render(person: Person, view: View, size: int = 128, oversample: int = OVERSAMPLE) -> Frame:
@@ -94,7 +104,7 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
         frame, lenses = fit_glasses(person.glasses, template, face)
         extras.append(follow(frame, FRAME, turn))
     if view.hat != "none":
-        bulk = 0.0 if person.hair is None or identity.hairstyle in ("buzz", "bald") else 0.035
+        bulk = 0.0 if person.hair is None or identity.hairstyle in ("buzz", "bald") else 0.03
         hat, room = fit_hat(view.hat, person.skull, bulk)
         extras.append(follow(hat, HAT, turn))
     if (band := collar(view.clothes, template, dressed)) is not None:
@@ -136,8 +146,7 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     image /= view.light.exposure  # the backdrop is given as it should look, so light on the face does not change it
 
     eyes = np.stack([posed[rows].mean(0) for rows in template.eyes])
-    look = rotation(view.yaw, view.pitch, view.roll) @ rotation(*view.gaze, 0.0)
-    gazes = np.ascontiguousarray(np.stack([look.T, look.T]))
+    gazes = np.stack([(turn @ rotation(view.gaze[0], view.gaze[1] + rest, 0.0)).T for rest in _resting_pitch(person)])
     paint_rng = stream(*key, "style")
     skin = with_makeup(person.skin, identity, view.lipstick, view.makeup, paint_rng)
     hat_numbers = np.array([*view.hat_colour, HATS.index(view.hat) if view.hat != "none" else 0.0])
@@ -174,10 +183,10 @@ def _glaze(screen, triangles, depth, image, view: View, lights, width: int) -> n
     rows, columns = np.nonzero(on)
     if not len(rows):
         return on
-    dark = 0.93 if view.glasses == "sun" else 0.06
+    dark = 0.96 if view.glasses == "sun" else 0.06
     slant = (columns + 0.7 * rows) / width * 22 + view.yaw * 0.12 + view.light.azimuth * 0.05
     band = np.clip(np.sin(slant) * 3 - 2.1, 0, 1)
     gradient = (rows.max() - rows) / (np.ptp(rows) + 1.0)
-    glint = (0.012 + 0.05 * band + (0.05 * gradient if view.glasses == "sun" else 0.0)) * (1.0 if view.glasses == "sun" else 0.6)
+    glint = 0.008 + 0.03 * band + (0.022 * gradient if view.glasses == "sun" else 0.0)
     image[on] = image[on] * (1 - dark) + glint[:, None] * (lights[1] + lights[4])
     return on

@@ -36,6 +36,7 @@ def _hat(table, q, hat, colour):
     elif hat[3] == CAP:
         seam = turn * 3 / 3.14159 + 0.5
         near = abs(seam - floor(seam) - 0.5)
+        k -= 0.22 * (down >= 1.0) + 0.30 * step(0.95, 0.98, down) * (down < 1.0)  # the visor lies apart from the crown
         k -= 0.25 * step(0.06, 0.02, abs(near - 0.5) * (0.2 + down)) * (down < 1.0) + 0.15 * step(0.06, 0.03, down)
     elif 0.80 < down < 1.0:
         k *= 0.45  # the ribbon of a brimmed hat
@@ -100,10 +101,10 @@ def shade(face, bary, vertices, normals, template, uv, triangles, part, occlusio
             elif kind == UPPER_TEETH or kind == LOWER_TEETH:
                 cell = q[0] * 8.5 + 0.5
                 gap = 0.84 + 0.16 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
-                dim = step(0.42, 0.05, abs(q[0]))
+                dim = step(0.40, 0.14, abs(q[0]))
                 for d in range(3):
                     colour[d] = teeth[d] * gap * (0.45 + 0.55 * dim)
-                sky, gloss, power = 0.55, 0.15, 60.0
+                sky, gloss, power = 0.8, 0.15, 60.0
             elif kind == TONGUE:
                 colour[0], colour[1], colour[2] = 0.34, 0.10, 0.10
                 sky, gloss, power = 0.45, 0.08, 30.0

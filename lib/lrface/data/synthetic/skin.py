@@ -48,7 +48,7 @@ def hairline(turn, shift, receding):
 def beard_density(x, y, z):
     """Where a beard grows, 0-1: jaw and chin, below a line over the cheek, and the upper lip."""
     ax = abs(x)
-    line = 7.0 - 0.62 * (0.62 - ax) + (0.25 if ax > 0.55 else 0.0)
+    line = 6.92 - 0.70 * (0.62 - ax) + (0.25 if ax > 0.58 else 0.0)
     jaw = step(0.0, 0.16, line - y) * step(0.45, 0.62, z) * step(5.95, 6.2, y)
     lip = step(0.34, 0.24, ax) * step(6.86, 6.80, y) * step(6.60, 6.68, y) * step(1.2, 1.3, z)
     return max(jaw, lip)
@@ -190,8 +190,8 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     tone, hair, aged = np.array(identity.tone), np.array(identity.hair), float(smoothstep(30, 74, identity.age))
     fair = identity.depth < 0.25
     s[TONE : TONE + 3], s[HAIR : HAIR + 3] = tone, hair
-    s[BLOOD] = 0.55 + 0.4 * u[0] + 0.5 * identity.attributes["Rosy_Cheeks"]
-    s[BLUSH] = 1.3 * identity.attributes["Rosy_Cheeks"]
+    s[BLOOD] = (0.55 + 0.4 * u[0] + 0.4 * identity.attributes["Rosy_Cheeks"]) * (1 - 0.35 * identity.depth)
+    s[BLUSH] = 1.1 * identity.attributes["Rosy_Cheeks"] * max(1 - identity.depth, 0.3)
     s[BLOTCH] = 0.6 + 0.6 * u[1] + 0.4 * aged
     s[FRECKLE] = (0.4 + 0.5 * u[2]) * (fair and identity.group == "White" and u[3] < 0.25)
     s[WRINKLE] = aged * (0.55 + 0.4 * u[4])
@@ -202,7 +202,7 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     s[LIP_COVER], s[OIL], s[BUMP] = 0.72, 0.06 + 0.08 * u[6], 0.05 + 0.06 * u[7] + 0.06 * aged
     s[SEED], s[GLOSS] = int(u[8] * 4096), 11 + 10 * u[9]
     s[SCALP] = {"bald": 0.0, "buzz": 0.62}.get(identity.hairstyle, 0.95)
-    s[LINE], s[RECEDING] = np.clip(0.02 + 0.045 * rng.normal(), -0.08, 0.10), identity.receding
+    s[LINE], s[RECEDING] = np.clip((0.01 if identity.gender == "male" else -0.045) + 0.04 * rng.normal(), -0.12, 0.08), identity.receding
     s[CIRCLES] = u[10] * (0.15 + 0.25 * aged) + 0.5 * identity.attributes["Bags_Under_Eyes"]
     return s
 

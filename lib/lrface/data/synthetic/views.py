@@ -110,7 +110,7 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
     elif u[9] < 0.36:
         both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.25 * u[10])
     else:
-        both("eyeWide", 0.14 * u[10])
+        both("eyeWide", 0.10 * u[10])
     return {name: round(float(weight), 4) for name, weight in w.items() if weight > 0}
 
 
@@ -145,7 +145,7 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         roll=float(np.clip(roll, -MAX_ROLL, MAX_ROLL)),
         expression=sample_expression(stream(*key, "expression"), smiling, mouth_open),
         gaze=(float(np.clip(gaze[0], -22, 22)), float(np.clip(gaze[1], -12, 12))),
-        light=sample_light(stream(*key, "light")),
+        light=sample_light(stream(*key, "light"), sum(identity.tone) / 3),
         framing=Framing(float(44 * np.exp(0.05 * n[0])), float(0.05 * n[1]), float(7.2 + 0.05 * n[2]), float(10 + 10 * frame.random())),
         clothes=cloth,
         glasses=glasses,
