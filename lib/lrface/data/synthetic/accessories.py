@@ -146,12 +146,13 @@ def fit_hat(kind: str, skull: np.ndarray, lift: float) -> tuple[Mesh, np.ndarray
         triangles = np.concatenate([triangles, base + np.stack([a, a + 24, a + 1], 1), base + np.stack([a + 1, a + 24, a + 25], 1)])
         vertices = np.concatenate([vertices, *sheets])
         paint = np.concatenate([paint, *[np.stack([visor, 0 * visor + 1.5, 0 * visor], 1)] * 4])
-    room = np.full(skull.shape, np.inf)
     map_turns = (np.arange(skull.shape[0]) + 0.5) / skull.shape[0] * 2 * np.pi - np.pi
     map_polars = (np.arange(skull.shape[1]) + 0.5) / skull.shape[1] * np.pi
     below = map_polars[None] / _edge_angle(kind, map_turns)[:, None]
     nearest = np.clip(below * (_ROWS - 1), 0, _ROWS - 1).astype(int), (((map_turns + np.pi) / (2 * np.pi) * _TURNS).astype(int) % _TURNS)[:, None]
-    room = np.where(below < 1.02, radius[nearest] - 0.03, np.inf)
+    # The least of the cells around: a strand is straight between its points, and the hat has facets.
+    least = cv2.erode(np.concatenate([radius] * 3, 1), np.ones((3, 3)))[:, _TURNS : 2 * _TURNS]
+    room = np.where(below < 1.02, least[nearest] - 0.035, np.inf)
     return Mesh(vertices, triangles.astype(np.int32), paint), room
 
 

@@ -88,7 +88,8 @@ def _street(rng, image) -> None:
         glass, px, py = _colour(rng, [(60, 66, 76), (90, 100, 112), (84, 80, 78), (150, 160, 168)]), rng.integers(8, 15), rng.integers(10, 20)
         for wx in range(int(x) + 4, int(x + w) - 6, int(px)):
             for wy in range(int(top) + 6, SIZE, int(py)):
-                _box(image, wx, wy, wx + px * 0.55, wy + py * 0.55, tuple(c * rng.uniform(0.8, 1.2) for c in glass))
+                lamp = rng.uniform(0.75, 1.2)
+                _box(image, wx, wy, wx + px * 0.55, wy + py * 0.55, tuple(c * lamp for c in glass))
         x += w
     image *= (0.85 + 0.3 * _cloud(rng, 6))[..., None]
 

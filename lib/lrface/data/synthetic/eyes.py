@@ -32,7 +32,7 @@ def eyeball(table, normal, up, gaze, iris, colour):
         # Read the fibres on a circle, so they meet where the angle wraps.
         cx, cy = x / (r + 1e-9), y / (r + 1e-9)
         fibre = 0.6 + 0.3 * noise(table, cx * 9, cy * 9, r * 12, 80) + 0.25 * noise(table, cx * 21, cy * 21, r * 22, 81)
-        k = (0.6 + 0.7 * fibre) * (1 - 0.68 * step(0.78, 1.0, r / iris[3]))
+        k = (0.42 + 0.62 * fibre) * (1 - 0.68 * step(0.78, 1.0, r / iris[3]))
         k *= 1 + 0.35 * step(0.1, -0.6, y / iris[3])  # light entering from above gathers in the lower half
         cover, pupil = 1 - step(iris[3] * 0.96, iris[3] * 1.09, r), 1 - step(iris[4] * 0.88, iris[4] * 1.12, r)
         for d in range(3):

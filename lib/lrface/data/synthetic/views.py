@@ -15,6 +15,10 @@ from lrface.data.synthetic.streams import stream
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
 
+FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide", "mouthFrown", "mouthLowerDown", "mouthPress",
+                                               "mouthSmile", "mouthStretch", "mouthUpperUp") for side in ("Left", "Right")) + ("browInnerUp", "jawOpen", "mouthFunnel", "mouthPucker")  # fmt: skip
+"""The face units that expressions are made of, under their ARKit names."""
+
 
 @dataclass(frozen=True)
 class Framing:
