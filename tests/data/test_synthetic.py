@@ -11,7 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrface.data.synthetic import ATTRIBUTES, GROUPS, SETTABLE, Prevalence, View, attributes, clip, face_box, identity, landmarks, person, render, view
+from lrface.data.synthetic import (
+    ATTRIBUTES,
+    GROUPS,
+    SETTABLE,
+    Prevalence,
+    View,
+    attributes,
+    clip,
+    face_box,
+    identity,
+    landmarks,
+    person,
+    render,
+    view,
+)
 from lrface.data.synthetic.assets import FILE, head
 from lrface.data.synthetic.clips import clip_views
 from lrface.data.synthetic.kernel import linear, rotation, srgb, vertex_normals
@@ -27,7 +41,11 @@ INNER = slice(27, 68)
 @pytest.fixture(scope="module")
 def man():
     """A man with short hair: nothing hangs over his face."""
-    return next(person(who) for who in map(lambda i: identity(3, i), range(200)) if who.hairstyle in ("buzz", "short") and who.gender == "male" and not who.beard)
+    return next(
+        person(who)
+        for who in map(lambda i: identity(3, i), range(200))
+        if who.hairstyle in ("buzz", "short") and who.gender == "male" and not who.beard
+    )
 
 
 def shot(who, **changes):
@@ -130,11 +148,13 @@ def test_points_outside_the_picture_are_not_seen(man):
 def test_box_holds_the_landmarks_and_stays_in_the_picture(man):
     points, _ = landmarks(man, shot(man))
     left, top, right, bottom = face_box(points, 128)
-    assert left <= points[:, 0].min() and right >= points[:, 0].max() and top < points[:, 1].min() and -0.5 <= top and bottom <= 127.5
+    assert left <= points[:, 0].min() and right >= points[:, 0].max() and top < points[:, 1].min() and top >= -0.5 and bottom <= 127.5
 
 
 def test_expression_moves_what_it_names(man):
-    rest, open_, smile = (landmarks(man, shot(man, expression=e))[0] for e in ({}, {"jawOpen": 0.4}, {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8}))
+    rest, open_, smile = (
+        landmarks(man, shot(man, expression=e))[0] for e in ({}, {"jawOpen": 0.4}, {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8})
+    )
     assert open_[66, 1] - open_[62, 1] > rest[66, 1] - rest[62, 1] + 3
     assert smile[54, 0] - smile[48, 0] > rest[54, 0] - rest[48, 0] + 1 and smile[48, 1] < rest[48, 1]
 
@@ -162,11 +182,13 @@ def test_groups_and_genders_come_in_equal_number():
 
 
 def test_more_than_twenty_attributes_under_known_names():
-    celeba = set("""5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby
-        Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose
-        Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie
-        Young""".split())  # fmt: skip
-    assert len(ATTRIBUTES) >= 20 and set(ATTRIBUTES) <= celeba
+    celeba = (
+        "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry "
+        "Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male "
+        "Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns "
+        "Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young "
+    )
+    assert len(ATTRIBUTES) >= 20 and set(ATTRIBUTES) <= set(celeba.split())
 
 
 @settings(deadline=None, max_examples=60)
@@ -195,15 +217,36 @@ def _within(found: float, share: float, n: int) -> bool:
 
 
 def test_set_shares_are_met_within_binomial_bounds():
-    given = {"Male": 0.4, "Young": 0.3, "Mustache": 0.15, "Bald": 0.1, "Bangs": 0.5, "Blond_Hair": 0.3, "Big_Nose": 0.6, "Pale_Skin": 0.2, "Eyeglasses": 0.5,
-             "Smiling": 0.9, "Wearing_Hat": 0.0, "Wearing_Necktie": 0.2, "Wearing_Lipstick": 0.1}  # fmt: skip
+    given = {
+        "Male": 0.4,
+        "Young": 0.3,
+        "Mustache": 0.15,
+        "Bald": 0.1,
+        "Bangs": 0.5,
+        "Blond_Hair": 0.3,
+        "Big_Nose": 0.6,
+        "Pale_Skin": 0.2,
+        "Eyeglasses": 0.5,
+        "Smiling": 0.9,
+        "Wearing_Hat": 0.0,
+        "Wearing_Necktie": 0.2,
+        "Wearing_Lipstick": 0.1,
+    }
     prevalence, n = Prevalence(given), 700
     rows = []
     for i in range(n):
         who = identity(21, i, prevalence)
         one = view(who, 1, prevalence)
-        rows.append(who.attributes | {"Eyeglasses": one.glasses != "none", "Smiling": one.smiling, "Wearing_Hat": one.hat != "none",
-                                      "Wearing_Necktie": one.clothes.necktie, "Wearing_Lipstick": one.lipstick})  # fmt: skip
+        rows.append(
+            who.attributes
+            | {
+                "Eyeglasses": one.glasses != "none",
+                "Smiling": one.smiling,
+                "Wearing_Hat": one.hat != "none",
+                "Wearing_Necktie": one.clothes.necktie,
+                "Wearing_Lipstick": one.lipstick,
+            }
+        )
     for name, share in given.items():
         assert _within(np.mean([row[name] for row in rows]), share, n), name
 
@@ -213,8 +256,16 @@ def test_setting_one_share_leaves_the_others_alone():
     assert plain == changed and view(plain, 1, Prevalence({"Eyeglasses": 1.0})).yaw == view(plain, 1).yaw
 
 
-@pytest.mark.parametrize(("given", "word"), [({"Attractive": 0.5}, "unknown"), ({"Bald": 1.5}, "between"), ({"Mustache": 0.7}, "at most"), ({"Straight_Hair": 0.5}, "follows"),
-                                             ({"Black_Hair": 0.7, "Gray_Hair": 0.7}, "more than 1")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"Attractive": 0.5}, "unknown"),
+        ({"Bald": 1.5}, "between"),
+        ({"Mustache": 0.7}, "at most"),
+        ({"Straight_Hair": 0.5}, "follows"),
+        ({"Black_Hair": 0.7, "Gray_Hair": 0.7}, "more than 1"),
+    ],
+)
 def test_impossible_shares_are_refused_with_the_reason(given, word):
     with pytest.raises(UsageError, match=word):
         Prevalence(given)
@@ -226,7 +277,13 @@ def test_settable_names_are_attributes():
 
 def test_attributes_of_a_picture_follow_the_view(man):
     labels = attributes(man, View(number=1, glasses="sun", hat="cap", smiling=True))
-    assert tuple(labels) == ATTRIBUTES and labels["Eyeglasses"] and labels["Wearing_Hat"] and labels["Smiling"] and not labels["Wearing_Necktie"]
+    assert (
+        tuple(labels) == ATTRIBUTES
+        and labels["Eyeglasses"]
+        and labels["Wearing_Hat"]
+        and labels["Smiling"]
+        and not labels["Wearing_Necktie"]
+    )
 
 
 def test_pictures_are_numbered_from_one(man):
@@ -261,7 +318,10 @@ def test_alignment_moves_pixels_and_landmarks_together(man):
     x, y = np.round(points[30]).astype(int)
     source = np.linalg.solve(back[:2].T, np.array([x, y]) - back[2])
     side = OVERSAMPLE
-    here, there = frame.light[int((y + 0.5) * side), int((x + 0.5) * side)], loose.frame.light[int((source[1] + 0.5) * side), int((source[0] + 0.5) * side)]
+    here, there = (
+        frame.light[int((y + 0.5) * side), int((x + 0.5) * side)],
+        loose.frame.light[int((source[1] + 0.5) * side), int((source[0] + 0.5) * side)],
+    )
     assert np.abs(here - there).max() < 0.25
 
 

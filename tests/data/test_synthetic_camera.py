@@ -25,8 +25,24 @@ def scene() -> Frame:
     return frame_of(np.clip(soft, 0, 1) * 0.8)
 
 
-FULL = Camera(24, psf=0.6, motion=2.0, motion_angle=30, shift_x=0.04, shift_y=-0.02, zoom=1.1, exposure=1.3, full_well=800, read_noise=6, bayer=True, sharpen=1.0,
-              chroma_420=True, jpeg=40, jpeg_x=3, jpeg_y=5)  # fmt: skip
+FULL = Camera(
+    24,
+    psf=0.6,
+    motion=2.0,
+    motion_angle=30,
+    shift_x=0.04,
+    shift_y=-0.02,
+    zoom=1.1,
+    exposure=1.3,
+    full_well=800,
+    read_noise=6,
+    bayer=True,
+    sharpen=1.0,
+    chroma_420=True,
+    jpeg=40,
+    jpeg_x=3,
+    jpeg_y=5,
+)
 
 
 @pytest.mark.parametrize("height", [6, 16, 50, 64])

@@ -106,7 +106,11 @@ def test_manifest_lists_every_file(written):
 
 
 def toy_table(people: int = 160, each: int = 12) -> pd.DataFrame:
-    rows = [(f"s{i:06d}_{v:03d}", f"s{i:06d}", "WBAL"[i % 4], "mf"[i // 4 % 2], 3.0 * (v - 4), 1.0) for i in range(people) for v in range(1, each + 1)]
+    rows = [
+        (f"s{i:06d}_{v:03d}", f"s{i:06d}", "WBAL"[i % 4], "mf"[i // 4 % 2], 3.0 * (v - 4), 1.0)
+        for i in range(people)
+        for v in range(1, each + 1)
+    ]
     table = pd.DataFrame(rows, columns=["key", "identity", "group", "gender", "yaw", "pitch"])
     return table.assign(split=[split_of(name, 0) for name in table["identity"]])
 
@@ -120,10 +124,14 @@ def test_pairs_are_balanced_distinct_and_their_folds_share_nobody(hard):
     assert len(pairs) == 6000 and not pairs.duplicated(["first", "second"]).any() and (pairs["first"] != pairs["second"]).all()
     assert (pairs.groupby("fold")["same"].mean() == 0.5).all() and (pairs.groupby("fold").size() == 600).all()
     assert ((first["identity"].to_numpy() == second["identity"].to_numpy()) == pairs["same"]).all()
-    folds = pd.concat([pairs.assign(identity=side["identity"].to_numpy())[["identity", "fold"]] for side in (first, second)]).drop_duplicates()
+    folds = pd.concat(
+        [pairs.assign(identity=side["identity"].to_numpy())[["identity", "fold"]] for side in (first, second)]
+    ).drop_duplicates()
     assert folds["identity"].is_unique
     if hard:
-        assert (first["group"].to_numpy() == second["group"].to_numpy()).all() and (first["gender"].to_numpy() == second["gender"].to_numpy()).all()
+        assert (first["group"].to_numpy() == second["group"].to_numpy()).all() and (
+            first["gender"].to_numpy() == second["gender"].to_numpy()
+        ).all()
     assert pairs.equals(verification_pairs(table, seed=2, hard=hard)) and not pairs.equals(verification_pairs(table, seed=3, hard=hard))
 
 
@@ -146,4 +154,6 @@ def test_search_lists_keep_probes_out_of_the_gallery_and_the_distractors():
 def test_a_larger_set_keeps_the_splits_of_a_smaller():
     names = [f"s{i:06d}" for i in range(3000)]
     counts = pd.Series([split_of(name, 0) for name in names]).value_counts(normalize=True)
-    assert {k: round(v, 1) for k, v in counts.items()} == {k: round(v, 1) for k, v in FRACTIONS.items()} or abs(counts["train"] - 0.85) < 0.03
+    assert {k: round(v, 1) for k, v in counts.items()} == {k: round(v, 1) for k, v in FRACTIONS.items()} or abs(
+        counts["train"] - 0.85
+    ) < 0.03

@@ -14,5 +14,25 @@ from lrface.data.synthetic.render import Frame, render
 from lrface.data.synthetic.truth import attributes, face_box, landmarks
 from lrface.data.synthetic.views import View, view
 
-__all__ = ["ATTRIBUTES", "GROUPS", "SETTABLE", "Camera", "Frame", "Identity", "Person", "Prevalence", "View", "attributes", "capture", "clip", "face_box",
-           "identity", "landmarks", "make", "person", "render", "sample_camera", "view"]  # fmt: skip
+__all__ = [
+    "ATTRIBUTES",
+    "GROUPS",
+    "SETTABLE",
+    "Camera",
+    "Frame",
+    "Identity",
+    "Person",
+    "Prevalence",
+    "View",
+    "attributes",
+    "capture",
+    "clip",
+    "face_box",
+    "identity",
+    "landmarks",
+    "make",
+    "person",
+    "render",
+    "sample_camera",
+    "view",
+]

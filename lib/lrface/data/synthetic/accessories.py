@@ -43,7 +43,9 @@ class Glasses:
 def glasses_of(identity: Identity) -> Glasses:
     """The glasses this person would wear: all pictures show the same pair."""
     u = stream(identity.seed, identity.number, IDENTITY, "glasses").random(6)
-    return Glasses(0.235 + 0.05 * u[0], 0.155 + 0.07 * u[1], 2 + 2.5 * u[2], 0.009 + 0.018 * u[3] ** 2, tuple(FRAMES[int(u[4] * len(FRAMES))].tolist()))
+    return Glasses(
+        0.235 + 0.05 * u[0], 0.155 + 0.07 * u[1], 2 + 2.5 * u[2], 0.009 + 0.018 * u[3] ** 2, tuple(FRAMES[int(u[4] * len(FRAMES))].tolist())
+    )
 
 
 def _tube(path: np.ndarray, radius: float, closed: bool = False, sides: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +71,10 @@ def fit_glasses(glasses: Glasses, template: Head, vertices: np.ndarray) -> tuple
     temple = np.abs(template.vertices[:, 1] - 7.4) + np.abs(template.vertices[:, 2] - 0.75) < 0.16
     reach = np.abs(vertices[temple, 0]).max() + 0.03
     t = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    outline = np.sign(np.cos(t)) * np.abs(np.cos(t)) ** (2 / glasses.squareness), np.sign(np.sin(t)) * np.abs(np.sin(t)) ** (2 / glasses.squareness)
+    outline = (
+        np.sign(np.cos(t)) * np.abs(np.cos(t)) ** (2 / glasses.squareness),
+        np.sign(np.sin(t)) * np.abs(np.sin(t)) ** (2 / glasses.squareness),
+    )
     lenses, inner = [], []
     for centre in centres:
         side = np.sign(centre[0] - middle[0])
@@ -82,7 +87,12 @@ def fit_glasses(glasses: Glasses, template: Head, vertices: np.ndarray) -> tuple
         lens = np.concatenate([ring.mean(0, keepdims=True), ring])
         lenses.append(Mesh(lens, fan.astype(np.int32), lens))
         outer, depth = cx + side * glasses.half_width, front - 0.35 * (side * (cx - middle[0]) + glasses.half_width) ** 2
-        arm = [[outer, cy + 0.07, depth], [(outer + side * reach) / 2 + side * 0.05, cy + 0.08, front - 0.28], [side * reach, cy + 0.08, 0.75], [side * reach, cy + 0.06, 0.45]]
+        arm = [
+            [outer, cy + 0.07, depth],
+            [(outer + side * reach) / 2 + side * 0.05, cy + 0.08, front - 0.28],
+            [side * reach, cy + 0.08, 0.75],
+            [side * reach, cy + 0.06, 0.45],
+        ]
         parts.append(_tube(np.array(arm), glasses.rim * 0.9))
         inner.append(cx - side * glasses.half_width)
     left, right = sorted(inner)
@@ -135,12 +145,17 @@ def fit_hat(kind: str, skull: np.ndarray, lift: float) -> tuple[Mesh, np.ndarray
     triangles = np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
     vertices = grid.reshape(-1, 3)
     # Paint coordinates: azimuth, share of the way to the edge (over 1 on brim or visor), unused.
-    paint = np.stack(np.broadcast_arrays(turns[None], np.concatenate([share, 1.0 + np.arange(1, len(grid) - _ROWS + 1)])[:, None], 0.0), -1).reshape(-1, 3)
+    paint = np.stack(
+        np.broadcast_arrays(turns[None], np.concatenate([share, 1.0 + np.arange(1, len(grid) - _ROWS + 1)])[:, None], 0.0), -1
+    ).reshape(-1, 3)
     if kind == "cap":
         visor = np.linspace(-0.98, 0.98, 24)
         rim = np.stack([np.interp(visor, turns, crown[-1][:, c]) for c in range(3)], 1)
         reach = 0.62 * np.cos(visor * 1.55) ** 0.6
-        sheets = [rim + np.stack([0.10 * np.sin(visor) * w, (-0.20 * w * w - 0.06 * w + 0.10 * w * (np.cos(visor) - 0.6)), reach * w], 1) for w in (0.0, 0.35, 0.7, 1.0)]
+        sheets = [
+            rim + np.stack([0.10 * np.sin(visor) * w, (-0.20 * w * w - 0.06 * w + 0.10 * w * (np.cos(visor) - 0.6)), reach * w], 1)
+            for w in (0.0, 0.35, 0.7, 1.0)
+        ]
         k, t = (g.ravel() for g in np.meshgrid(np.arange(3), np.arange(23), indexing="ij"))
         base, a = len(vertices), k * 24 + t
         triangles = np.concatenate([triangles, base + np.stack([a, a + 24, a + 1], 1), base + np.stack([a + 1, a + 24, a + 25], 1)])
@@ -149,7 +164,10 @@ def fit_hat(kind: str, skull: np.ndarray, lift: float) -> tuple[Mesh, np.ndarray
     map_turns = (np.arange(skull.shape[0]) + 0.5) / skull.shape[0] * 2 * np.pi - np.pi
     map_polars = (np.arange(skull.shape[1]) + 0.5) / skull.shape[1] * np.pi
     below = map_polars[None] / _edge_angle(kind, map_turns)[:, None]
-    nearest = np.clip(below * (_ROWS - 1), 0, _ROWS - 1).astype(int), (((map_turns + np.pi) / (2 * np.pi) * _TURNS).astype(int) % _TURNS)[:, None]
+    nearest = (
+        np.clip(below * (_ROWS - 1), 0, _ROWS - 1).astype(int),
+        (((map_turns + np.pi) / (2 * np.pi) * _TURNS).astype(int) % _TURNS)[:, None],
+    )
     # The least of the cells around: a strand is straight between its points, and the hat has facets.
     least = cv2.erode(np.concatenate([radius] * 3, 1), np.ones((3, 3)))[:, _TURNS : 2 * _TURNS]
     room = np.where(below < 1.02, least[nearest] - 0.035, np.inf)

@@ -11,13 +11,29 @@ SCENES = {"studio": 0.13, "wall": 0.20, "lights": 0.05, "room": 0.20, "foliage":
 """Scenes and their shares."""
 SIZE = 160
 
-_WALLS = [(196, 190, 180), (168, 160, 148), (120, 124, 128), (206, 204, 200), (84, 88, 96), (150, 134, 116), (104, 112, 104), (176, 164, 160), (60, 62, 70)]
+_WALLS = [
+    (196, 190, 180),
+    (168, 160, 148),
+    (120, 124, 128),
+    (206, 204, 200),
+    (84, 88, 96),
+    (150, 134, 116),
+    (104, 112, 104),
+    (176, 164, 160),
+    (60, 62, 70),
+]
 _FURNITURE = [(92, 70, 54), (140, 116, 92), (182, 172, 156), (66, 72, 84), (112, 96, 84), (206, 200, 190), (78, 62, 58), (148, 154, 160)]
 _BOOKS = [(122, 60, 52), (70, 92, 84), (190, 164, 120), (60, 66, 92), (206, 198, 184), (44, 42, 44), (150, 104, 64), (108, 116, 124)]
 _LEAF = [(44, 58, 34), (70, 86, 48), (104, 116, 66), (34, 42, 28), (138, 142, 96), (92, 78, 54)]
 _FACADE = [(150, 140, 128), (118, 112, 108), (176, 166, 152), (132, 104, 88), (96, 94, 96), (190, 184, 176)]
 _COATS = [(40, 42, 50), (170, 166, 162), (110, 60, 58), (62, 82, 112), (220, 216, 210), (96, 70, 54), (72, 84, 70)]
-_BANNERS = [((228, 228, 230), (150, 40, 44)), ((36, 44, 72), (206, 206, 210)), ((18, 18, 20), (190, 160, 96)), ((216, 222, 230), (52, 82, 134)), ((128, 30, 36), (232, 222, 210))]
+_BANNERS = [
+    ((228, 228, 230), (150, 40, 44)),
+    ((36, 44, 72), (206, 206, 210)),
+    ((18, 18, 20), (190, 160, 96)),
+    ((216, 222, 230), (52, 82, 134)),
+    ((128, 30, 36), (232, 222, 210)),
+]
 
 
 def _cloud(rng: np.random.Generator, octaves: int = 5) -> np.ndarray:
@@ -59,7 +75,9 @@ def _room(rng, image) -> None:
     if rng.random() < 0.5:  # a bright window or a doorway
         light = rng.random() < 0.6
         right, top = left + rng.integers(35, 80), rng.integers(-20, 30)
-        _box(image, left, top, right, top + rng.integers(70, 170), _colour(rng, [(226, 232, 238), (212, 222, 226)] if light else _FURNITURE))
+        _box(
+            image, left, top, right, top + rng.integers(70, 170), _colour(rng, [(226, 232, 238), (212, 222, 226)] if light else _FURNITURE)
+        )
         if light:
             _box(image, (left + right) / 2 - 2, top, (left + right) / 2 + 1, top + 150, _colour(rng, _WALLS))
     if rng.random() < 0.65:  # shelves
@@ -85,7 +103,11 @@ def _street(rng, image) -> None:
     while x < SIZE:
         w, top, facade = rng.integers(30, 90), rng.integers(-60, 50), _colour(rng, _FACADE)
         _box(image, x, top, x + w, SIZE, facade)
-        glass, px, py = _colour(rng, [(60, 66, 76), (90, 100, 112), (84, 80, 78), (150, 160, 168)]), rng.integers(8, 15), rng.integers(10, 20)
+        glass, px, py = (
+            _colour(rng, [(60, 66, 76), (90, 100, 112), (84, 80, 78), (150, 160, 168)]),
+            rng.integers(8, 15),
+            rng.integers(10, 20),
+        )
         for wx in range(int(x) + 4, int(x + w) - 6, int(px)):
             for wy in range(int(top) + 6, SIZE, int(py)):
                 lamp = rng.uniform(0.75, 1.2)
@@ -118,7 +140,9 @@ def _people(rng, image) -> None:
         x, y, r = int(x + rng.integers(-8, 8)), int(rng.integers(20, 80)), int(rng.integers(9, 17))
         cv2.ellipse(image, (x, y + int(4.6 * r)), (int(2.1 * r), int(3.6 * r)), 0, 0, 360, _colour(rng, _COATS, 0.25), -1)
         cv2.ellipse(image, (x, y), (r, int(1.25 * r)), 0, 0, 360, _colour(rng, [(198, 152, 126), (150, 106, 80), (214, 172, 148)], 0.2), -1)
-        cv2.ellipse(image, (x, y - r // 3), (int(1.1 * r), r), 0, 180, 360, _colour(rng, [(50, 38, 32), (30, 26, 26), (120, 92, 62)], 0.3), -1)
+        cv2.ellipse(
+            image, (x, y - r // 3), (int(1.1 * r), r), 0, 180, 360, _colour(rng, [(50, 38, 32), (30, 26, 26), (120, 92, 62)], 0.3), -1
+        )
 
 
 def _banner(rng, image) -> None:

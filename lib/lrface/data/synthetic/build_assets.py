@@ -16,8 +16,18 @@ from PIL import Image
 from lrface.data.synthetic.kernel import vertex_normals
 from lrface.data.synthetic.raster import axes_towards, depth_map
 
-GROUPS = ["body", "helper-l-eye", "helper-r-eye", "helper-l-eyelashes-1", "helper-l-eyelashes-2", "helper-r-eyelashes-1", "helper-r-eyelashes-2",
-          "helper-upper-teeth", "helper-lower-teeth", "helper-tongue"]  # fmt: skip
+GROUPS = [
+    "body",
+    "helper-l-eye",
+    "helper-r-eye",
+    "helper-l-eyelashes-1",
+    "helper-l-eyelashes-2",
+    "helper-r-eyelashes-1",
+    "helper-r-eyelashes-2",
+    "helper-upper-teeth",
+    "helper-lower-teeth",
+    "helper-tongue",
+]
 LASHES = (3, 4, 5, 6)
 MASKS = ("lips", "eyelids", "ears", "inside-mouth")
 FOLDERS = ("head", "nose", "eyes", "mouth", "chin", "cheek", "ears", "eyebrows", "forehead", "neck", "asym")
@@ -26,9 +36,13 @@ CHEST, SHOULDER = 5.0, 2.4
 
 # The 68 points of the iBUG scheme as vertices of base.obj: eyelids from the roots of the lash cards, the rest the vertices nearest to
 # the median of a detector's points over neutral renders, made symmetric.
-IBUG = [5402, 5186, 5246, 910, 895, 893, 5295, 913, 732, 7615, 11901, 7595, 7597, 7612, 11854, 11798, 12001, 5262, 232, 229, 223, 233, 7006, 6997, 7002, 7005,
-        11870, 132, 131, 201, 294, 334, 313, 317, 7076, 7096, 21, 0, 54, 4868, 47, 41, 11486, 6838, 6784, 6805, 6825, 6831, 500, 5351, 460, 466, 7219, 11953,
-        7249, 7166, 7241, 492, 486, 406, 438, 472, 474, 7228, 7198, 7242, 493, 487]  # fmt: skip
+# fmt: off
+IBUG = [
+    5402, 5186, 5246, 910, 895, 893, 5295, 913, 732, 7615, 11901, 7595, 7597, 7612, 11854, 11798, 12001, 5262, 232, 229, 223, 233, 7006,
+    6997, 7002, 7005, 11870, 132, 131, 201, 294, 334, 313, 317, 7076, 7096, 21, 0, 54, 4868, 47, 41, 11486, 6838, 6784, 6805, 6825,
+    6831, 500, 5351, 460, 466, 7219, 11953, 7249, 7166, 7241, 492, 486, 406, 438, 472, 474, 7228, 7198, 7242, 493, 487,
+]
+# fmt: on
 
 SKULL_CENTRE = np.array([0.0, 7.55, 0.45])
 SKULL_GRID = (96, 64)
@@ -71,7 +85,9 @@ def _target_files(data: Path) -> list[tuple[str, Path]]:
     macro, files = folder / "macrodetails", []
     for gender in ("female", "male"):
         for age in ("child", "young", "old"):
-            files += [(f"race/{race}-{gender}-{age}", macro / f"{race}-{gender}-{age}.target.gz") for race in ("african", "asian", "caucasian")]
+            files += [
+                (f"race/{race}-{gender}-{age}", macro / f"{race}-{gender}-{age}.target.gz") for race in ("african", "asian", "caucasian")
+            ]
             for weight in ("minweight", "averageweight", "maxweight"):
                 files.append((f"uni/{gender}-{age}-{weight}", macro / f"universal-{gender}-{age}-averagemuscle-{weight}.target.gz"))
     for name in FOLDERS:
@@ -156,7 +172,10 @@ def build(out: Path, data: Path) -> None:
             masks[name] = np.asarray(image.convert("L").resize((1024, 1024), Image.Resampling.BOX))
     outside = triangles[part == 0].astype(int)
     centre = uv[part == 0].mean(1)
-    inside = masks["inside-mouth"][np.minimum((1 - centre[:, 1]) * 1024, 1023).astype(int), np.minimum(centre[:, 0] * 1024, 1023).astype(int)] > 127
+    inside = (
+        masks["inside-mouth"][np.minimum((1 - centre[:, 1]) * 1024, 1023).astype(int), np.minimum(centre[:, 0] * 1024, 1023).astype(int)]
+        > 127
+    )
     skull_corners, skull_weights = _skull(vertices, outside[~inside])
     names, starts, ids, offsets = [], [0], [], []
     for name, file in _target_files(data):
@@ -166,10 +185,22 @@ def build(out: Path, data: Path) -> None:
         offsets.append(moved)
         starts.append(starts[-1] + len(rows))
     np.savez_compressed(
-        out, vertices=vertices.astype(np.float32), triangles=triangles, part=part, uv=np.round(uv * 65535).astype(np.uint16), lashes=lashes, landmarks=compact[IBUG].astype(np.uint16),
-        skull_corners=skull_corners, skull_weights=skull_weights, occlusion=_occlusion(vertices, triangles.astype(np.int32)), masks=np.stack(list(masks.values())),
-        target_names=np.array(names), target_starts=np.array(starts, np.int32), target_rows=np.concatenate(ids), target_offsets=np.concatenate(offsets),
-    )  # fmt: skip
+        out,
+        vertices=vertices.astype(np.float32),
+        triangles=triangles,
+        part=part,
+        uv=np.round(uv * 65535).astype(np.uint16),
+        lashes=lashes,
+        landmarks=compact[IBUG].astype(np.uint16),
+        skull_corners=skull_corners,
+        skull_weights=skull_weights,
+        occlusion=_occlusion(vertices, triangles.astype(np.int32)),
+        masks=np.stack(list(masks.values())),
+        target_names=np.array(names),
+        target_starts=np.array(starts, np.int32),
+        target_rows=np.concatenate(ids),
+        target_offsets=np.concatenate(offsets),
+    )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,12 @@ class Camera:
     jpeg_y: int = 0
 
     def __post_init__(self) -> None:
-        if self.height < 2 or self.zoom <= 0 or not 0 <= self.jpeg <= 100 or min(self.psf, self.motion, self.full_well, self.read_noise, self.sharpen) < 0:
+        if (
+            self.height < 2
+            or self.zoom <= 0
+            or not 0 <= self.jpeg <= 100
+            or min(self.psf, self.motion, self.full_well, self.read_noise, self.sharpen) < 0
+        ):
             raise UsageError(f"this camera cannot exist: {asdict(self)}")
 
     def without(self, *stages: str) -> Camera:
@@ -68,8 +73,17 @@ class Camera:
         return replace(self, **off)
 
 
-STAGES = {"framing": ("shift_x", "shift_y", "zoom"), "motion": ("motion",), "optics": ("psf",), "exposure": ("exposure",), "noise": ("full_well", "read_noise"),
-          "mosaic": ("bayer",), "sharpening": ("sharpen",), "chroma": ("chroma_420",), "compression": ("jpeg",)}  # fmt: skip
+STAGES = {
+    "framing": ("shift_x", "shift_y", "zoom"),
+    "motion": ("motion",),
+    "optics": ("psf",),
+    "exposure": ("exposure",),
+    "noise": ("full_well", "read_noise"),
+    "mosaic": ("bayer",),
+    "sharpening": ("sharpen",),
+    "chroma": ("chroma_420",),
+    "compression": ("jpeg",),
+}
 """The stages in the order light meets them, with the parameters that switch each off."""
 _OFF = {f.name: f.default for f in fields(Camera)}
 

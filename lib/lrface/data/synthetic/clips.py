@@ -63,8 +63,11 @@ def clip_views(person: Person, number: int, frames: int = FRAMES, prevalence: Pr
     for k in range(frames):
         trailing = 0.45 * trailing + 0.55 * angles[k]  # loose hair comes after the head
         mix = lambda a, b, s=share[k]: float(a + s * (b - a))  # noqa: E731
-        light = replace(begin.light, azimuth=mix(begin.light.azimuth, np.clip(end.light.azimuth, begin.light.azimuth - 20, begin.light.azimuth + 20)),
-                        exposure=begin.light.exposure * float(np.exp(0.03 * np.sin(phase[0] + 3 * t[k]))))  # fmt: skip
+        light = replace(
+            begin.light,
+            azimuth=mix(begin.light.azimuth, np.clip(end.light.azimuth, begin.light.azimuth - 20, begin.light.azimuth + 20)),
+            exposure=begin.light.exposure * float(np.exp(0.03 * np.sin(phase[0] + 3 * t[k]))),
+        )
         framing = replace(begin.framing, x=mix(begin.framing.x, end.framing.x), y=mix(begin.framing.y, end.framing.y))
         views.append(
             replace(
@@ -106,8 +109,10 @@ def _align(frame: Frame, points: np.ndarray) -> tuple[Frame, np.ndarray]:
     return replace(frame, light=light), placed.astype(np.float32)
 
 
-def clip(person: Person, number: int, size: int = 128, frames: int = FRAMES, aligned: bool = True, prevalence: Prevalence | None = None) -> list[ClipFrame]:
-    """Clip ``number`` of a person. ``aligned``: each frame is warped to fixed eyes, as VidFace's snapshots are; else the camera stands still."""
+def clip(
+    person: Person, number: int, size: int = 128, frames: int = FRAMES, aligned: bool = True, prevalence: Prevalence | None = None
+) -> list[ClipFrame]:
+    """Clip ``number`` of a person. ``aligned``: each frame is warped to fixed eyes, as VidFace's are; else the camera stands still."""
     out = []
     for one in clip_views(person, number, frames, prevalence):
         frame = render(person, one, size)

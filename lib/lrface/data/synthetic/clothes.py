@@ -15,8 +15,24 @@ from lrface.data.synthetic.noise import noise
 KINDS = ("crew", "vneck", "turtleneck", "shirt", "suit")
 PATTERNS = ("plain", "stripes", "plaid", "pinstripes")
 
-_DYES = linear([(28, 30, 36), (44, 52, 74), (92, 96, 102), (198, 196, 190), (232, 230, 226), (96, 34, 38), (52, 74, 58), (122, 98, 74), (64, 92, 126), (150, 72, 66),
-                (176, 154, 122), (84, 62, 92), (190, 142, 70), (58, 106, 112)])  # fmt: skip
+_DYES = linear(
+    [
+        (28, 30, 36),
+        (44, 52, 74),
+        (92, 96, 102),
+        (198, 196, 190),
+        (232, 230, 226),
+        (96, 34, 38),
+        (52, 74, 58),
+        (122, 98, 74),
+        (64, 92, 126),
+        (150, 72, 66),
+        (176, 154, 122),
+        (84, 62, 92),
+        (190, 142, 70),
+        (58, 106, 112),
+    ]
+)
 _SHIRTS = linear([(236, 236, 234), (198, 212, 230), (226, 214, 218), (214, 222, 214), (60, 66, 84), (150, 170, 200)])
 _SUITS = linear([(30, 32, 38), (42, 48, 66), (74, 76, 82), (66, 54, 46)])
 _TIES = linear([(110, 28, 36), (34, 48, 92), (30, 30, 34), (58, 84, 66), (130, 100, 52)])
@@ -46,7 +62,22 @@ class Clothes:
     def packed(self) -> np.ndarray:
         """float64 (20,) for the kernels."""
         tie = self.tie or (0.0, 0.0, 0.0)
-        return np.array([*self.colour, *self.second, PATTERNS.index(self.pattern), self.pitch, KINDS.index(self.kind), self.rise, *self.shirt, *tie, float(self.necktie), 0, 0, 0])
+        return np.array(
+            [
+                *self.colour,
+                *self.second,
+                PATTERNS.index(self.pattern),
+                self.pitch,
+                KINDS.index(self.kind),
+                self.rise,
+                *self.shirt,
+                *tie,
+                float(self.necktie),
+                0,
+                0,
+                0,
+            ]
+        )
 
 
 @kernel
@@ -97,7 +128,11 @@ def cloth_at(table, c, q, colour, bump):
         ribs = q[0] * 40 - floor(q[0] * 40)
         for d in range(3):
             colour[d] *= 0.86 + 0.08 * (ribs < 0.5)
-    bump[0], bump[1], bump[2] = 0.28 * noise(table, q[0] * 8, q[1] * 4, q[2] * 8, 6), 0.12 * noise(table, q[0] * 5, q[1] * 9, q[2] * 5, 7), 0.0
+    bump[0], bump[1], bump[2] = (
+        0.28 * noise(table, q[0] * 8, q[1] * 4, q[2] * 8, 6),
+        0.12 * noise(table, q[0] * 5, q[1] * 9, q[2] * 5, 7),
+        0.0,
+    )
     return 1.0, 1.0
 
 
@@ -123,7 +158,12 @@ def collar(clothes: Clothes, template: Head, vertices: np.ndarray) -> Mesh | Non
     """The folded collar of a shirt, around the neck of this person; None for other clothes."""
     if clothes.kind not in ("shirt", "suit"):
         return None
-    rows = (template.vertices[:, 1] > 5.85) & (template.vertices[:, 1] < 6.2) & (template.vertices[:, 2] < 0.85) & (np.abs(template.vertices[:, 0]) < 0.62)
+    rows = (
+        (template.vertices[:, 1] > 5.85)
+        & (template.vertices[:, 1] < 6.2)
+        & (template.vertices[:, 2] < 0.85)
+        & (np.abs(template.vertices[:, 0]) < 0.62)
+    )
     neck = vertices[rows]
     axis = np.array([0.0, (neck[:, 2].max() + neck[:, 2].min()) / 2])
     open_at = 0.12 if clothes.necktie else 0.30
@@ -155,6 +195,16 @@ def sample_clothes(rng: np.random.Generator, necktie: bool, male: bool) -> Cloth
     palette = _SUITS if kind == "suit" else _SHIRTS if kind == "shirt" else _DYES
     vary = np.exp(0.25 * (u[1] - 0.5))
     colour, second = palette[int(u[2] * len(palette))] * vary, _DYES[int(u[3] * len(_DYES))]
-    pattern = PATTERNS[int(np.searchsorted((0.66, 0.80, 0.90, 1.0), u[4]))] if kind != "suit" else ("pinstripes" if u[4] < 0.15 else "plain")
-    return Clothes(kind, tuple(colour.tolist()), tuple(second.tolist()), pattern, float(4 + 7 * u[5]), float(-0.02 + 0.07 * u[6]),
-                   tuple(_SHIRTS[int(u[7] * len(_SHIRTS))].tolist()), tuple(_TIES[int(u[8] * len(_TIES))].tolist()) if necktie else None)  # fmt: skip
+    pattern = (
+        PATTERNS[int(np.searchsorted((0.66, 0.80, 0.90, 1.0), u[4]))] if kind != "suit" else ("pinstripes" if u[4] < 0.15 else "plain")
+    )
+    return Clothes(
+        kind,
+        tuple(colour.tolist()),
+        tuple(second.tolist()),
+        pattern,
+        float(4 + 7 * u[5]),
+        float(-0.02 + 0.07 * u[6]),
+        tuple(_SHIRTS[int(u[7] * len(_SHIRTS))].tolist()),
+        tuple(_TIES[int(u[8] * len(_TIES))].tolist()) if necktie else None,
+    )

@@ -70,7 +70,9 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
         length = (0.040 + 0.030 * rng.random(count)) * (1.2 if wild else 1.0)
         k = np.linspace(0, 1, 4)[None]
         bent = angle[:, None] - 0.5 * k
-        strands.append(np.stack([side * (x[:, None] + length[:, None] * k * np.cos(bent)), y[:, None] + length[:, None] * k * np.sin(bent)], -1))
+        strands.append(
+            np.stack([side * (x[:, None] + length[:, None] * k * np.cos(bent)), y[:, None] + length[:, None] * k * np.sin(bent)], -1)
+        )
     xy = np.concatenate(strands)
     corners, weights, found = template.behind(xy[..., 0], xy[..., 1])
     keep = found.all(1)
@@ -93,8 +95,12 @@ def grow_beard(identity: Identity, template: Head) -> Beard | None:
     upper_lip = (across < 0.36) & (c[:, 1] > 6.58) & (c[:, 2] > 1.1)
     chin = (across < 0.25) & (c[:, 1] < 6.58) & (c[:, 2] > 0.95)
     u = rng.random(2)
-    parts = {"stubble": (density, 3000, 0.028), "mustache": (density * upper_lip, 640, 0.032 + 0.020 * u[0]), "goatee": (density * chin, 1100, 0.055 + 0.06 * u[0]),
-             "full": (density * ~upper_lip, 5200, 0.045 + 0.10 * u[1] ** 1.5)}  # fmt: skip
+    parts = {
+        "stubble": (density, 3000, 0.028),
+        "mustache": (density * upper_lip, 640, 0.032 + 0.020 * u[0]),
+        "goatee": (density * chin, 1100, 0.055 + 0.06 * u[0]),
+        "full": (density * ~upper_lip, 5200, 0.045 + 0.10 * u[1] ** 1.5),
+    }
     corners, weights, lengths = [], [], []
     for kind in identity.beard:
         where, count, length = parts[kind]

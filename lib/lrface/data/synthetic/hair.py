@@ -54,8 +54,19 @@ class _Plan:
     """Height above which bangs must end; 0: nothing may hang over the forehead."""
 
 
-COUNT = {"buzz": 8000, "short": 9500, "coils": 9000, "coilfringe": 9000, "afro": 11000, "ringlets": 8000, "long": 15000, "bangs": 15500, "bob": 13000, "bobbangs": 14000,
-         "bald": 2200}  # fmt: skip
+COUNT = {
+    "buzz": 8000,
+    "short": 9500,
+    "coils": 9000,
+    "coilfringe": 9000,
+    "afro": 11000,
+    "ringlets": 8000,
+    "long": 15000,
+    "bangs": 15500,
+    "bob": 13000,
+    "bobbangs": 14000,
+    "bald": 2200,
+}
 
 
 @dataclass(frozen=True)
@@ -116,24 +127,50 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
     if style == "short":
         length = (0.26 + 0.22 * u[0]) * (0.45 + 0.55 * s.top + 0.2 * s.front)
         brushed = s.forward if u[1] < 0.35 else s.normal * 1.1 + 0.3 * s.back if u[1] < 0.65 else s.side
-        plan = _Plan(brushed * top + falls + 0.25 * s.normal, length, 0.10 * layer, 0.1 + 0.2 * (0.35 <= u[1] < 0.65), gravity=0.7, segments=7)
+        plan = _Plan(
+            brushed * top + falls + 0.25 * s.normal, length, 0.10 * layer, 0.1 + 0.2 * (0.35 <= u[1] < 0.65), gravity=0.7, segments=7
+        )
         return replace(plan, lowest=7.72)
     if style == "sidepart":
         lift = layer * 0.15 * (0.5 + 0.5 * s.top)
-        return _Plan((s.side + 0.45 * s.back) * top + falls + 0.25 * up * front, (0.6 + 0.4 * u[0]) * (0.35 + 0.65 * s.top), lift, 0.08 + lift, 0.6, gravity=0.8, segments=10)
+        return _Plan(
+            (s.side + 0.45 * s.back) * top + falls + 0.25 * up * front,
+            (0.6 + 0.4 * u[0]) * (0.35 + 0.65 * s.top),
+            lift,
+            0.08 + lift,
+            0.6,
+            gravity=0.8,
+            segments=10,
+        )
     if style == "back":
         comb = (s.back + 0.45 * up * front) * top + (0.6 * s.down + 0.7 * s.back) * (1 - top)
         return _Plan(comb, 0.8 + 0.3 * u[0], 0.13 * layer, 0.06 + layer * 0.13, 0.8, gravity=0.4, segments=11)
     if style == "fringe":
         length = np.where(s.front > 0.4, 0.24 + 0.10 * u[0] + 0.05 * spread, 0.55 * (0.6 + 0.4 * s.top))
-        return _Plan((s.forward + 0.35 * s.side) * top + falls, length, 0.12 * layer, 0.05 + 0.12 * layer, gravity=0.8, segments=9, lowest=7.56)
+        return _Plan(
+            (s.forward + 0.35 * s.side) * top + falls, length, 0.12 * layer, 0.05 + 0.12 * layer, gravity=0.8, segments=9, lowest=7.56
+        )
     if style in ("coils", "coilfringe", "afro", "ringlets"):
-        height = {"coils": 0.10 + 0.10 * u[0], "coilfringe": 0.16 + 0.08 * u[0], "afro": 0.36 + 0.26 * u[0], "ringlets": 0.6 + 0.5 * u[0]}[style]
+        height = {"coils": 0.10 + 0.10 * u[0], "coilfringe": 0.16 + 0.08 * u[0], "afro": 0.36 + 0.26 * u[0], "ringlets": 0.6 + 0.5 * u[0]}[
+            style
+        ]
         hanging = style == "ringlets"
         length = height * (0.45 + 0.55 * smoothstep(6.9, 7.7, s.template[:, 1])) * (0.75 + 0.5 * rng.random(n))
         comb = s.normal + 0.1 * up + (0.5 * s.side + 0.4 * s.back) * hanging + 0.5 * s.forward * front * (style == "coilfringe")
-        return _Plan(comb, length, layer * height * (0.5 if not hanging else 0.25), 0.0, 0.8 if hanging else 0.3, gravity=0.9 if hanging else 0.1, curl=0.022 + 0.02 * u[1],
-                     turns=34 + 16 * u[2], wisp=0.8, rough=0.4, segments=int(min(12 + 18 * height, 26)), lowest=7.60 if style == "coilfringe" else 0.0)  # fmt: skip
+        return _Plan(
+            comb,
+            length,
+            layer * height * (0.5 if not hanging else 0.25),
+            0.0,
+            0.8 if hanging else 0.3,
+            gravity=0.9 if hanging else 0.1,
+            curl=0.022 + 0.02 * u[1],
+            turns=34 + 16 * u[2],
+            wisp=0.8,
+            rough=0.4,
+            segments=int(min(12 + 18 * height, 26)),
+            lowest=7.60 if style == "coilfringe" else 0.0,
+        )
     if style == "bun":
         comb = np.stack([-x * 0.2, 0.35 * (s.template[:, 1] < 7.9) + zero, zero - 1], 1)
         return _Plan(comb, 1.1, 0.05 * layer, 0.03, 0.5, gravity=0.0, wisp=0.10, rough=0.06, segments=9, combing=2.0)
@@ -141,7 +178,11 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
     bob = style.startswith("bob")
     length = (1.0 + 0.35 * u[0] if bob else 1.9 + 1.5 * u[0]) * (0.88 + 0.24 * rng.random(n))
     crown = np.maximum(top, front)
-    comb = (0.75 * s.side + s.back * (0.5 + 0.45 * front) + 0.8 * up * front) * crown + falls * (1 - front) + np.stack([0.25 * np.sign(x), zero, zero - 0.35], 1)
+    comb = (
+        (0.75 * s.side + s.back * (0.5 + 0.45 * front) + 0.8 * up * front) * crown
+        + falls * (1 - front)
+        + np.stack([0.25 * np.sign(x), zero, zero - 0.35], 1)
+    )
     lift = 0.18 * layer
     hold = np.where(s.template[:, 1] > 7.6, 0.10 + lift, 0.28)
     clear = np.ones(n)
@@ -184,8 +225,22 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
         return np.ascontiguousarray(np.broadcast_to(np.asarray(value, float), (n,)))
 
     numbers = np.array([plan.gravity, plan.curl, plan.turns, plan.bend, plan.wisp_rate, plan.wisp, plan.rough])
-    grow(lattice(), scalp.roots, start, plan.comb, each(plan.length), each(plan.lift) + 0.01, each(plan.hold), each(plan.clear), numbers,
-         template.skull_radius(vertices), SKULL_CENTRE, jitter, int(rng.integers(4096)), points)  # fmt: skip
+    grow(
+        lattice(),
+        scalp.roots,
+        start,
+        plan.comb,
+        each(plan.length),
+        each(plan.lift) + 0.01,
+        each(plan.hold),
+        each(plan.clear),
+        numbers,
+        template.skull_radius(vertices),
+        SKULL_CENTRE,
+        jitter,
+        int(rng.integers(4096)),
+        points,
+    )
     # A lock over the eyes would be a different style, and one over the forehead reads as a scratch at 128 pixels.
     keep = ~over_face(points, plan.lowest, skin[LINE], skin[RECEDING])
     points, roots = points[keep], scalp.template[keep]

@@ -11,42 +11,126 @@ from lrface.data.synthetic import groups
 from lrface.data.synthetic.assets import head
 from lrface.data.synthetic.groups import EYE_COLOURS, EYES, GROUPS, HAIR, HAIR_COLOURS, RACES, skin_colour
 from lrface.data.synthetic.kernel import linear, smoothstep
-from lrface.data.synthetic.prevalence import COLOURS, NORMAL, SCORED, YOUNG, Prevalence, age_at, bald_share, grey_share, receding_share, score
+from lrface.data.synthetic.prevalence import (
+    COLOURS,
+    NORMAL,
+    SCORED,
+    YOUNG,
+    Prevalence,
+    age_at,
+    bald_share,
+    grey_share,
+    receding_share,
+    score,
+)
 from lrface.data.synthetic.streams import IDENTITY, stream
 
-COLOUR_LABEL = {"black": "Black_Hair", "darkbrown": "Brown_Hair", "brown": "Brown_Hair", "lightbrown": "Brown_Hair", "blond": "Blond_Hair", "red": None,
-                "grey": "Gray_Hair", "white": "Gray_Hair"}  # fmt: skip
+COLOUR_LABEL = {
+    "black": "Black_Hair",
+    "darkbrown": "Brown_Hair",
+    "brown": "Brown_Hair",
+    "lightbrown": "Brown_Hair",
+    "blond": "Blond_Hair",
+    "red": None,
+    "grey": "Gray_Hair",
+    "white": "Gray_Hair",
+}
 
 SPREAD = {"default": 0.36, "wide": 0.48, "asymmetry": 0.22, "outline": 0.30}
 """Standard deviation of local shape targets; the outline is one of the seven face forms."""
-_CALM = {"mouth-trans": 0.20, "nose-trans": 0.18, "eye-trans": 0.20, "head-angle": 0.15, "head-back": 0.20, "neck": 0.15, "eye-push": 0.0,
-         "head-trans": 0.0, "neck-trans": 0.0, "head-age": 0.0, "measure": 0.0, "eyebrows-trans": 0.22, "eyebrows-angle": 0.22, "nose-hump": 0.22,
-         "nose-curve": 0.22, "nose-greek": 0.20, "chin-prognathism": 0.20, "chin-prominent": 0.22, "forehead": 0.22, "lowerlip-ext": 0.15, "upperlip-ext": 0.15,
-         "mouth-angles": 0.12, "head-fat": 0.0, "neck-double": 0.0, "eye-bag": 0.15, "eye-height": 0.24, "ear-wing": 0.28, "mouth-scale-depth": 0.12, "cheek-inner": 0.18,
-         "nose-septum": 0.20, "nose-base": 0.22, "nose-nostrils-angle": 0.22, "eye-eyefold": 0.22}  # fmt: skip
+_CALM = {
+    "mouth-trans": 0.20,
+    "nose-trans": 0.18,
+    "eye-trans": 0.20,
+    "head-angle": 0.15,
+    "head-back": 0.20,
+    "neck": 0.15,
+    "eye-push": 0.0,
+    "head-trans": 0.0,
+    "neck-trans": 0.0,
+    "head-age": 0.0,
+    "measure": 0.0,
+    "eyebrows-trans": 0.22,
+    "eyebrows-angle": 0.22,
+    "nose-hump": 0.22,
+    "nose-curve": 0.22,
+    "nose-greek": 0.20,
+    "chin-prognathism": 0.20,
+    "chin-prominent": 0.22,
+    "forehead": 0.22,
+    "lowerlip-ext": 0.15,
+    "upperlip-ext": 0.15,
+    "mouth-angles": 0.12,
+    "head-fat": 0.0,
+    "neck-double": 0.0,
+    "eye-bag": 0.15,
+    "eye-height": 0.24,
+    "ear-wing": 0.28,
+    "mouth-scale-depth": 0.12,
+    "cheek-inner": 0.18,
+    "nose-septum": 0.20,
+    "nose-base": 0.22,
+    "nose-nostrils-angle": 0.22,
+    "eye-eyefold": 0.22,
+}
 """Targets that turn a face into a caricature, or move all of it, get less."""
-_DRIVEN = {"Big_Nose": (("nose/nose-scale-horiz", 0.28), ("nose/nose-volume", 0.24), ("nose/nose-width3", 0.26), ("nose/nose-scale-depth", 0.10), ("nose/nose-flaring", 0.15)),
-           "Pointy_Nose": (("nose/nose-point-width", -0.35), ("nose/nose-trans", 0.0), ("nose/nose-scale-depth", 0.14)),
-           "Big_Lips": (("mouth/mouth-lowerlip-volume", 0.32), ("mouth/mouth-upperlip-volume", 0.32), ("mouth/mouth-upperlip-height", 0.24), ("mouth/mouth-lowerlip-height", 0.24)),
-           "Narrow_Eyes": (("eyes/l-eye-height1", -0.28), ("eyes/l-eye-height2", -0.36), ("eyes/l-eye-height3", -0.28)),
-           "High_Cheekbones": (("cheek/l-cheek-bones", 0.36), ("cheek/l-cheek-trans", 0.16)),
-           "Bags_Under_Eyes": (("eyes/l-eye-bag", 0.30),),
-           "Chubby": (("head/head-fat", 0.36), ("cheek/l-cheek-volume", 0.24)),
-           "Double_Chin": (("neck/neck-double", 0.34),)}  # fmt: skip
+_DRIVEN = {
+    "Big_Nose": (
+        ("nose/nose-scale-horiz", 0.28),
+        ("nose/nose-volume", 0.24),
+        ("nose/nose-width3", 0.26),
+        ("nose/nose-scale-depth", 0.10),
+        ("nose/nose-flaring", 0.15),
+    ),
+    "Pointy_Nose": (("nose/nose-point-width", -0.35), ("nose/nose-trans", 0.0), ("nose/nose-scale-depth", 0.14)),
+    "Big_Lips": (
+        ("mouth/mouth-lowerlip-volume", 0.32),
+        ("mouth/mouth-upperlip-volume", 0.32),
+        ("mouth/mouth-upperlip-height", 0.24),
+        ("mouth/mouth-lowerlip-height", 0.24),
+    ),
+    "Narrow_Eyes": (("eyes/l-eye-height1", -0.28), ("eyes/l-eye-height2", -0.36), ("eyes/l-eye-height3", -0.28)),
+    "High_Cheekbones": (("cheek/l-cheek-bones", 0.36), ("cheek/l-cheek-trans", 0.16)),
+    "Bags_Under_Eyes": (("eyes/l-eye-bag", 0.30),),
+    "Chubby": (("head/head-fat", 0.36), ("cheek/l-cheek-volume", 0.24)),
+    "Double_Chin": (("neck/neck-double", 0.34),),
+}
 """How much of a target one standard deviation of a scored attribute adds."""
 _BIAS = {"eyes/l-eye-scale": 0.22, "eyes/l-eye-height2": 0.12}
 """The mesh's own eyes are small beside those of a photograph."""
-_WIDE = ("nose-scale-horiz", "nose-width", "mouth-scale-horiz", "eye-scale", "chin-width", "chin-height", "head-scale-horiz", "eye-corner", "nose-scale-vert",
-         "nose-volume", "mouth-scale-vert", "chin-bones", "cheek-bones", "nose-point-width")
+_WIDE = (
+    "nose-scale-horiz",
+    "nose-width",
+    "mouth-scale-horiz",
+    "eye-scale",
+    "chin-width",
+    "chin-height",
+    "head-scale-horiz",
+    "eye-corner",
+    "nose-scale-vert",
+    "nose-volume",
+    "mouth-scale-vert",
+    "chin-bones",
+    "cheek-bones",
+    "nose-point-width",
+)
 """Targets that tell people apart without turning anyone into a caricature get more."""
 _NEGATIVE = ("decr", "down", "in", "backward", "compress", "concave")
 _POSITIVE = ("incr", "up", "out", "forward", "uncompress", "convex")
 
-HAIRSTYLES = {("male", "straight"): {"buzz": 0.12, "short": 0.34, "sidepart": 0.26, "back": 0.14, "fringe": 0.0, "long": 0.05, "bun": 0.02},
-              ("female", "straight"): {"short": 0.06, "sidepart": 0.12, "long": 0.40, "bob": 0.18, "bun": 0.18},
-              ("male", "coily"): {"buzz": 0.50, "coils": 0.34, "afro": 0.10}, ("female", "coily"): {"buzz": 0.12, "coils": 0.24, "afro": 0.28, "bun": 0.26, "ringlets": 0.18}}  # fmt: skip
+HAIRSTYLES = {
+    ("male", "straight"): {"buzz": 0.12, "short": 0.34, "sidepart": 0.26, "back": 0.14, "fringe": 0.0, "long": 0.05, "bun": 0.02},
+    ("female", "straight"): {"short": 0.06, "sidepart": 0.12, "long": 0.40, "bob": 0.18, "bun": 0.18},
+    ("male", "coily"): {"buzz": 0.50, "coils": 0.34, "afro": 0.10},
+    ("female", "coily"): {"buzz": 0.12, "coils": 0.24, "afro": 0.28, "bun": 0.26, "ringlets": 0.18},
+}
 """Shares of the styles without bangs; ``wavy`` hair takes those of ``straight``."""
-BANGS = {("male", "straight"): {"fringe": 1.0}, ("female", "straight"): {"bangs": 0.7, "bobbangs": 0.3}, ("male", "coily"): {"coilfringe": 1.0}, ("female", "coily"): {"coilfringe": 1.0}}  # fmt: skip
+BANGS = {
+    ("male", "straight"): {"fringe": 1.0},
+    ("female", "straight"): {"bangs": 0.7, "bobbangs": 0.3},
+    ("male", "coily"): {"coilfringe": 1.0},
+    ("female", "coily"): {"coilfringe": 1.0},
+}
 
 
 @dataclass(frozen=True)
@@ -151,7 +235,9 @@ def _shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool) ->
         high = _POSITIVE[_NEGATIVE.index(end)]
         if f"{base}-{high}" not in template.targets:
             continue
-        spread = next((s for part, s in _CALM.items() if part in base), SPREAD["wide" if any(part in base for part in _WIDE) else "default"])
+        spread = next(
+            (s for part, s in _CALM.items() if part in base), SPREAD["wide" if any(part in base for part in _WIDE) else "default"]
+        )
         drawn = rng.normal() * spread
         weight = float(np.clip(drawn, -2.4 * spread, 2.4 * spread)) + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
         add(base, end, high, weight)
@@ -225,8 +311,20 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
 
     for label in COLOURS:
         labels[label] = COLOUR_LABEL[colour] == label and not bald
-    labels |= {"Bald": bald, "Receding_Hairline": receding, "Bangs": bangs, "Wavy_Hair": wavy, "Straight_Hair": texture == "straight" and not bald}
-    labels |= {"No_Beard": not beard, "Mustache": "mustache" in beard, "Goatee": "goatee" in beard, "Sideburns": "full" in beard, "5_o_Clock_Shadow": "stubble" in beard}
+    labels |= {
+        "Bald": bald,
+        "Receding_Hairline": receding,
+        "Bangs": bangs,
+        "Wavy_Hair": wavy,
+        "Straight_Hair": texture == "straight" and not bald,
+    }
+    labels |= {
+        "No_Beard": not beard,
+        "Mustache": "mustache" in beard,
+        "Goatee": "goatee" in beard,
+        "Sideburns": "full" in beard,
+        "5_o_Clock_Shadow": "stubble" in beard,
+    }
     return Identity(
         seed=seed,
         number=number,

@@ -36,7 +36,9 @@ class Light:
         """float64 (6, 3) for the kernels: key direction and colour, fill direction and colour, sky, floor."""
         key = self.key * np.array([1 + 0.10 * self.warmth, 1.0, 1 - 0.15 * self.warmth])
         sky = self.ambient * np.array([1 - 0.05 * self.warmth, 1.0, 1 + 0.07 * self.warmth])
-        return np.stack([self.direction, key, _direction(self.fill_azimuth, 10.0), self.fill * sky, sky * 1.12, sky * np.array([0.66, 0.62, 0.58])])
+        return np.stack(
+            [self.direction, key, _direction(self.fill_azimuth, 10.0), self.fill * sky, sky * 1.12, sky * np.array([0.66, 0.62, 0.58])]
+        )
 
 
 def _direction(azimuth: float, elevation: float) -> np.ndarray:
@@ -56,8 +58,17 @@ def sample_light(rng: np.random.Generator, albedo: float = 0.35) -> Light:
     fill = float(0.15 + 0.55 * rng.random())
     # A camera meters what falls on a face that looks at it, and errs by a sixth of a stop or so.
     incident = key * max(np.cos(np.radians(azimuth)), 0.15) * np.cos(np.radians(elevation)) + ambient * (0.9 + 0.4 * fill)
-    return Light(azimuth, elevation, key, ambient, float(rng.normal() * 0.7), float(rng.normal() * 0.22), fill, float(-np.sign(azimuth) * rng.uniform(25, 80)),
-                 float(0.88 / incident * (0.42 / albedo) ** 0.28 * np.exp(rng.normal(0, 0.13))))  # fmt: skip
+    return Light(
+        azimuth,
+        elevation,
+        key,
+        ambient,
+        float(rng.normal() * 0.7),
+        float(rng.normal() * 0.22),
+        fill,
+        float(-np.sign(azimuth) * rng.uniform(25, 80)),
+        float(0.88 / incident * (0.42 / albedo) ** 0.28 * np.exp(rng.normal(0, 0.13))),
+    )
 
 
 @dataclass(frozen=True)

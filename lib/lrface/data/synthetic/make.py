@@ -59,7 +59,14 @@ class Plan:
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if self.identities < 1 or self.per_identity < 1 or self.clips < 0 or self.frames < 1 or self.first < 0 or not 0 <= self.quality <= 100:
+        if (
+            self.identities < 1
+            or self.per_identity < 1
+            or self.clips < 0
+            or self.frames < 1
+            or self.first < 0
+            or not 0 <= self.quality <= 100
+        ):
             raise UsageError(f"a set needs at least one identity and one picture each, and a quality from 0 to 100: {asdict(self)}")
         if not 32 <= self.size <= 1024:
             raise UsageError(f"pictures are rendered at 32 to 1024 pixels, not {self.size}")
@@ -86,11 +93,15 @@ def _part_rows(plan: Plan, kind: str, part: int) -> list[dict]:
     else:
         for c in range(part * PER_PART, min((part + 1) * PER_PART, plan.clips)):
             # Clips are spread over the identities; a second round gives a person a second clip.
-            i, turn = (c * plan.identities // plan.clips, 0) if plan.clips <= plan.identities else (c % plan.identities, c // plan.identities)
+            i, turn = (
+                (c * plan.identities // plan.clips, 0) if plan.clips <= plan.identities else (c % plan.identities, c // plan.identities)
+            )
             who = person(identity(plan.seed, plan.first + i, prevalence))
             for k, seen in enumerate(clip(who, turn, plan.size, plan.frames, plan.aligned, prevalence)):
                 camera = camera_for(who, seen.view.scenery) if plan.native else None
-                rows.append(row(who, seen.view, seen.frame, seen.picture, seen.landmarks, seen.visible, clip=c, number=k, camera=camera, **keep))
+                rows.append(
+                    row(who, seen.view, seen.frame, seen.picture, seen.landmarks, seen.visible, clip=c, number=k, camera=camera, **keep)
+                )
     return rows
 
 
@@ -190,8 +201,21 @@ def _write_protocols(plan: Plan, out: Path, files: list[Path]) -> dict:
     return {"splits": splits.manifest(table, protocols.RULE), "protocols": made, "not_made": reasons}
 
 
-def make(out_dir: str | Path, identities: int, per_identity: int, seed: int = 0, size: int = 128, workers: int | None = None, quality: int = 95, native: bool = True,
-         clips: int = 0, frames: int = 7, aligned: bool = True, first: int = 0, prevalence: Mapping[str, float] | None = None) -> dict:  # fmt: skip
+def make(
+    out_dir: str | Path,
+    identities: int,
+    per_identity: int,
+    seed: int = 0,
+    size: int = 128,
+    workers: int | None = None,
+    quality: int = 95,
+    native: bool = True,
+    clips: int = 0,
+    frames: int = 7,
+    aligned: bool = True,
+    first: int = 0,
+    prevalence: Mapping[str, float] | None = None,
+) -> dict:
     """Make a synthetic set in ``out_dir`` and return its manifest.
 
     Writes ``images-*.parquet`` and ``clips-*.parquet`` (columns: :data:`rows.SCHEMA`), ``pairs.csv``, ``pairs_hard.csv``,
@@ -199,7 +223,9 @@ def make(out_dir: str | Path, identities: int, per_identity: int, seed: int = 0,
     again, it goes on and ends with the same hashes; the number of ``workers`` (default: all cores) changes nothing but the time.
     Raises :class:`UsageError` if the folder holds a set with other parameters.
     """
-    plan = Plan(identities, per_identity, seed, size, quality, native, clips, frames, aligned, first, dict(sorted((prevalence or {}).items())))
+    plan = Plan(
+        identities, per_identity, seed, size, quality, native, clips, frames, aligned, first, dict(sorted((prevalence or {}).items()))
+    )
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     parts, stored = out / ".parts", json.dumps(asdict(plan), indent=1, sort_keys=True) + "\n"

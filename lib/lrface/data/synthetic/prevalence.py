@@ -20,12 +20,39 @@ AGES = ((0.0, 18.0), (0.10, 22.0), (0.25, 27.0), (0.50, 35.0), (0.62, 40.0), (0.
 """The natural distribution of age as (quantile, years), straight lines between."""
 YOUNG_UNTIL = 40.0
 
-SCORED = {"Big_Nose": 0.20, "Pointy_Nose": 0.22, "Big_Lips": 0.22, "Narrow_Eyes": 0.14, "Bushy_Eyebrows": 0.16, "Arched_Eyebrows": 0.22, "High_Cheekbones": 0.30,
-          "Bags_Under_Eyes": 0.18, "Chubby": 0.10, "Double_Chin": 0.07, "Oval_Face": 0.26, "Rosy_Cheeks": 0.08}  # fmt: skip
+SCORED = {
+    "Big_Nose": 0.20,
+    "Pointy_Nose": 0.22,
+    "Big_Lips": 0.22,
+    "Narrow_Eyes": 0.14,
+    "Bushy_Eyebrows": 0.16,
+    "Arched_Eyebrows": 0.22,
+    "High_Cheekbones": 0.30,
+    "Bags_Under_Eyes": 0.18,
+    "Chubby": 0.10,
+    "Double_Chin": 0.07,
+    "Oval_Face": 0.26,
+    "Rosy_Cheeks": 0.08,
+}
 """Attributes that mean "more than a threshold of something continuous", with their natural share."""
 COLOURS = ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair")
-PERSON = ("Male", "Young", "Pale_Skin", *COLOURS, "Bald", "Receding_Hairline", "Bangs", "Straight_Hair", "Wavy_Hair", "No_Beard", "Mustache", "Goatee", "Sideburns",
-          "5_o_Clock_Shadow", *SCORED)  # fmt: skip
+PERSON = (
+    "Male",
+    "Young",
+    "Pale_Skin",
+    *COLOURS,
+    "Bald",
+    "Receding_Hairline",
+    "Bangs",
+    "Straight_Hair",
+    "Wavy_Hair",
+    "No_Beard",
+    "Mustache",
+    "Goatee",
+    "Sideburns",
+    "5_o_Clock_Shadow",
+    *SCORED,
+)
 PICTURE = ("Eyeglasses", "Wearing_Hat", "Smiling", "Mouth_Slightly_Open", "Heavy_Makeup", "Wearing_Lipstick", "Wearing_Necktie")
 ATTRIBUTES = tuple(sorted(PERSON + PICTURE))
 """Every attribute an image is labelled with; column names in the table."""
@@ -33,8 +60,15 @@ DERIVED = ("5_o_Clock_Shadow", "Straight_Hair")
 """Follow from others (a beard that is none of the named shapes; hair that is not wavy, coily or absent), so they cannot be set."""
 SETTABLE = tuple(name for name in ATTRIBUTES if name not in DERIVED)
 
-PICTURE_SHARES = {"Eyeglasses": 0.13, "Wearing_Hat": 0.06, "Smiling": 0.45, "Mouth_Slightly_Open": 0.38, "Wearing_Necktie": 0.09, "Heavy_Makeup": 0.30,
-                  "Wearing_Lipstick": 0.42}  # fmt: skip
+PICTURE_SHARES = {
+    "Eyeglasses": 0.13,
+    "Wearing_Hat": 0.06,
+    "Smiling": 0.45,
+    "Mouth_Slightly_Open": 0.38,
+    "Wearing_Necktie": 0.09,
+    "Heavy_Makeup": 0.30,
+    "Wearing_Lipstick": 0.42,
+}
 
 
 def age_at(quantile: float) -> float:
@@ -89,8 +123,17 @@ class Prevalence:
         bearded = men if "No_Beard" not in self.given else 1 - self.given["No_Beard"]
         pale = sum(group.pale > 0 for group in GROUPS.values()) / len(GROUPS)
         made_up = {"Wearing_Lipstick": 1 - men, "Heavy_Makeup": self.given.get("Wearing_Lipstick", 1 - men), "Wearing_Necktie": men}
-        return {"Bald": men, "Receding_Hairline": men - bald, "Bangs": 1 - bald, "Wavy_Hair": 1 - bald, "Mustache": bearded, "Goatee": bearded, "Sideburns": bearded,
-                "Pale_Skin": pale, **made_up}  # fmt: skip
+        return {
+            "Bald": men,
+            "Receding_Hairline": men - bald,
+            "Bangs": 1 - bald,
+            "Wavy_Hair": 1 - bald,
+            "Mustache": bearded,
+            "Goatee": bearded,
+            "Sideburns": bearded,
+            "Pale_Skin": pale,
+            **made_up,
+        }
 
     def __getitem__(self, name: str) -> float:
         return self.given[name]

@@ -24,7 +24,9 @@ def _draw_same(rng: np.random.Generator, rows: dict[str, np.ndarray], count: int
     """``count`` different pairs of images of one person, people in turn."""
     room = sum(len(images) * (len(images) - 1) // 2 for images in rows.values())
     if room < count:
-        raise UsageError(f"{len(rows)} identities hold {room} pairs of the same person, a fold needs {count}: ask for fewer pairs or a larger set")
+        raise UsageError(
+            f"{len(rows)} identities hold {room} pairs of the same person, a fold needs {count}: ask for fewer pairs or a larger set"
+        )
     pairs: set[tuple[int, int]] = set()
     people = [images for images in rows.values() if len(images) > 1]
     while len(pairs) < count:
@@ -40,7 +42,9 @@ def _draw_different(rng: np.random.Generator, cells: list[list[np.ndarray]], cou
     sizes = np.array([[len(images) for images in people] for people in cells], dtype=object)
     room = np.array([(sum(s) ** 2 - sum(n * n for n in s)) // 2 for s in sizes], float)
     if room.sum() < count:
-        raise UsageError(f"a fold has only {int(room.sum())} pairs of different people to compare, it needs {count}: ask for fewer pairs or a larger set")
+        raise UsageError(
+            f"a fold has only {int(room.sum())} pairs of different people to compare, it needs {count}: ask for fewer pairs or a larger set"
+        )
     pairs: set[tuple[int, int]] = set()
     while len(pairs) < count:
         people = cells[rng.choice(len(cells), p=room / room.sum())]
@@ -69,7 +73,9 @@ def verification_pairs(table: pd.DataFrame, seed: int = 0, pairs: int = PAIRS, f
         inside = inside[inside["identity"].map(fold_of) == fold]
         rows = {name: group.index.to_numpy() for name, group in inside.groupby("identity", sort=True)}
         if hard:
-            cells = [[rows[name] for name in sorted(cell["identity"].unique())] for _, cell in inside.groupby(["group", "gender"], sort=True)]
+            cells = [
+                [rows[name] for name in sorted(cell["identity"].unique())] for _, cell in inside.groupby(["group", "gender"], sort=True)
+            ]
         else:
             cells = [list(rows.values())]
         cells = [cell for cell in cells if len(cell) > 1]

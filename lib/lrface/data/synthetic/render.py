@@ -131,7 +131,15 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     scale = width / 128
     focal = view.framing.scale * scale * (view.framing.distance - 1.0)
     # Focal length, distance, centre and height of the optical axis, in buffer pixels and in decimetres from CENTRE.
-    camera = np.array([focal, view.framing.distance - CENTRE[2], width / 2 - view.framing.x * view.framing.scale * scale, width / 2, view.framing.y - CENTRE[1]])
+    camera = np.array(
+        [
+            focal,
+            view.framing.distance - CENTRE[2],
+            width / 2 - view.framing.x * view.framing.scale * scale,
+            width / 2,
+            view.framing.y - CENTRE[1],
+        ]
+    )
 
     def project(points: np.ndarray) -> np.ndarray:
         w = camera[0] / (camera[1] - points[:, 2])
@@ -150,8 +158,35 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     paint_rng = stream(*key, "style")
     skin = with_makeup(person.skin, identity, view.lipstick, view.makeup, paint_rng)
     hat_numbers = np.array([*view.hat_colour, HATS.index(view.hat) if view.hat != "none" else 0.0])
-    shade(seen, bary, vertices, normals, paint, uv, triangles, part, sky, lattice(), skin, person.moles, template.masks, turn, eyes, gazes, person.iris, person.teeth,
-          view.clothes.packed(), np.array(person.glasses.colour), hat_numbers, lights, view.light.slope, axes, SHADOW_EXTENT, shadow, image)  # fmt: skip
+    shade(
+        seen,
+        bary,
+        vertices,
+        normals,
+        paint,
+        uv,
+        triangles,
+        part,
+        sky,
+        lattice(),
+        skin,
+        person.moles,
+        template.masks,
+        turn,
+        eyes,
+        gazes,
+        person.iris,
+        person.teeth,
+        view.clothes.packed(),
+        np.array(person.glasses.colour),
+        hat_numbers,
+        lights,
+        view.light.slope,
+        axes,
+        SHADOW_EXTENT,
+        shadow,
+        image,
+    )
 
     def draw(curves, colours, gloss, roots, cover, thick) -> None:
         strands.draw(curves, colours, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss), roots, cover, thick, depth, image)

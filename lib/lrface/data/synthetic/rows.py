@@ -25,7 +25,16 @@ _CAMERA = {"height": pa.int16(), "bayer": _FLAG, "chroma_420": _FLAG, "jpeg": pa
 CAMERA_COLUMNS = tuple(Camera.__dataclass_fields__)
 
 SCHEMA = pa.schema(
-    [("key", _TEXT), ("identity", _TEXT), ("split", _TEXT), ("view", pa.int32()), ("clip", pa.int32()), ("frame", pa.int16()), ("image", _IMAGE), ("digest", _TEXT)]
+    [
+        ("key", _TEXT),
+        ("identity", _TEXT),
+        ("split", _TEXT),
+        ("view", pa.int32()),
+        ("clip", pa.int32()),
+        ("frame", pa.int16()),
+        ("image", _IMAGE),
+        ("digest", _TEXT),
+    ]
     + [(name, _TEXT) for name in ("group", "gender")]
     + [(name, _NUMBER) for name in ("age", "yaw", "pitch", "roll", "gaze_yaw", "gaze_pitch")]
     + [("landmarks", pa.list_(_NUMBER, 136)), ("landmarks_visible", pa.list_(_FLAG, 68))]
@@ -34,12 +43,15 @@ SCHEMA = pa.schema(
     + [(f"expression_{unit}", _NUMBER) for unit in FACE_UNITS]
     + [(name, _TEXT) for name in ("hairstyle", "hair_texture", "hair_colour", "eye_colour", "glasses", "hat", "clothes", "scene")]
     + [("skin_depth", _NUMBER)]
-    + [(f"light_{name}", _NUMBER) for name in ("azimuth", "elevation", "key", "ambient", "warmth", "slope", "fill", "fill_azimuth", "exposure")]
+    + [
+        (f"light_{name}", _NUMBER)
+        for name in ("azimuth", "elevation", "key", "ambient", "warmth", "slope", "fill", "fill_azimuth", "exposure")
+    ]
     + [(f"framing_{name}", _NUMBER) for name in ("scale", "x", "y", "distance")]
     + [("native", _IMAGE)]
     + [(f"native_{name}", _CAMERA.get(name, _NUMBER)) for name in CAMERA_COLUMNS]
 )
-"""Columns of every Parquet file of a synthetic set. ``clip`` and ``frame`` are null for stills, ``native`` where no capture was asked for."""
+"""Columns of every Parquet file of a synthetic set. ``clip`` and ``frame`` are null for stills, ``native`` if not asked for."""
 
 
 def _features() -> dict:
@@ -81,8 +93,20 @@ def decode(data: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def row(person: Person, view: View, frame: Frame, picture: np.ndarray, points: np.ndarray, visible: np.ndarray, *, seed: int, quality: int,
-        clip: int | None = None, number: int | None = None, camera: Camera | None = None) -> dict:  # fmt: skip
+def row(
+    person: Person,
+    view: View,
+    frame: Frame,
+    picture: np.ndarray,
+    points: np.ndarray,
+    visible: np.ndarray,
+    *,
+    seed: int,
+    quality: int,
+    clip: int | None = None,
+    number: int | None = None,
+    camera: Camera | None = None,
+) -> dict:
     """The row of a still, or of frame ``number`` of ``clip``, with its native capture if a ``camera`` is given."""
     identity = person.identity
     name = name_of(identity.number)
@@ -90,18 +114,44 @@ def row(person: Person, view: View, frame: Frame, picture: np.ndarray, points: n
     data = encode(picture, quality)
     left, top, right, bottom = face_box(points, frame.size)
     found = {
-        "key": key, "identity": name, "split": split_of(name, seed), "view": view.number, "clip": clip, "frame": number,
+        "key": key,
+        "identity": name,
+        "split": split_of(name, seed),
+        "view": view.number,
+        "clip": clip,
+        "frame": number,
         "image": {"bytes": data, "path": f"{key}.{'webp' if quality else 'png'}"},
         "digest": hashlib.sha256(decode(data).tobytes()).hexdigest()[:16],
-        "group": identity.group, "gender": identity.gender, "age": identity.age, "yaw": view.yaw, "pitch": view.pitch, "roll": view.roll,
-        "gaze_yaw": view.gaze[0], "gaze_pitch": view.gaze[1], "landmarks": points.ravel().tolist(), "landmarks_visible": visible.tolist(),
-        "box_left": left, "box_top": top, "box_right": right, "box_bottom": bottom,
-        "hairstyle": identity.hairstyle, "hair_texture": identity.texture, "hair_colour": identity.hair_colour, "eye_colour": identity.eye_colour,
-        "glasses": view.glasses, "hat": view.hat, "clothes": view.clothes.kind, "scene": frame.scene, "skin_depth": identity.depth,
-    }  # fmt: skip
+        "group": identity.group,
+        "gender": identity.gender,
+        "age": identity.age,
+        "yaw": view.yaw,
+        "pitch": view.pitch,
+        "roll": view.roll,
+        "gaze_yaw": view.gaze[0],
+        "gaze_pitch": view.gaze[1],
+        "landmarks": points.ravel().tolist(),
+        "landmarks_visible": visible.tolist(),
+        "box_left": left,
+        "box_top": top,
+        "box_right": right,
+        "box_bottom": bottom,
+        "hairstyle": identity.hairstyle,
+        "hair_texture": identity.texture,
+        "hair_colour": identity.hair_colour,
+        "eye_colour": identity.eye_colour,
+        "glasses": view.glasses,
+        "hat": view.hat,
+        "clothes": view.clothes.kind,
+        "scene": frame.scene,
+        "skin_depth": identity.depth,
+    }
     found |= attributes(person, view)
     found |= {f"expression_{unit}": view.expression.get(unit, 0.0) for unit in FACE_UNITS}
-    found |= {f"light_{k}": getattr(view.light, k) for k in ("azimuth", "elevation", "key", "ambient", "warmth", "slope", "fill", "fill_azimuth", "exposure")}
+    found |= {
+        f"light_{k}": getattr(view.light, k)
+        for k in ("azimuth", "elevation", "key", "ambient", "warmth", "slope", "fill", "fill_azimuth", "exposure")
+    }
     found |= {f"framing_{k}": getattr(view.framing, k) for k in ("scale", "x", "y", "distance")}
     if camera is not None:
         seen = capture(frame, camera, stream(identity.seed, identity.number, view.number, "sensor"))

@@ -45,8 +45,35 @@ def _hat(table, q, hat, colour):
 
 
 @kernel
-def shade(face, bary, vertices, normals, template, uv, triangles, part, occlusion, table, skin, moles, masks, rotation, eye_centres, gazes, iris, teeth, cloth,
-          frame_colour, hat, lights, slope, axes, extent, shadow, image):  # fmt: skip
+def shade(
+    face,
+    bary,
+    vertices,
+    normals,
+    template,
+    uv,
+    triangles,
+    part,
+    occlusion,
+    table,
+    skin,
+    moles,
+    masks,
+    rotation,
+    eye_centres,
+    gazes,
+    iris,
+    teeth,
+    cloth,
+    frame_colour,
+    hat,
+    lights,
+    slope,
+    axes,
+    extent,
+    shadow,
+    image,
+):
     """Fill ``image`` (H, W, 3) with linear light wherever ``face`` (H, W) shows a triangle, in place.
 
     ``vertices`` and ``normals`` (n, 3) are posed, ``template`` (n, 3) says where paint is read; ``lights`` (6, 3) as
@@ -90,7 +117,7 @@ def shade(face, bary, vertices, normals, template, uv, triangles, part, occlusio
                 along = tx * n[0] + ty * n[1] + tz * n[2]
                 n[0], n[1], n[2] = n[0] + tx - along * n[0], n[1] + ty - along * n[1], n[2] + tz - along * n[2]
                 _normalise(n)
-            elif kind == LEFT_EYE or kind == RIGHT_EYE:
+            elif kind in (LEFT_EYE, RIGHT_EYE):
                 e = kind - LEFT_EYE
                 for d in range(3):
                     n[d] = p[d] - eye_centres[e, d]
@@ -98,7 +125,7 @@ def shade(face, bary, vertices, normals, template, uv, triangles, part, occlusio
                 _normalise(n)
                 sky = eyeball(table, n, outward, gazes[e], iris, colour)
                 gloss, power = 0.55, 240.0
-            elif kind == UPPER_TEETH or kind == LOWER_TEETH:
+            elif kind in (UPPER_TEETH, LOWER_TEETH):
                 cell = q[0] * 8.5 + 0.5
                 gap = 0.84 + 0.16 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
                 dim = step(0.40, 0.14, abs(q[0]))
@@ -134,5 +161,7 @@ def shade(face, bary, vertices, normals, template, uv, triangles, part, occlusio
                 through = lit + (1 - lit) * (0.10 if d == 0 and wrap_r > 0.3 else 0.0)
                 direct = max((facing + wrap) / (1 + wrap), 0.0) * through * (0.45 + 0.55 * sky)
                 # Light bounced inside a hollow takes the skin's colour, so creases go warm instead of grey.
-                around = (lights[5, d] + (lights[4, d] - lights[5, d]) * up) * side * sky * (1 + 0.35 * colour[d] * (1 - sky)) + lights[3, d] * fill * sky
+                around = (lights[5, d] + (lights[4, d] - lights[5, d]) * up) * side * sky * (1 + 0.35 * colour[d] * (1 - sky)) + lights[
+                    3, d
+                ] * fill * sky
                 image[y, x, d] = colour[d] * (lights[1, d] * direct + around) + lights[1, d] * shine * sky + rim * gloss * 0.6 * around

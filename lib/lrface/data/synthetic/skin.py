@@ -71,7 +71,13 @@ def wrinkles(table, s, q, colour, bump, seed):
     if 7.56 < q[1] < 8.0 and q[2] > 0.8 and ax < 0.5:
         phase = (q[1] + 0.05 * noise(table, q[0] * 4, q[1] * 3, 0.0, seed + 60) + 0.12 * ax * ax) / 0.085
         f = phase - floor(phase) - 0.5
-        a = amount * step(7.56, 7.66, q[1]) * step(8.0, 7.88, q[1]) * step(0.5, 0.28, ax) * (0.55 + 0.45 * noise(table, q[0] * 5, floor(phase), 1.0, seed + 61))
+        a = (
+            amount
+            * step(7.56, 7.66, q[1])
+            * step(8.0, 7.88, q[1])
+            * step(0.5, 0.28, ax)
+            * (0.55 + 0.45 * noise(table, q[0] * 5, floor(phase), 1.0, seed + 61))
+        )
         g = exp(-((f / 0.16) ** 2))
         bump[1] += a * 4.0 * f * g
         for d in range(3):
@@ -149,7 +155,10 @@ def skin_at(table, s, moles, masks, q, u, v, colour, bump):
             colour[d] += a * ((0.36 + 0.05 * d) * colour[d] / max(1 - a, 0.1) + 0.2 * s[HAIR + d])
     fine = s[BUMP]
     for d in range(3):
-        bump[d] = fine * (0.5 * noise(table, q[0] * 24, q[1] * 24, q[2] * 24, seed + 41 + d) + 0.6 * noise(table, q[0] * 66, q[1] * 66, q[2] * 66, seed + 44 + d))
+        bump[d] = fine * (
+            0.5 * noise(table, q[0] * 24, q[1] * 24, q[2] * 24, seed + 41 + d)
+            + 0.6 * noise(table, q[0] * 66, q[1] * 66, q[2] * 66, seed + 44 + d)
+        )
     if s[WRINKLE] > 0:
         wrinkles(table, s, q, colour, bump, seed)
     if s[FOLD] > 0 and 6.6 < q[1] < 7.0 and 0.15 < ax < 0.48 and q[2] > 1.0:
@@ -197,7 +206,9 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     s[WRINKLE] = aged * (0.55 + 0.4 * u[4])
     s[FOLD] = 0.15 + 0.5 * aged
     if identity.gender == "male":
-        s[SHADOW] = (0.06 + 0.22 * u[5]) * (1 - 0.5 * identity.depth) + 0.30 * ("stubble" in identity.beard) + 0.25 * ("full" in identity.beard)
+        s[SHADOW] = (
+            (0.06 + 0.22 * u[5]) * (1 - 0.5 * identity.depth) + 0.30 * ("stubble" in identity.beard) + 0.25 * ("full" in identity.beard)
+        )
     s[LIP : LIP + 3] = tone * ([0.80, 0.54, 0.54] if identity.depth < 0.55 else [0.92, 0.70, 0.70])
     s[LIP_COVER], s[OIL], s[BUMP] = 0.72, 0.06 + 0.08 * u[6], 0.05 + 0.06 * u[7] + 0.06 * aged
     s[SEED], s[GLOSS] = int(u[8] * 4096), 11 + 10 * u[9]

@@ -32,7 +32,7 @@ def landmarks(person: Person, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def face_box(points: np.ndarray, size: int) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in pixels: the landmarks' box, raised by a third of its height to take in the forehead, cut to the picture."""
+    """Left, top, right, bottom in pixels: the landmarks' box, raised by a third of its height for the forehead, cut to the picture."""
     (left, top), (right, bottom) = points.min(0), points.max(0)
     top -= (bottom - top) / 3
     return tuple(float(np.clip(v, -0.5, size - 0.5)) for v in (left, top, right, bottom))

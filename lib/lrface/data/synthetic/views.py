@@ -15,8 +15,24 @@ from lrface.data.synthetic.streams import stream
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
 
-FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide", "mouthFrown", "mouthLowerDown", "mouthPress",
-                                               "mouthSmile", "mouthStretch", "mouthUpperUp") for side in ("Left", "Right")) + ("browInnerUp", "jawOpen", "mouthFunnel", "mouthPucker")  # fmt: skip
+FACE_UNITS = tuple(
+    f"{unit}{side}"
+    for unit in (
+        "browDown",
+        "browOuterUp",
+        "cheekSquint",
+        "eyeBlink",
+        "eyeSquint",
+        "eyeWide",
+        "mouthFrown",
+        "mouthLowerDown",
+        "mouthPress",
+        "mouthSmile",
+        "mouthStretch",
+        "mouthUpperUp",
+    )
+    for side in ("Left", "Right")
+) + ("browInnerUp", "jawOpen", "mouthFunnel", "mouthPucker")
 """The face units that expressions are made of, under their ARKit names."""
 
 
@@ -131,11 +147,19 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
     u = wear.random(12)
     smiling, mouth_open = bool(u[0] < _share(prevalence, "Smiling")), bool(u[1] < _share(prevalence, "Mouth_Slightly_Open"))
     women = max(1 - prevalence.male, 1e-9)
-    painted = not male and bool(u[2] < (prevalence["Wearing_Lipstick"] / women if "Wearing_Lipstick" in prevalence.given else PICTURE_SHARES["Wearing_Lipstick"]))
+    painted = not male and bool(
+        u[2] < (prevalence["Wearing_Lipstick"] / women if "Wearing_Lipstick" in prevalence.given else PICTURE_SHARES["Wearing_Lipstick"])
+    )
     lips = prevalence.get("Wearing_Lipstick", women * PICTURE_SHARES["Wearing_Lipstick"])
-    heavy_chance = prevalence["Heavy_Makeup"] / max(lips, 1e-9) if "Heavy_Makeup" in prevalence.given else PICTURE_SHARES["Heavy_Makeup"] / 0.5
+    heavy_chance = (
+        prevalence["Heavy_Makeup"] / max(lips, 1e-9) if "Heavy_Makeup" in prevalence.given else PICTURE_SHARES["Heavy_Makeup"] / 0.5
+    )
     heavy = painted and bool(u[3] < heavy_chance)
-    tie_chance = prevalence["Wearing_Necktie"] / max(prevalence.male, 1e-9) if "Wearing_Necktie" in prevalence.given else 2 * PICTURE_SHARES["Wearing_Necktie"]
+    tie_chance = (
+        prevalence["Wearing_Necktie"] / max(prevalence.male, 1e-9)
+        if "Wearing_Necktie" in prevalence.given
+        else 2 * PICTURE_SHARES["Wearing_Necktie"]
+    )
     glasses = ("sun" if u[5] < 0.16 else "clear") if u[4] < _share(prevalence, "Eyeglasses") else "none"
     hat = HATS[int(u[7] * len(HATS))] if u[6] < _share(prevalence, "Wearing_Hat") else "none"
     cloth = sample_clothes(stream(*key, "clothes"), male and bool(u[8] < tie_chance), male)
