@@ -13,7 +13,7 @@ from lrface.data.synthetic.identities import Identity
 from lrface.data.synthetic.kernel import kernel, linear, smoothstep, unit
 from lrface.data.synthetic.streams import IDENTITY, stream
 
-FRAME, HAT, COLLAR = 11, 13, 14
+FRAME, HAT, COLLAR, TIE = 11, 13, 14, 15
 """Mesh parts, beside those of the head."""
 FRAMES = linear([(22, 20, 20), (62, 40, 26), (140, 124, 92), (118, 118, 122), (84, 26, 28), (34, 42, 74)])
 HATS = ("cap", "beanie", "brim")

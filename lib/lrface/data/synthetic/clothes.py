@@ -184,6 +184,30 @@ def collar(clothes: Clothes, template: Head, vertices: np.ndarray) -> Mesh | Non
     return Mesh(points, triangles, points)
 
 
+def knot(clothes: Clothes, band: Mesh) -> Mesh | None:
+    """The necktie's knot and blade, in front of the collar ``band``; None without a tie."""
+    if not clothes.necktie:
+        return None
+    top = 5.80 + clothes.rise
+    front = band.vertices[band.vertices[:, 1] > top - 0.12, 2].max()
+    rows = (
+        (0.07, 0.085, 0.05),
+        (0.03, 0.100, 0.10),
+        (-0.07, 0.080, 0.115),
+        (-0.14, 0.052, 0.09),
+        (-0.16, 0.058, 0.08),
+        (-0.35, 0.09, 0.12),
+        (-0.75, 0.12, 0.22),
+    )
+    across = np.linspace(-1, 1, 7)
+    sheets = [np.stack([half * across, np.full(7, top + height), front + depth - 0.035 * across**2], 1) for height, half, depth in rows]
+    k, t = (g.ravel() for g in np.meshgrid(np.arange(len(rows) - 1), np.arange(6), indexing="ij"))
+    a = k * 7 + t
+    triangles = np.concatenate([np.stack([a, a + 7, a + 1], 1), np.stack([a + 1, a + 7, a + 8], 1)]).astype(np.int32)
+    points = np.concatenate(sheets)
+    return Mesh(points, triangles, points)
+
+
 def sample_clothes(rng: np.random.Generator, necktie: bool, male: bool) -> Clothes:
     """Everyday clothes; a necktie comes with a shirt and mostly a suit."""
     u = rng.random(10)
@@ -204,7 +228,7 @@ def sample_clothes(rng: np.random.Generator, necktie: bool, male: bool) -> Cloth
         tuple(second.tolist()),
         pattern,
         float(4 + 7 * u[5]),
-        float(-0.02 + 0.07 * u[6]),
+        float((0.05 if necktie else -0.02) + 0.07 * u[6]),
         tuple(_SHIRTS[int(u[7] * len(_SHIRTS))].tolist()),
         tuple(_TIES[int(u[8] * len(_TIES))].tolist()) if necktie else None,
     )

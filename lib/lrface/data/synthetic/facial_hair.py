@@ -57,8 +57,8 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     thick = (0.031 if male else 0.024) * float(np.exp(0.24 * bushy))
     arch = 0.034 + 0.018 * arched - 0.012 * male
     u = rng.random(4)
-    start, end = 0.115 + 0.05 * (u[0] - 0.3), 0.53 + 0.05 * (u[1] - 0.5)
-    base, tail = 7.487 + 0.034 * (u[2] - 0.5), 0.025 + 0.035 * u[3]
+    start, end = 0.125 + 0.05 * (u[0] - 0.3), 0.53 + 0.05 * (u[1] - 0.5)
+    base, tail = 7.484 + 0.034 * (u[2] - 0.5), 0.025 + 0.035 * u[3]
     strands = []
     for side in (-1, 1):
         t = rng.random(count) ** 0.9

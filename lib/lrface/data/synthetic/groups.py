@@ -32,7 +32,7 @@ EYES = {
     "brown": (92, 56, 30),
     "hazel": (112, 88, 48),
     "green": (88, 108, 74),
-    "blue": (84, 118, 152),
+    "blue": (92, 116, 140),
     "grey": (118, 128, 134),
 }
 
@@ -48,6 +48,8 @@ class Group:
 
     races: tuple[float, float, float]
     """Mean mixture of the model's african, asian and caucasian macros; each person draws around it."""
+    mixing: float
+    """Concentration of the Dirichlet draw around ``races``: the smaller, the more people of the group differ."""
     depth: tuple[float, float]
     """Mean and standard deviation of skin depth, 0 palest to 1 deepest."""
     undertone: tuple[float, float, float]
@@ -65,6 +67,7 @@ class Group:
 GROUPS = {
     "White": Group(
         (0.02, 0.04, 0.94),
+        11.0,
         (0.16, 0.07),
         (1.02, 0.985, 0.985),
         (0.08, 0.24, 0.26, 0.16, 0.19, 0.07),
@@ -72,12 +75,15 @@ GROUPS = {
         0.01,
         0.14,
     ),
-    "Black": Group((0.86, 0.02, 0.12), (0.71, 0.11), (1.0, 1.0, 1.0), (0.80, 0.17, 0.03, 0, 0, 0), (0.74, 0.24, 0.02, 0, 0, 0), 0.78, 0.0),
+    "Black": Group(
+        (0.86, 0.02, 0.12), 9.0, (0.71, 0.11), (1.0, 1.0, 1.0), (0.80, 0.17, 0.03, 0, 0, 0), (0.74, 0.24, 0.02, 0, 0, 0), 0.78, 0.0
+    ),
     "Asian": Group(
-        (0.02, 0.94, 0.04), (0.24, 0.08), (1.0, 1.01, 0.95), (0.72, 0.23, 0.05, 0, 0, 0), (0.62, 0.36, 0.02, 0, 0, 0), 0.0, 0.06
+        (0.02, 0.94, 0.04), 11.0, (0.24, 0.08), (1.0, 1.01, 0.95), (0.72, 0.23, 0.05, 0, 0, 0), (0.62, 0.36, 0.02, 0, 0, 0), 0.0, 0.06
     ),
     "Latino": Group(
         (0.14, 0.36, 0.50),
+        4.0,
         (0.42, 0.10),
         (1.01, 1.0, 0.97),
         (0.48, 0.34, 0.13, 0.03, 0.02, 0),

@@ -179,7 +179,7 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
     length = (1.0 + 0.35 * u[0] if bob else 1.9 + 1.5 * u[0]) * (0.88 + 0.24 * rng.random(n))
     crown = np.maximum(top, front)
     comb = (
-        (0.75 * s.side + s.back * (0.5 + 0.45 * front) + 0.8 * up * front) * crown
+        (0.75 * s.side * (1 - 0.5 * front) + s.back * (0.5 + 0.45 * front) + 0.8 * up * front) * crown
         + falls * (1 - front)
         + np.stack([0.25 * np.sign(x), zero, zero - 0.35], 1)
     )
@@ -219,7 +219,10 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
     n = len(scalp.roots)
     strand_rng = stream(identity.seed, identity.number, IDENTITY, "strands")
     jitter, points = np.clip(strand_rng.normal(size=(n, 4)), -1.6, 1.6), np.zeros((n, plan.segments + 1, 3))
-    start = unit(0.45 * scalp.normal + plan.combing * unit(plan.comb) + 0.06 * jitter[:, :3])
+    # At the hairline hair lies flat from its root on; standing up there, it would fall into the face.
+    start = unit(
+        0.45 * scalp.normal * (1 - 0.8 * scalp.front[:, None] * (plan.lowest == 0)) + plan.combing * unit(plan.comb) + 0.06 * jitter[:, :3]
+    )
 
     def each(value):
         return np.ascontiguousarray(np.broadcast_to(np.asarray(value, float), (n,)))
@@ -242,7 +245,8 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
         points,
     )
     # A lock over the eyes would be a different style, and one over the forehead reads as a scratch at 128 pixels.
-    keep = ~over_face(points, plan.lowest, skin[LINE], skin[RECEDING])
+    slack = 0.10 if identity.texture == "coily" else 0.0  # coils stand off and hide no forehead
+    keep = ~over_face(points, plan.lowest, skin[LINE] - slack, skin[RECEDING])
     points, roots = points[keep], scalp.template[keep]
     if style == "bun":
         knot = _bun(rng, roots, plan.segments, rng.random() < 0.6)

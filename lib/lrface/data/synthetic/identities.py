@@ -96,7 +96,7 @@ _DRIVEN = {
     "Double_Chin": (("neck/neck-double", 0.34),),
 }
 """How much of a target one standard deviation of a scored attribute adds."""
-_BIAS = {"eyes/l-eye-scale": 0.22, "eyes/l-eye-height2": 0.12}
+_BIAS = {"eyes/l-eye-scale": 0.22, "eyes/l-eye-height2": 0.05}
 """The mesh's own eyes are small beside those of a photograph."""
 _WIDE = (
     "nose-scale-horiz",
@@ -273,7 +273,7 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
     young = bool(rng.random() < prevalence.get("Young", YOUNG))
     u = rng.random()
     age = age_at(YOUNG * u if young else YOUNG + (1 - YOUNG) * u)
-    mixture = rng.dirichlet(12 * np.array(group.races) + 0.05)
+    mixture = rng.dirichlet(group.mixing * np.array(group.races) + 0.05)
     scores, labels = {}, {"Male": male, "Young": young}
     for name, natural in SCORED.items():
         labels[name] = bool(rng.random() < prevalence.get(name, natural))

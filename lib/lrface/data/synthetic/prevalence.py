@@ -61,8 +61,8 @@ DERIVED = ("5_o_Clock_Shadow", "Straight_Hair")
 SETTABLE = tuple(name for name in ATTRIBUTES if name not in DERIVED)
 
 PICTURE_SHARES = {
-    "Eyeglasses": 0.13,
-    "Wearing_Hat": 0.06,
+    "Eyeglasses": 0.08,
+    "Wearing_Hat": 0.05,
     "Smiling": 0.45,
     "Mouth_Slightly_Open": 0.38,
     "Wearing_Necktie": 0.09,

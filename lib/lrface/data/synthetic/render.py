@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from lrface.data.synthetic import strands
-from lrface.data.synthetic.accessories import COLLAR, FRAME, HAT, HATS, Mesh, fit_glasses, fit_hat, press
+from lrface.data.synthetic.accessories import COLLAR, FRAME, HAT, HATS, TIE, Mesh, fit_glasses, fit_hat, press
 from lrface.data.synthetic.assets import SKULL_CENTRE
 from lrface.data.synthetic.background import sample_background
-from lrface.data.synthetic.clothes import collar, dress
+from lrface.data.synthetic.clothes import collar, dress, knot
 from lrface.data.synthetic.eyes import lash_strands
 from lrface.data.synthetic.geometry import PIVOT, bend, express, neck_weights
 from lrface.data.synthetic.kernel import rotate, rotation, vertex_normals
@@ -108,7 +108,10 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
         hat, room = fit_hat(view.hat, person.skull, bulk)
         extras.append(follow(hat, HAT, turn))
     if (band := collar(view.clothes, template, dressed)) is not None:
-        extras.append(follow(band, COLLAR, rotation(0.35 * view.yaw, 0.1 * view.pitch, 0.1 * view.roll)))
+        stiff = rotation(0.35 * view.yaw, 0.1 * view.pitch, 0.1 * view.roll)
+        extras.append(follow(band, COLLAR, stiff))
+        if (tie := knot(view.clothes, band)) is not None:
+            extras.append(follow(tie, TIE, stiff))
     vertices, normals, paint, triangles, part, uv, sky = _combine(
         extras, posed, normals, template.vertices, template.triangles, template.part, template.uv, template.occlusion
     )
@@ -193,7 +196,7 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
 
     thick = max(1, round(width / 420))
     if hair is not None:
-        draw(hair, person.hair.colours, (0.13, 16.0), True, 0.85, thick)
+        draw(hair, person.hair.colours, (0.045 if identity.texture == "coily" else 0.13, 16.0), True, 0.85, thick)
     solid = depth.copy()
     draw(brows, person.brows.colours, (0.03, 8.0), False, 0.55, thick)
     if beard is not None:

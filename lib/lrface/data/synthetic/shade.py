@@ -6,7 +6,7 @@ from math import floor, sin, sqrt
 
 import numpy as np
 
-from lrface.data.synthetic.accessories import COLLAR, FRAME, HAT
+from lrface.data.synthetic.accessories import COLLAR, FRAME, HAT, TIE
 from lrface.data.synthetic.assets import BODY, LEFT_EYE, LOWER_TEETH, RIGHT_EYE, TONGUE, UPPER_TEETH
 from lrface.data.synthetic.clothes import cloth_at
 from lrface.data.synthetic.eyes import eyeball
@@ -150,8 +150,16 @@ def shade(
                     for d in range(3):
                         colour[d] = (cloth[10 + d] if cloth[8] == 4 else cloth[d]) * weave
                     sky, wrap_r, wrap_g, wrap_b = 0.9, 0.1, 0.1, 0.1
+                elif kind == TIE:
+                    for d in range(3):
+                        colour[d] = cloth[13 + d] * (1 + 0.06 * sin(90 * (q[0] + q[1])))
+                    sky, gloss, power, wrap_r, wrap_g, wrap_b = 0.9, 0.05, 20.0, 0.1, 0.1, 0.1
             facing = n[0] * lights[0, 0] + n[1] * lights[0, 1] + n[2] * lights[0, 2]
-            lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, 0.026, 1.5) if facing > -0.4 else 0.0
+            # Where light grazes, neighbouring cells of the map differ in depth and would shade the surface with itself.
+            bias = 0.020 + 0.020 * (1 - facing) / max(facing, 0.2)
+            lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, 1.5) if facing > -0.4 else 0.0
+            if kind in (UPPER_TEETH, LOWER_TEETH):
+                lit = 0.25 + 0.75 * lit  # lips let light through
             fill = max((n[0] * lights[2, 0] + n[1] * lights[2, 1] + n[2] * lights[2, 2] + 0.3) / 1.3, 0.0)
             up, side = 0.5 + 0.5 * n[1], max(1 + slope * n[0], 0.2)
             shine = gloss * max(n[0] * half[0] + n[1] * half[1] + n[2] * half[2], 0.0) ** power * max(facing, 0.0) * lit * (power + 8) / 30

@@ -184,10 +184,10 @@ def skin_at(table, s, moles, masks, q, u, v, colour, bump):
         colour[1] = colour[1] * (1 - inside) + 0.035 * inside
         colour[2] = colour[2] * (1 - inside) + 0.03 * inside
     if s[SCALP] > 0 and ear < 0.3 and q[1] > 6.8:
-        edge = hairline(atan2(q[0], q[2] - 0.55), s[LINE], s[RECEDING]) + 0.05 * noise(table, q[0] * 20, q[1] * 20, q[2] * 20, 5)
-        a = s[SCALP] * step(-0.02, 0.12, q[1] - edge) * 0.85
+        edge = hairline(atan2(q[0], q[2] - 0.55), s[LINE], s[RECEDING]) + 0.025 * noise(table, q[0] * 20, q[1] * 20, q[2] * 20, 5)
+        a = s[SCALP] * step(0.0, 0.12, q[1] - edge) * 0.97
         for d in range(3):
-            colour[d] = colour[d] * (1 - a) + s[HAIR + d] * 0.55 * a
+            colour[d] = colour[d] * (1 - a) + s[HAIR + d] * 0.7 * a
     zone = 0.55 + 0.6 * exp(-((q[0] / 0.3) ** 2)) * step(6.7, 7.2, q[1])
     return lip, inside, s[OIL] * zone * (1 + 0.12 * high) * (1 + 1.4 * lip)
 
@@ -200,7 +200,7 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     fair = identity.depth < 0.25
     s[TONE : TONE + 3], s[HAIR : HAIR + 3] = tone, hair
     s[BLOOD] = (0.55 + 0.4 * u[0] + 0.4 * identity.attributes["Rosy_Cheeks"]) * (1 - 0.35 * identity.depth)
-    s[BLUSH] = 1.1 * identity.attributes["Rosy_Cheeks"] * max(1 - identity.depth, 0.3)
+    s[BLUSH] = 0.8 * identity.attributes["Rosy_Cheeks"] * max(1 - identity.depth, 0.3)
     s[BLOTCH] = 0.6 + 0.6 * u[1] + 0.4 * aged
     s[FRECKLE] = (0.4 + 0.5 * u[2]) * (fair and identity.group == "White" and u[3] < 0.25)
     s[WRINKLE] = aged * (0.55 + 0.4 * u[4])
@@ -212,7 +212,7 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     s[LIP : LIP + 3] = tone * ([0.80, 0.54, 0.54] if identity.depth < 0.55 else [0.92, 0.70, 0.70])
     s[LIP_COVER], s[OIL], s[BUMP] = 0.72, 0.06 + 0.08 * u[6], 0.05 + 0.06 * u[7] + 0.06 * aged
     s[SEED], s[GLOSS] = int(u[8] * 4096), 11 + 10 * u[9]
-    s[SCALP] = {"bald": 0.0, "buzz": 0.62}.get(identity.hairstyle, 0.95)
+    s[SCALP] = {"bald": 0.0, "buzz": 0.62}.get(identity.hairstyle, 1.0)
     s[LINE], s[RECEDING] = np.clip((0.01 if identity.gender == "male" else -0.045) + 0.04 * rng.normal(), -0.12, 0.08), identity.receding
     s[CIRCLES] = u[10] * (0.15 + 0.25 * aged) + 0.5 * identity.attributes["Bags_Under_Eyes"]
     return s

@@ -79,7 +79,7 @@ def over_face(points, lowest, shift, receding):
     """Which strands (n,) enter the face: below the hairline in front where ``lowest`` is 0, else below that height there."""
     out = np.zeros(points.shape[0], np.bool_)
     for s in range(points.shape[0]):
-        for k in range(1, points.shape[1]):
+        for k in range(2, points.shape[1]):
             x, y, z = points[s, k, 0], points[s, k, 1], points[s, k, 2]
             if z < 0.7 or y < 6.05:
                 continue
@@ -90,7 +90,7 @@ def over_face(points, lowest, shift, receding):
                     break
                 continue
             d = abs(turn) * 57.2958
-            if (d < 46 and y < hairline(turn, shift, receding) - 0.045) or (d < 58 and y < 7.62):
+            if (d < 46 and y < hairline(turn, shift, receding) - 0.06) or (d < 58 and y < 7.62):
                 out[s] = True
                 break
     return out

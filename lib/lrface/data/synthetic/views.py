@@ -43,7 +43,7 @@ class Framing:
     scale: float = 44.0
     """Pixels a decimetre at the face."""
     x: float = 0.0
-    y: float = 7.2
+    y: float = 7.13
     """The point that falls on the picture's centre, on the plane of the face."""
     distance: float = 14.0
     """From the lens to the neck; a short one enlarges the nose."""
@@ -123,14 +123,14 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
     else:
         w["browInnerUp"] = 0.10 + 0.20 * u[6]
         both("browOuterUp", 0.10 * u[7], 0.06 * (u[8] - 0.5))
-    if u[9] < 0.035:
+    if u[9] < 0.025:
         both("eyeBlink", 0.9 + 0.1 * u[10])
-    elif u[9] < 0.16:
-        both("eyeWide", 0.2 + 0.4 * u[10])
+    elif u[9] < 0.11:
+        both("eyeWide", 0.12 + 0.25 * u[10])
     elif u[9] < 0.36:
         both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.25 * u[10])
     else:
-        both("eyeWide", 0.10 * u[10])
+        both("eyeWide", 0.05 * u[10])
     return {name: round(float(weight), 4) for name, weight in w.items() if weight > 0}
 
 
@@ -160,7 +160,7 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         if "Wearing_Necktie" in prevalence.given
         else 2 * PICTURE_SHARES["Wearing_Necktie"]
     )
-    glasses = ("sun" if u[5] < 0.16 else "clear") if u[4] < _share(prevalence, "Eyeglasses") else "none"
+    glasses = ("sun" if u[5] < 0.16 else "clear") if u[4] < _glasses_share(identity, _share(prevalence, "Eyeglasses")) else "none"
     hat = HATS[int(u[7] * len(HATS))] if u[6] < _share(prevalence, "Wearing_Hat") else "none"
     cloth = sample_clothes(stream(*key, "clothes"), male and bool(u[8] < tie_chance), male)
     hat_colour = sample_clothes(stream(*key, "hat"), False, male)
@@ -174,7 +174,7 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         expression=sample_expression(stream(*key, "expression"), smiling, mouth_open),
         gaze=(float(np.clip(gaze[0], -22, 22)), float(np.clip(gaze[1], -12, 12))),
         light=sample_light(stream(*key, "light"), sum(identity.tone) / 3),
-        framing=Framing(float(44 * np.exp(0.05 * n[0])), float(0.05 * n[1]), float(7.2 + 0.05 * n[2]), float(10 + 10 * frame.random())),
+        framing=Framing(float(44 * np.exp(0.05 * n[0])), float(0.05 * n[1]), float(7.13 + 0.05 * n[2]), float(10 + 10 * frame.random())),
         clothes=cloth,
         glasses=glasses,
         hat=hat,
@@ -188,3 +188,10 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
 
 def _share(prevalence: Prevalence, name: str) -> float:
     return prevalence.get(name, PICTURE_SHARES[name])
+
+
+def _glasses_share(identity: Identity, share: float) -> float:
+    """How often this person wears glasses, if all people together do so in ``share`` of their pictures: glasses are a habit."""
+    wearer = stream(identity.seed, identity.number, 0, "wear").random() < share
+    habit = max(0.75, share)
+    return habit if wearer else share * (1 - habit) / max(1 - share, 1e-9)
