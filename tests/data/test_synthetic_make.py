@@ -16,11 +16,34 @@ from PIL import Image
 
 from lrface.data.splits import FRACTIONS
 from lrface.data.synthetic import ATTRIBUTES, identity, landmarks, make, person, render, view
+from lrface.data.synthetic.make import VERSION
 from lrface.data.synthetic.protocols import identification_lists, split_of, verification_pairs
 from lrface.data.synthetic.rows import decode
 from lrface.errors import UsageError
 
 ASKED = {"identities": 6, "per_identity": 2, "seed": 9, "size": 48, "clips": 1, "frames": 3}
+
+
+# Mean brightness of the 16 x 16 blocks of two pictures of 64 pixels, seed 1, identities 0 and 5, view 1.
+KNOWN = {
+    1: {
+        0: [[126.6, 93.92, 105.31, 92.38], [79.26, 159.31, 168.09, 99.15], [83.81, 168.88, 180.29, 99.14], [63.55, 137.82, 124.19, 97]],
+        5: [
+            [138.43, 116.73, 130.71, 153.54],
+            [105.39, 107.56, 118.73, 121.48],
+            [60.66, 109.11, 126.61, 179.96],
+            [81.22, 99.32, 143.73, 195.85],
+        ],
+    }
+}
+
+
+def test_the_version_is_raised_when_pictures_change():
+    """If this fails, the generator makes other pictures than before: raise make.VERSION and store the new numbers under it."""
+    for number, blocks in KNOWN[VERSION].items():
+        who = person(identity(1, number))
+        picture = render(who, view(who.identity, 1), 64).picture()
+        assert np.abs(picture.reshape(4, 16, 4, 16, 3).mean((1, 3, 4)) - blocks).max() < 0.05
 
 
 @pytest.fixture(scope="module")

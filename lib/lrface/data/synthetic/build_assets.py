@@ -16,18 +16,10 @@ from PIL import Image
 from lrface.data.synthetic.kernel import vertex_normals
 from lrface.data.synthetic.raster import axes_towards, depth_map
 
-GROUPS = [
-    "body",
-    "helper-l-eye",
-    "helper-r-eye",
-    "helper-l-eyelashes-1",
-    "helper-l-eyelashes-2",
-    "helper-r-eyelashes-1",
-    "helper-r-eyelashes-2",
-    "helper-upper-teeth",
-    "helper-lower-teeth",
-    "helper-tongue",
-]
+# fmt: off
+GROUPS = ["body", "helper-l-eye", "helper-r-eye", "helper-l-eyelashes-1", "helper-l-eyelashes-2", "helper-r-eyelashes-1",
+          "helper-r-eyelashes-2", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue"]
+# fmt: on
 LASHES = (3, 4, 5, 6)
 MASKS = ("lips", "eyelids", "ears", "inside-mouth")
 FOLDERS = ("head", "nose", "eyes", "mouth", "chin", "cheek", "ears", "eyebrows", "forehead", "neck", "asym")

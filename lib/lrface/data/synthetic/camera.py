@@ -73,17 +73,11 @@ class Camera:
         return replace(self, **off)
 
 
-STAGES = {
-    "framing": ("shift_x", "shift_y", "zoom"),
-    "motion": ("motion",),
-    "optics": ("psf",),
-    "exposure": ("exposure",),
-    "noise": ("full_well", "read_noise"),
-    "mosaic": ("bayer",),
-    "sharpening": ("sharpen",),
-    "chroma": ("chroma_420",),
-    "compression": ("jpeg",),
-}
+# fmt: off
+STAGES = {"framing": ("shift_x", "shift_y", "zoom"), "motion": ("motion",), "optics": ("psf",), "exposure": ("exposure",),
+          "noise": ("full_well", "read_noise"), "mosaic": ("bayer",), "sharpening": ("sharpen",), "chroma": ("chroma_420",),
+          "compression": ("jpeg",)}
+# fmt: on
 """The stages in the order light meets them, with the parameters that switch each off."""
 _OFF = {f.name: f.default for f in fields(Camera)}
 

@@ -15,24 +15,10 @@ from lrface.data.synthetic.noise import noise
 KINDS = ("crew", "vneck", "turtleneck", "shirt", "suit")
 PATTERNS = ("plain", "stripes", "plaid", "pinstripes")
 
-_DYES = linear(
-    [
-        (28, 30, 36),
-        (44, 52, 74),
-        (92, 96, 102),
-        (198, 196, 190),
-        (232, 230, 226),
-        (96, 34, 38),
-        (52, 74, 58),
-        (122, 98, 74),
-        (64, 92, 126),
-        (150, 72, 66),
-        (176, 154, 122),
-        (84, 62, 92),
-        (190, 142, 70),
-        (58, 106, 112),
-    ]
-)
+# fmt: off
+_DYES = linear([(28, 30, 36), (44, 52, 74), (92, 96, 102), (198, 196, 190), (232, 230, 226), (96, 34, 38), (52, 74, 58), (122, 98, 74),
+               (64, 92, 126), (150, 72, 66), (176, 154, 122), (84, 62, 92), (190, 142, 70), (58, 106, 112)])
+# fmt: on
 _SHIRTS = linear([(236, 236, 234), (198, 212, 230), (226, 214, 218), (214, 222, 214), (60, 66, 84), (150, 170, 200)])
 _SUITS = linear([(30, 32, 38), (42, 48, 66), (74, 76, 82), (66, 54, 46)])
 _TIES = linear([(110, 28, 36), (34, 48, 92), (30, 30, 34), (58, 84, 66), (130, 100, 52)])
@@ -166,17 +152,20 @@ def collar(clothes: Clothes, template: Head, vertices: np.ndarray) -> Mesh | Non
     )
     neck = vertices[rows]
     axis = np.array([0.0, (neck[:, 2].max() + neck[:, 2].min()) / 2])
-    open_at = 0.12 if clothes.necktie else 0.30
-    turn = np.linspace(open_at, 2 * np.pi - open_at, 40)
     half = np.array([np.abs(neck[:, 0]).max(), (neck[:, 2].max() - neck[:, 2].min()) / 2])
-    front = 0.5 * (1 + np.cos(turn))
-    base = 5.93 + clothes.rise - 0.17 * front
-    point = smoothstep(0.75, 0.1, np.minimum(turn, 2 * np.pi - turn) - open_at)
-    sheets = []
-    for out, height in ((0.02, -0.06), (0.025, 0.07), (0.045, 0.105), (0.075, 0.08), (0.11 + 0.05 * point, -0.07 - 0.20 * point)):
-        radius = half[None] + np.broadcast_to(np.asarray(out)[..., None] if np.ndim(out) else out, (len(turn), 1))
-        sheets.append(np.stack([axis[0] + np.sin(turn) * radius[:, 0], base + height, axis[1] + np.cos(turn) * radius[:, 1]], 1))
-    count = len(turn)
+    sheets, count = [], 48
+    # Rows from the inside of the stand over the fold to the outer edge: distance from the neck, height, how far open in front. The fold
+    # opens wider than what lies under it, so the front shows two leaves with points and not a slot.
+    closed = 0.04 if clothes.necktie else 0.20
+    for out, height, gap in ((0.015, -0.08, 0.0), (0.025, 0.05, 0.16), (0.045, 0.095, 0.22), (0.075, 0.07, 0.20), (0.12, -0.08, 0.12)):
+        turn = np.linspace(closed + gap, 2 * np.pi - closed - gap, count)
+        from_front = np.minimum(turn, 2 * np.pi - turn) - closed - gap
+        point = smoothstep(0.55, 0.0, from_front) * (out > 0.1)
+        radius = half[None] + (out + 0.05 * point)[:, None]
+        base = 5.93 + clothes.rise - 0.17 * 0.5 * (1 + np.cos(turn))
+        sheets.append(
+            np.stack([axis[0] + np.sin(turn) * radius[:, 0], base + height - 0.20 * point, axis[1] + np.cos(turn) * radius[:, 1]], 1)
+        )
     k, t = (g.ravel() for g in np.meshgrid(np.arange(len(sheets) - 1), np.arange(count - 1), indexing="ij"))
     a = k * count + t
     triangles = np.concatenate([np.stack([a, a + count, a + 1], 1), np.stack([a + 1, a + count, a + count + 1], 1)]).astype(np.int32)

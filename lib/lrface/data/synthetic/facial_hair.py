@@ -23,6 +23,8 @@ class Brows:
     offsets: np.ndarray
     """Height over the skin (n, k), decimetres."""
     colours: np.ndarray
+    anchors: tuple[np.ndarray, np.ndarray]
+    """Corner vertices (10, 3) and weights of iBUG's points 17-26, which lie on these brows and not at a fixed place."""
 
     def pose(self, vertices: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """Points (n, k, 3) on a posed mesh."""
@@ -55,15 +57,19 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     wild = identity.attributes["Bushy_Eyebrows"]
     count = int(430 + 110 * male + 90 * np.clip(bushy, -1.5, 2.5))
     thick = (0.031 if male else 0.024) * float(np.exp(0.24 * bushy))
-    arch = 0.034 + 0.018 * arched - 0.012 * male
+    arch = 0.032 + 0.013 * arched - 0.012 * male
     u = rng.random(4)
     start, end = 0.125 + 0.05 * (u[0] - 0.3), 0.53 + 0.05 * (u[1] - 0.5)
-    base, tail = 7.484 + 0.034 * (u[2] - 0.5), 0.025 + 0.035 * u[3]
+    base, tail = 7.470 + 0.034 * (u[2] - 0.5), 0.025 + 0.035 * u[3]
+
+    def midline(t):
+        return base + arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5 - tail * smoothstep(0.55, 1, t)
+
     strands = []
     for side in (-1, 1):
         t = rng.random(count) ** 0.9
         taper = (1 - 0.68 * t**2) * (0.55 + 0.45 * smoothstep(0, 0.25, t))
-        middle = base + arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5 - tail * smoothstep(0.55, 1, t)
+        middle = midline(t)
         x = start + (end - start) * t
         y = middle + (rng.random(count) + rng.random(count) - 1) * thick * taper * 1.15
         angle = np.radians(44 - 40 * smoothstep(0, 0.4, t) - 18 * t + rng.normal(0, 8, count)) - 0.3 * (y - middle) / thick
@@ -80,7 +86,10 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     colour = np.array(identity.hair) * darker
     colours = colour[None] * np.exp(rng.normal(0, 0.15, (len(xy), 1)))
     offsets = np.broadcast_to(np.array([0.003, 0.009, 0.010, 0.007]), xy.shape[:2])
-    return Brows(corners[keep], weights[keep], offsets[keep], colours[keep])
+    outward = np.array([1.0, 0.78, 0.53, 0.28, 0.02])
+    x, y = start + (end - start) * outward, midline(outward)
+    anchors = template.behind(np.concatenate([-x, x[::-1]]), np.concatenate([y, y[::-1]]))[:2]
+    return Brows(corners[keep], weights[keep], offsets[keep], colours[keep], anchors)
 
 
 def grow_beard(identity: Identity, template: Head) -> Beard | None:

@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from lrface.data.synthetic.assets import Head, head
-from lrface.data.synthetic.identities import Identity, race_name
+from lrface.data.synthetic.groups import RACES
+from lrface.data.synthetic.identities import Identity
 from lrface.data.synthetic.kernel import kernel, smoothstep
 
 PIVOT = np.array([0.0, 6.6, 0.45])
@@ -23,8 +24,8 @@ def _macros(identity: Identity) -> dict[str, float]:
     macros = {}
     for gender, share in (("female", 1 - identity.masculinity), ("male", identity.masculinity)):
         for age, part in (("child", child), ("young", 1 - old - child), ("old", old)):
-            for i, race in enumerate(identity.races):
-                macros[f"race/{race_name(i)}-{gender}-{age}"] = share * part * race
+            for race, mixed in zip(RACES, identity.races, strict=True):
+                macros[f"race/{race}-{gender}-{age}"] = share * part * mixed
             for load, amount in (("minweight", lean), ("averageweight", 1 - lean - heavy), ("maxweight", heavy)):
                 macros[f"uni/{gender}-{age}-{load}"] = share * part * amount
     return macros

@@ -16,25 +16,15 @@ RACES = ("african", "asian", "caucasian")
 HAIR_COLOURS = ("black", "darkbrown", "brown", "lightbrown", "blond", "red")
 EYE_COLOURS = ("dark", "brown", "hazel", "green", "blue", "grey")
 
-HAIR = {
-    "black": (21, 18, 18),
-    "darkbrown": (58, 38, 26),
-    "brown": (88, 58, 38),
-    "lightbrown": (122, 88, 58),
-    "blond": (196, 160, 106),
-    "red": (138, 66, 32),
-    "grey": (148, 145, 142),
-    "white": (208, 205, 202),
-}
+# fmt: off
+HAIR = {"black": (21, 18, 18), "darkbrown": (58, 38, 26), "brown": (88, 58, 38), "lightbrown": (122, 88, 58), "blond": (196, 160, 106),
+        "red": (138, 66, 32), "grey": (148, 145, 142), "white": (208, 205, 202)}
+# fmt: on
 """sRGB of hair; ``grey`` and ``white`` come with age."""
-EYES = {
-    "dark": (46, 28, 18),
-    "brown": (92, 56, 30),
-    "hazel": (112, 88, 48),
-    "green": (88, 108, 74),
-    "blue": (92, 116, 140),
-    "grey": (118, 128, 134),
-}
+# fmt: off
+EYES = {"dark": (46, 28, 18), "brown": (92, 56, 30), "hazel": (112, 88, 48), "green": (88, 108, 74), "blue": (92, 116, 140),
+        "grey": (118, 128, 134)}
+# fmt: on
 
 # Skin from palest to deepest: sRGB of unshaded skin at depth 0, 1/7, ... 1.
 _SKIN = linear(
@@ -64,34 +54,18 @@ class Group:
     """Natural share of Pale_Skin."""
 
 
+# fmt: off
 GROUPS = {
-    "White": Group(
-        (0.02, 0.04, 0.94),
-        11.0,
-        (0.16, 0.07),
-        (1.02, 0.985, 0.985),
-        (0.08, 0.24, 0.26, 0.16, 0.19, 0.07),
-        (0.08, 0.26, 0.15, 0.14, 0.29, 0.08),
-        0.01,
-        0.14,
-    ),
-    "Black": Group(
-        (0.86, 0.02, 0.12), 9.0, (0.71, 0.11), (1.0, 1.0, 1.0), (0.80, 0.17, 0.03, 0, 0, 0), (0.74, 0.24, 0.02, 0, 0, 0), 0.78, 0.0
-    ),
-    "Asian": Group(
-        (0.02, 0.94, 0.04), 11.0, (0.24, 0.08), (1.0, 1.01, 0.95), (0.72, 0.23, 0.05, 0, 0, 0), (0.62, 0.36, 0.02, 0, 0, 0), 0.0, 0.06
-    ),
-    "Latino": Group(
-        (0.14, 0.36, 0.50),
-        4.0,
-        (0.42, 0.10),
-        (1.01, 1.0, 0.97),
-        (0.48, 0.34, 0.13, 0.03, 0.02, 0),
-        (0.36, 0.44, 0.12, 0.04, 0.03, 0.01),
-        0.06,
-        0.0,
-    ),
+    "White": Group(races=(0.02, 0.04, 0.94), mixing=11.0, depth=(0.16, 0.07), undertone=(1.02, 0.985, 0.985), coily=0.01, pale=0.14,
+                   hair=(0.08, 0.24, 0.26, 0.16, 0.19, 0.07), eyes=(0.08, 0.26, 0.15, 0.14, 0.29, 0.08)),
+    "Black": Group(races=(0.86, 0.02, 0.12), mixing=9.0, depth=(0.71, 0.11), undertone=(1.0, 1.0, 1.0), coily=0.78, pale=0.0,
+                   hair=(0.80, 0.17, 0.03, 0, 0, 0), eyes=(0.74, 0.24, 0.02, 0, 0, 0)),
+    "Asian": Group(races=(0.02, 0.94, 0.04), mixing=11.0, depth=(0.24, 0.08), undertone=(1.0, 1.01, 0.95), coily=0.0, pale=0.06,
+                   hair=(0.72, 0.23, 0.05, 0, 0, 0), eyes=(0.62, 0.36, 0.02, 0, 0, 0)),
+    "Latino": Group(races=(0.14, 0.36, 0.50), mixing=4.0, depth=(0.42, 0.10), undertone=(1.01, 1.0, 0.97), coily=0.06, pale=0.0,
+                    hair=(0.48, 0.34, 0.13, 0.03, 0.02, 0), eyes=(0.36, 0.44, 0.12, 0.04, 0.03, 0.01)),
 }
+# fmt: on
 """In turn by identity number, so any four consecutive identities hold all four."""
 NAMES = tuple(GROUPS)
 

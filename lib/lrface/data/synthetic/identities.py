@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrface.data.synthetic import groups
-from lrface.data.synthetic.assets import head
-from lrface.data.synthetic.groups import EYE_COLOURS, EYES, GROUPS, HAIR, HAIR_COLOURS, RACES, skin_colour
+from lrface.data.synthetic.groups import EYE_COLOURS, EYES, GROUPS, HAIR, HAIR_COLOURS, skin_colour
 from lrface.data.synthetic.kernel import linear, smoothstep
 from lrface.data.synthetic.prevalence import (
     COLOURS,
@@ -23,101 +22,13 @@ from lrface.data.synthetic.prevalence import (
     receding_share,
     score,
 )
+from lrface.data.synthetic.shapes import draw_shape
 from lrface.data.synthetic.streams import IDENTITY, stream
 
-COLOUR_LABEL = {
-    "black": "Black_Hair",
-    "darkbrown": "Brown_Hair",
-    "brown": "Brown_Hair",
-    "lightbrown": "Brown_Hair",
-    "blond": "Blond_Hair",
-    "red": None,
-    "grey": "Gray_Hair",
-    "white": "Gray_Hair",
-}
-
-SPREAD = {"default": 0.36, "wide": 0.48, "asymmetry": 0.22, "outline": 0.30}
-"""Standard deviation of local shape targets; the outline is one of the seven face forms."""
-_CALM = {
-    "mouth-trans": 0.20,
-    "nose-trans": 0.18,
-    "eye-trans": 0.20,
-    "head-angle": 0.15,
-    "head-back": 0.20,
-    "neck": 0.15,
-    "eye-push": 0.0,
-    "head-trans": 0.0,
-    "neck-trans": 0.0,
-    "head-age": 0.0,
-    "measure": 0.0,
-    "eyebrows-trans": 0.22,
-    "eyebrows-angle": 0.22,
-    "nose-hump": 0.22,
-    "nose-curve": 0.22,
-    "nose-greek": 0.20,
-    "chin-prognathism": 0.20,
-    "chin-prominent": 0.22,
-    "forehead": 0.22,
-    "lowerlip-ext": 0.15,
-    "upperlip-ext": 0.15,
-    "mouth-angles": 0.12,
-    "head-fat": 0.0,
-    "neck-double": 0.0,
-    "eye-bag": 0.15,
-    "eye-height": 0.24,
-    "ear-wing": 0.28,
-    "mouth-scale-depth": 0.12,
-    "cheek-inner": 0.18,
-    "nose-septum": 0.20,
-    "nose-base": 0.22,
-    "nose-nostrils-angle": 0.22,
-    "eye-eyefold": 0.22,
-}
-"""Targets that turn a face into a caricature, or move all of it, get less."""
-_DRIVEN = {
-    "Big_Nose": (
-        ("nose/nose-scale-horiz", 0.28),
-        ("nose/nose-volume", 0.24),
-        ("nose/nose-width3", 0.26),
-        ("nose/nose-scale-depth", 0.10),
-        ("nose/nose-flaring", 0.15),
-    ),
-    "Pointy_Nose": (("nose/nose-point-width", -0.35), ("nose/nose-trans", 0.0), ("nose/nose-scale-depth", 0.14)),
-    "Big_Lips": (
-        ("mouth/mouth-lowerlip-volume", 0.32),
-        ("mouth/mouth-upperlip-volume", 0.32),
-        ("mouth/mouth-upperlip-height", 0.24),
-        ("mouth/mouth-lowerlip-height", 0.24),
-    ),
-    "Narrow_Eyes": (("eyes/l-eye-height1", -0.28), ("eyes/l-eye-height2", -0.36), ("eyes/l-eye-height3", -0.28)),
-    "High_Cheekbones": (("cheek/l-cheek-bones", 0.36), ("cheek/l-cheek-trans", 0.16)),
-    "Bags_Under_Eyes": (("eyes/l-eye-bag", 0.30),),
-    "Chubby": (("head/head-fat", 0.36), ("cheek/l-cheek-volume", 0.24)),
-    "Double_Chin": (("neck/neck-double", 0.34),),
-}
-"""How much of a target one standard deviation of a scored attribute adds."""
-_BIAS = {"eyes/l-eye-scale": 0.22, "eyes/l-eye-height2": 0.05}
-"""The mesh's own eyes are small beside those of a photograph."""
-_WIDE = (
-    "nose-scale-horiz",
-    "nose-width",
-    "mouth-scale-horiz",
-    "eye-scale",
-    "chin-width",
-    "chin-height",
-    "head-scale-horiz",
-    "eye-corner",
-    "nose-scale-vert",
-    "nose-volume",
-    "mouth-scale-vert",
-    "chin-bones",
-    "cheek-bones",
-    "nose-point-width",
-)
-"""Targets that tell people apart without turning anyone into a caricature get more."""
-_NEGATIVE = ("decr", "down", "in", "backward", "compress", "concave")
-_POSITIVE = ("incr", "up", "out", "forward", "uncompress", "convex")
-
+# fmt: off
+COLOUR_LABEL = {"black": "Black_Hair", "darkbrown": "Brown_Hair", "brown": "Brown_Hair", "lightbrown": "Brown_Hair", "blond": "Blond_Hair",
+                "red": None, "grey": "Gray_Hair", "white": "Gray_Hair"}
+# fmt: on
 HAIRSTYLES = {
     ("male", "straight"): {"buzz": 0.12, "short": 0.34, "sidepart": 0.26, "back": 0.14, "fringe": 0.0, "long": 0.05, "bun": 0.02},
     ("female", "straight"): {"short": 0.06, "sidepart": 0.12, "long": 0.40, "bob": 0.18, "bun": 0.18},
@@ -215,53 +126,6 @@ def _beard(rng: np.random.Generator, male: bool, prevalence: Prevalence) -> tupl
     return tuple(kinds) or ("stubble",)
 
 
-def _shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool) -> tuple[tuple[str, float], ...]:
-    """Weights of the local targets: Gaussian, left tied to right, moved by the scored attributes."""
-    template, weights = head(), {}
-    shift: dict[str, float] = {}
-    for attribute, driven in _DRIVEN.items():
-        for base, slope in driven:
-            shift[base] = shift.get(base, 0.0) + slope * scores[attribute]
-
-    def add(base: str, low: str, high: str, weight: float) -> None:
-        weight = float(np.clip(weight, -1, 1))
-        if weight:
-            weights[f"{base}-{high if weight > 0 else low}"] = abs(weight)
-
-    for name in template.targets:
-        base, _, end = name.rpartition("-")
-        if end not in _NEGATIVE or name.startswith(("asym", "fu/")) or "/r-" in name:
-            continue
-        high = _POSITIVE[_NEGATIVE.index(end)]
-        if f"{base}-{high}" not in template.targets:
-            continue
-        spread = next(
-            (s for part, s in _CALM.items() if part in base), SPREAD["wide" if any(part in base for part in _WIDE) else "default"]
-        )
-        drawn = rng.normal() * spread
-        weight = float(np.clip(drawn, -2.4 * spread, 2.4 * spread)) + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
-        add(base, end, high, weight)
-        tilt = rng.normal() * 0.05
-        if "/l-" in base:
-            add(base.replace("/l-", "/r-"), end, high, weight + tilt * (weight != 0))
-    # The mesh's default neck is an athlete's and its eyes are small.
-    weights["neck/measure-neck-circ-decr"] = float(np.clip(0.25 * male + 0.7 * (1 - male) - 0.15 * scores["Chubby"], 0, 1))
-    weights.pop("neck/measure-neck-circ-incr", None)
-    forms = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
-    u = rng.random((len(forms), 2))
-    for form, (chance, amount) in zip(forms, u, strict=True):
-        if form == "oval":
-            weights["head/head-oval"] = float(np.clip(0.25 + 0.28 * scores["Oval_Face"], 0, 0.9))
-        elif chance < 0.35 and scores["Oval_Face"] < NORMAL.inv_cdf(1 - SCORED["Oval_Face"]):
-            weights[f"head/head-{form}"] = SPREAD["outline"] * float(amount)
-    for name in template.targets:
-        if name.startswith("asym/"):
-            chance, amount = rng.random(2)
-            if chance < 0.25:
-                weights[name] = SPREAD["asymmetry"] * float(amount)
-    return tuple(sorted(weights.items()))
-
-
 def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Identity:
     """The person with this number (from 0): the same for the same seed and prevalence, whoever else is drawn."""
     prevalence = prevalence or Prevalence()
@@ -334,7 +198,7 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         races=tuple(float(x) for x in mixture),
         masculinity=float(np.clip((0.88 if male else 0.10) + rng.normal() * 0.10, 0, 1)),
         weight=float(np.clip(rng.normal() * 0.22 + 0.28 * max(scores["Chubby"], 0) - 0.12, -1, 1)),
-        shape=_shape(stream(seed, number, IDENTITY, "shape"), scores, male),
+        shape=draw_shape(stream(seed, number, IDENTITY, "shape"), scores, male),
         scores=scores,
         depth=float(max(depth, 0.0)),
         tone=tuple(tone.tolist()),
@@ -348,8 +212,3 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         beard=beard,
         attributes=labels,
     )
-
-
-def race_name(i: int) -> str:
-    """The macro's name at position ``i`` of ``Identity.races``."""
-    return RACES[i]

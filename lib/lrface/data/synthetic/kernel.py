@@ -35,7 +35,9 @@ def kernel(function):
         numba.config.CACHE_DIR = before
 
 
-inline = numba.njit(inline="always", error_model="numpy")
+def inline(function):
+    """A small function of kernels only; the compiler puts it into each where that pays."""
+    return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 @kernel

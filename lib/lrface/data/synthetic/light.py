@@ -67,7 +67,7 @@ def sample_light(rng: np.random.Generator, albedo: float = 0.35) -> Light:
         float(rng.normal() * 0.22),
         fill,
         float(-np.sign(azimuth) * rng.uniform(25, 80)),
-        float(0.83 / incident * (0.42 / albedo) ** (0.28 if albedo < 0.42 else 0.6) * np.exp(rng.normal(0, 0.13))),
+        float(0.83 / incident * (0.42 / albedo) ** (0.34 if albedo < 0.42 else 0.6) * np.exp(rng.normal(0, 0.13))),
     )
 
 

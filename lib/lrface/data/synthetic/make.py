@@ -46,7 +46,7 @@ class Plan:
     per_identity: int
     seed: int = 0
     size: int = 128
-    quality: int = 95
+    quality: int = 92
     """WebP quality of the high-resolution pictures; 0: lossless PNG. Native captures are always lossless."""
     native: bool = True
     """Also capture each moment with a poor camera."""
@@ -143,6 +143,9 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
             for kind, i in missing:
                 advance(_write_part(plan, kind, i, parts / f"{kind}-{i:05d}.parquet"))
             return
+        # Compile once here, if this is the first run, instead of once in every worker; it takes more memory than rendering does.
+        who = person(identity(0, 0))
+        landmarks(who, render(who, view(who.identity, 1), 32))
         # Spawned, not forked: a forked child inherits the locks of the parent's threads.
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_quiet_worker) as pool:
             jobs = [pool.submit(_write_part, plan, kind, i, parts / f"{kind}-{i:05d}.parquet") for kind, i in missing]
@@ -208,7 +211,7 @@ def make(
     seed: int = 0,
     size: int = 128,
     workers: int | None = None,
-    quality: int = 95,
+    quality: int = 92,
     native: bool = True,
     clips: int = 0,
     frames: int = 7,

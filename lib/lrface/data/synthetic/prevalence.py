@@ -20,39 +20,16 @@ AGES = ((0.0, 18.0), (0.10, 22.0), (0.25, 27.0), (0.50, 35.0), (0.62, 40.0), (0.
 """The natural distribution of age as (quantile, years), straight lines between."""
 YOUNG_UNTIL = 40.0
 
-SCORED = {
-    "Big_Nose": 0.20,
-    "Pointy_Nose": 0.22,
-    "Big_Lips": 0.22,
-    "Narrow_Eyes": 0.14,
-    "Bushy_Eyebrows": 0.16,
-    "Arched_Eyebrows": 0.22,
-    "High_Cheekbones": 0.30,
-    "Bags_Under_Eyes": 0.18,
-    "Chubby": 0.10,
-    "Double_Chin": 0.07,
-    "Oval_Face": 0.26,
-    "Rosy_Cheeks": 0.08,
-}
+# fmt: off
+SCORED = {"Big_Nose": 0.20, "Pointy_Nose": 0.22, "Big_Lips": 0.22, "Narrow_Eyes": 0.14, "Bushy_Eyebrows": 0.16, "Arched_Eyebrows": 0.22,
+          "High_Cheekbones": 0.30, "Bags_Under_Eyes": 0.18, "Chubby": 0.10, "Double_Chin": 0.07, "Oval_Face": 0.26, "Rosy_Cheeks": 0.08}
+# fmt: on
 """Attributes that mean "more than a threshold of something continuous", with their natural share."""
 COLOURS = ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair")
-PERSON = (
-    "Male",
-    "Young",
-    "Pale_Skin",
-    *COLOURS,
-    "Bald",
-    "Receding_Hairline",
-    "Bangs",
-    "Straight_Hair",
-    "Wavy_Hair",
-    "No_Beard",
-    "Mustache",
-    "Goatee",
-    "Sideburns",
-    "5_o_Clock_Shadow",
-    *SCORED,
-)
+# fmt: off
+PERSON = ("Male", "Young", "Pale_Skin", *COLOURS, "Bald", "Receding_Hairline", "Bangs", "Straight_Hair", "Wavy_Hair", "No_Beard",
+          "Mustache", "Goatee", "Sideburns", "5_o_Clock_Shadow", *SCORED)
+# fmt: on
 PICTURE = ("Eyeglasses", "Wearing_Hat", "Smiling", "Mouth_Slightly_Open", "Heavy_Makeup", "Wearing_Lipstick", "Wearing_Necktie")
 ATTRIBUTES = tuple(sorted(PERSON + PICTURE))
 """Every attribute an image is labelled with; column names in the table."""
@@ -60,15 +37,10 @@ DERIVED = ("5_o_Clock_Shadow", "Straight_Hair")
 """Follow from others (a beard that is none of the named shapes; hair that is not wavy, coily or absent), so they cannot be set."""
 SETTABLE = tuple(name for name in ATTRIBUTES if name not in DERIVED)
 
-PICTURE_SHARES = {
-    "Eyeglasses": 0.08,
-    "Wearing_Hat": 0.05,
-    "Smiling": 0.45,
-    "Mouth_Slightly_Open": 0.38,
-    "Wearing_Necktie": 0.09,
-    "Heavy_Makeup": 0.30,
-    "Wearing_Lipstick": 0.42,
-}
+# fmt: off
+PICTURE_SHARES = {"Eyeglasses": 0.08, "Wearing_Hat": 0.05, "Smiling": 0.45, "Mouth_Slightly_Open": 0.38, "Wearing_Necktie": 0.09,
+                  "Heavy_Makeup": 0.30, "Wearing_Lipstick": 0.42}
+# fmt: on
 
 
 def age_at(quantile: float) -> float:

@@ -156,7 +156,7 @@ def shade(
                     sky, gloss, power, wrap_r, wrap_g, wrap_b = 0.9, 0.05, 20.0, 0.1, 0.1, 0.1
             facing = n[0] * lights[0, 0] + n[1] * lights[0, 1] + n[2] * lights[0, 2]
             # Where light grazes, neighbouring cells of the map differ in depth and would shade the surface with itself.
-            bias = 0.020 + 0.020 * (1 - facing) / max(facing, 0.2)
+            bias = 0.020 + 0.034 * (1 - facing) / max(facing, 0.15)
             lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, 1.5) if facing > -0.4 else 0.0
             if kind in (UPPER_TEETH, LOWER_TEETH):
                 lit = 0.25 + 0.75 * lit  # lips let light through

@@ -4,32 +4,10 @@ from __future__ import annotations
 
 from numpy.random import Generator, Philox
 
-PURPOSES = (
-    "identity",
-    "shape",
-    "skin",
-    "hair",
-    "strands",
-    "brows",
-    "beard",
-    "style",
-    "pose",
-    "expression",
-    "light",
-    "framing",
-    "wear",
-    "clothes",
-    "backdrop",
-    "camera",
-    "sensor",
-    "clip",
-    "pairs",
-    "noise",
-    "moles",
-    "eyes",
-    "glasses",
-    "hat",
-)
+# fmt: off
+PURPOSES = ("identity", "shape", "skin", "hair", "strands", "brows", "beard", "style", "pose", "expression", "light", "framing", "wear",
+            "clothes", "backdrop", "camera", "sensor", "clip", "pairs", "noise", "moles", "eyes", "glasses", "hat")
+# fmt: on
 """Append only: the position of a name is part of every picture made with it."""
 
 IDENTITY = 0

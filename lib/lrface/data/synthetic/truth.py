@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lrface.data.synthetic.assets import place
 from lrface.data.synthetic.person import Person
 from lrface.data.synthetic.prevalence import ATTRIBUTES
 from lrface.data.synthetic.render import Frame
@@ -16,10 +17,12 @@ HIDDEN_BEHIND = 0.07
 def landmarks(person: Person, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """The 68 iBUG points, float32 (68, 2) in pixels with the centre of pixel i at i, and which are seen, bool (68,).
 
-    A point counts as seen if it lies in the picture and more than half of the z-buffer around it, a pixel wide, shows nothing in
-    front of it: hair, hat, the head itself. Brows, beard and clear lenses hide nothing; dark lenses do.
+    The brows' points lie on the brows as drawn, all others on a vertex of the mesh. A point counts as seen if it lies in the picture
+    and more than half of the z-buffer around it, a pixel wide, shows nothing in front of it: hair, hat, the head itself. Brows, beard
+    and clear lenses hide nothing; dark lenses do.
     """
     points = frame.points[person.template.landmarks]
+    points[17:27] = place(frame.points, *person.brows.anchors)
     step = frame.depth.shape[0] / frame.size
     around = np.arange(-(step // 2), step // 2 + 1)
     columns = np.floor((points[:, 0, None] + 0.5) * step + around[None]).astype(int)

@@ -15,24 +15,11 @@ from lrface.data.synthetic.streams import stream
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
 
-FACE_UNITS = tuple(
-    f"{unit}{side}"
-    for unit in (
-        "browDown",
-        "browOuterUp",
-        "cheekSquint",
-        "eyeBlink",
-        "eyeSquint",
-        "eyeWide",
-        "mouthFrown",
-        "mouthLowerDown",
-        "mouthPress",
-        "mouthSmile",
-        "mouthStretch",
-        "mouthUpperUp",
-    )
-    for side in ("Left", "Right")
-) + ("browInnerUp", "jawOpen", "mouthFunnel", "mouthPucker")
+# fmt: off
+FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
+                   "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp") for side in
+                   ("Left", "Right")) + ("browInnerUp", "jawOpen", "mouthFunnel", "mouthPucker")
+# fmt: on
 """The face units that expressions are made of, under their ARKit names."""
 
 
@@ -121,7 +108,7 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
     elif u[5] < 0.28 and not smiling:
         both("browDown", 0.15 + 0.45 * u[6])
     else:
-        w["browInnerUp"] = 0.10 + 0.20 * u[6]
+        w["browInnerUp"] = 0.03 + 0.13 * u[6]
         both("browOuterUp", 0.10 * u[7], 0.06 * (u[8] - 0.5))
     if u[9] < 0.025:
         both("eyeBlink", 0.9 + 0.1 * u[10])
