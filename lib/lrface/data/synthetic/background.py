@@ -7,7 +7,7 @@ import numpy as np
 
 from lrface.data.synthetic.kernel import linear
 
-SCENES = {"studio": 0.13, "wall": 0.20, "lights": 0.05, "room": 0.20, "foliage": 0.14, "street": 0.12, "people": 0.08, "banner": 0.08}
+SCENES = {"studio": 0.13, "wall": 0.23, "lights": 0.05, "room": 0.20, "foliage": 0.17, "street": 0.08, "people": 0.08, "banner": 0.06}
 """Scenes and their shares."""
 SIZE = 160
 

@@ -56,11 +56,11 @@ class Group:
 
 # fmt: off
 GROUPS = {
-    "White": Group(races=(0.02, 0.04, 0.94), mixing=11.0, depth=(0.16, 0.07), undertone=(1.02, 0.985, 0.985), coily=0.01, pale=0.14,
+    "White": Group(races=(0.02, 0.04, 0.94), mixing=11.0, depth=(0.17, 0.08), undertone=(1.02, 0.985, 0.985), coily=0.01, pale=0.14,
                    hair=(0.08, 0.24, 0.26, 0.16, 0.19, 0.07), eyes=(0.08, 0.26, 0.15, 0.14, 0.29, 0.08)),
-    "Black": Group(races=(0.86, 0.02, 0.12), mixing=9.0, depth=(0.71, 0.11), undertone=(1.0, 1.0, 1.0), coily=0.78, pale=0.0,
+    "Black": Group(races=(0.86, 0.02, 0.12), mixing=9.0, depth=(0.70, 0.13), undertone=(1.0, 1.0, 1.0), coily=0.78, pale=0.0,
                    hair=(0.80, 0.17, 0.03, 0, 0, 0), eyes=(0.74, 0.24, 0.02, 0, 0, 0)),
-    "Asian": Group(races=(0.02, 0.94, 0.04), mixing=11.0, depth=(0.24, 0.08), undertone=(1.0, 1.01, 0.95), coily=0.0, pale=0.06,
+    "Asian": Group(races=(0.02, 0.94, 0.04), mixing=11.0, depth=(0.25, 0.09), undertone=(1.0, 1.01, 0.95), coily=0.0, pale=0.06,
                    hair=(0.72, 0.23, 0.05, 0, 0, 0), eyes=(0.62, 0.36, 0.02, 0, 0, 0)),
     "Latino": Group(races=(0.14, 0.36, 0.50), mixing=4.0, depth=(0.42, 0.10), undertone=(1.01, 1.0, 0.97), coily=0.06, pale=0.0,
                     hair=(0.48, 0.34, 0.13, 0.03, 0.02, 0), eyes=(0.36, 0.44, 0.12, 0.04, 0.03, 0.01)),

@@ -237,8 +237,10 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
         points,
     )
     # A lock over the eyes would be a different style, and one over the forehead reads as a scratch at 128 pixels.
-    slack = 0.10 if identity.texture == "coily" else 0.0  # coils stand off and hide no forehead
+    slack = 0.03 if identity.texture == "coily" else 0.0  # coils stand off and hide no forehead
     keep = ~over_face(points, plan.lowest, skin[LINE] - slack, skin[RECEDING])
+    if style in ("buzz", "short", "coils", "coilfringe", "afro"):
+        keep &= points[:, :, 1].min(1) > 6.74  # a lone strand on the neck reads as a scratch too
     points, roots = points[keep], scalp.template[keep]
     if style == "bun":
         knot = _bun(rng, roots, plan.segments, rng.random() < 0.6)

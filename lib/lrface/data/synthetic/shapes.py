@@ -9,7 +9,7 @@ import numpy as np
 from lrface.data.synthetic.assets import head
 from lrface.data.synthetic.prevalence import NORMAL, SCORED
 
-SPREAD = {"default": 0.36, "wide": 0.48, "asymmetry": 0.22, "outline": 0.30}
+SPREAD = {"default": 0.39, "wide": 0.53, "asymmetry": 0.22, "outline": 0.30}
 """Standard deviation of local shape targets; the outline is one of the seven face forms."""
 
 # fmt: off

@@ -147,7 +147,7 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         if "Wearing_Necktie" in prevalence.given
         else 2 * PICTURE_SHARES["Wearing_Necktie"]
     )
-    glasses = ("sun" if u[5] < 0.16 else "clear") if u[4] < _glasses_share(identity, _share(prevalence, "Eyeglasses")) else "none"
+    glasses = ("sun" if u[5] < 0.10 else "clear") if u[4] < _glasses_share(identity, _share(prevalence, "Eyeglasses")) else "none"
     hat = HATS[int(u[7] * len(HATS))] if u[6] < _share(prevalence, "Wearing_Hat") else "none"
     cloth = sample_clothes(stream(*key, "clothes"), male and bool(u[8] < tie_chance), male)
     hat_colour = sample_clothes(stream(*key, "hat"), False, male)
