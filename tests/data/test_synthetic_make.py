@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from lrface.data.synthetic import ATTRIBUTES, identity, landmarks, make, person,
 from lrface.data.synthetic.make import VERSION
 from lrface.data.synthetic.protocols import identification_lists, split_of, verification_pairs
 from lrface.data.synthetic.rows import decode
-from lrface.errors import UsageError
+from lrface.errors import LrfaceError, UsageError
 
 ASKED = {"identities": 6, "per_identity": 2, "seed": 9, "size": 48, "clips": 1, "frames": 3}
 
@@ -81,6 +82,19 @@ def test_a_torn_part_is_made_again(written, tmp_path):
     parts.mkdir()
     (parts / "images-00000.parquet").write_bytes(b"PAR1 torn")
     assert make(tmp_path, **ASKED, workers=1)["files"] == written[1]["files"]
+
+
+def test_a_missing_file_is_made_again(written, tmp_path):
+    shutil.copytree(written[0], tmp_path / "copy")
+    (tmp_path / "copy" / "images-00000-of-00001.parquet").unlink()
+    (tmp_path / "copy" / "clips-00000-of-00001.parquet").write_bytes(b"torn")
+    assert make(tmp_path / "copy", **ASKED, workers=1)["files"] == written[1]["files"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LrfaceError, match="choose another"):
+        make(tmp_path / "file" / "set", **ASKED)
 
 
 def test_other_parameters_in_the_same_folder_are_refused(written):

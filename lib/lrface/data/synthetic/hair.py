@@ -143,9 +143,8 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
             (s.forward + 0.35 * s.side) * top + falls, length, 0.12 * layer, 0.05 + 0.12 * layer, gravity=0.8, segments=9, lowest=7.56
         )
     if style in ("coils", "coilfringe", "afro", "ringlets"):
-        height = {"coils": 0.10 + 0.10 * u[0], "coilfringe": 0.16 + 0.08 * u[0], "afro": 0.36 + 0.26 * u[0], "ringlets": 0.6 + 0.5 * u[0]}[
-            style
-        ]
+        low, vary = {"coils": (0.10, 0.10), "coilfringe": (0.16, 0.08), "afro": (0.36, 0.26), "ringlets": (0.6, 0.5)}[style]
+        height = low + vary * u[0]
         hanging = style == "ringlets"
         length = height * (0.45 + 0.55 * smoothstep(6.9, 7.7, s.template[:, 1])) * (0.75 + 0.5 * rng.random(n))
         comb = s.normal + 0.1 * up + (0.5 * s.side + 0.4 * s.back) * hanging + 0.5 * s.forward * front * (style == "coilfringe")

@@ -30,7 +30,7 @@ COLOUR_LABEL = {"black": "Black_Hair", "darkbrown": "Brown_Hair", "brown": "Brow
                 "red": None, "grey": "Gray_Hair", "white": "Gray_Hair"}
 # fmt: on
 HAIRSTYLES = {
-    ("male", "straight"): {"buzz": 0.12, "short": 0.34, "sidepart": 0.26, "back": 0.14, "fringe": 0.0, "long": 0.05, "bun": 0.02},
+    ("male", "straight"): {"buzz": 0.12, "short": 0.34, "sidepart": 0.26, "back": 0.14, "long": 0.05, "bun": 0.02},
     ("female", "straight"): {"short": 0.06, "sidepart": 0.12, "long": 0.40, "bob": 0.18, "bun": 0.18},
     ("male", "coily"): {"buzz": 0.50, "coils": 0.34, "afro": 0.10},
     ("female", "coily"): {"buzz": 0.12, "coils": 0.24, "afro": 0.28, "bun": 0.26, "ringlets": 0.18},

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -152,6 +153,10 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
             try:
                 for job in as_completed(jobs):
                     advance(job.result())
+            except BrokenProcessPool:
+                raise LrfaceError(
+                    "a worker died, most likely for want of memory: run the same command with fewer workers, it goes on"
+                ) from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -176,6 +181,21 @@ def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
                 write_atomic(target, write)
             files.append(target)
     return files
+
+
+def _finished(out: Path) -> dict | None:
+    """The manifest of a set that is whole; None, with the damaged files removed, for one that is not."""
+    note = out / "manifest.json"
+    if not note.exists():
+        return None
+    manifest = json.loads(note.read_text(encoding="utf-8"))
+    torn = [name for name, file in manifest["files"].items() if not (out / name).exists() or (out / name).stat().st_size != file["bytes"]]
+    if not torn:
+        return manifest
+    for name in torn:
+        (out / name).unlink(missing_ok=True)
+    note.unlink()
+    return None
 
 
 def _sha256(file: Path) -> str:
@@ -230,7 +250,10 @@ def make(
         identities, per_identity, seed, size, quality, native, clips, frames, aligned, first, dict(sorted((prevalence or {}).items()))
     )
     out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LrfaceError(f"cannot make the folder {out} ({error.strerror}): choose another") from None
     parts, stored = out / ".parts", json.dumps(asdict(plan), indent=1, sort_keys=True) + "\n"
     lock = FileLock(out / ".lock")
     try:
@@ -245,16 +268,15 @@ def make(
         # A killed writer leaves its temporary file behind; nobody else writes here while the lock is held.
         for stray in [*out.glob(".*.part*"), *parts.glob(".*.part*")]:
             stray.unlink()
-        manifest_file = out / "manifest.json"
-        if manifest_file.exists():
+        if (manifest := _finished(out)) is not None:
             shutil.rmtree(parts, ignore_errors=True)
-            return json.loads(manifest_file.read_text(encoding="utf-8"))
+            return manifest
         _render(plan, parts, max(workers or os.cpu_count() or 1, 1))
         files = _merge(plan, parts, out)
         manifest = {"plan": asdict(plan), **_write_protocols(plan, out, files)}
         listed = sorted([*files, *out.glob("*.csv"), note])
         manifest["files"] = {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in listed}
-        write_text(manifest_file, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        write_text(out / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(parts)
         return manifest
     finally:
