@@ -7,12 +7,14 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import cv2
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -120,12 +122,15 @@ def _count(file: Path) -> int:
         return 0
 
 
-def _quiet_worker() -> None:
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[name] = "1"
-    import cv2
-
+def _start_worker() -> None:
     cv2.setNumThreads(1)
+    # A worker whose parent was killed would wait for work for ever.
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _render(plan: Plan, parts: Path, workers: int) -> None:
@@ -140,7 +145,6 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
         if done:
             advance(done)
         if workers == 1:
-            _quiet_worker()
             for kind, i in missing:
                 advance(_write_part(plan, kind, i, parts / f"{kind}-{i:05d}.parquet"))
             return
@@ -148,7 +152,7 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
         who = person(identity(0, 0))
         landmarks(who, render(who, view(who.identity, 1), 32))
         # Spawned, not forked: a forked child inherits the locks of the parent's threads.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_quiet_worker) as pool:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
             jobs = [pool.submit(_write_part, plan, kind, i, parts / f"{kind}-{i:05d}.parquet") for kind, i in missing]
             try:
                 for job in as_completed(jobs):
