@@ -1,0 +1,171 @@
+"""Backgrounds as a portrait lens shows them: rooms, streets, trees, people, drawn small, put out of focus and enlarged."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from lrface.data.synthetic.kernel import linear
+
+SCENES = {"studio": 0.13, "wall": 0.23, "lights": 0.05, "room": 0.20, "foliage": 0.17, "street": 0.08, "people": 0.08, "banner": 0.06}
+"""Scenes and their shares."""
+SIZE = 160
+
+# fmt: off
+_WALLS = [(196, 190, 180), (168, 160, 148), (120, 124, 128), (206, 204, 200), (84, 88, 96), (150, 134, 116), (104, 112, 104),
+          (176, 164, 160), (60, 62, 70)]
+# fmt: on
+_FURNITURE = [(92, 70, 54), (140, 116, 92), (182, 172, 156), (66, 72, 84), (112, 96, 84), (206, 200, 190), (78, 62, 58), (148, 154, 160)]
+_BOOKS = [(122, 60, 52), (70, 92, 84), (190, 164, 120), (60, 66, 92), (206, 198, 184), (44, 42, 44), (150, 104, 64), (108, 116, 124)]
+_LEAF = [(44, 58, 34), (70, 86, 48), (104, 116, 66), (34, 42, 28), (138, 142, 96), (92, 78, 54)]
+_FACADE = [(150, 140, 128), (118, 112, 108), (176, 166, 152), (132, 104, 88), (96, 94, 96), (190, 184, 176)]
+_COATS = [(40, 42, 50), (170, 166, 162), (110, 60, 58), (62, 82, 112), (220, 216, 210), (96, 70, 54), (72, 84, 70)]
+# fmt: off
+_BANNERS = [((228, 228, 230), (150, 40, 44)), ((36, 44, 72), (206, 206, 210)), ((18, 18, 20), (190, 160, 96)), ((216, 222, 230),
+            (52, 82, 134)), ((128, 30, 36), (232, 222, 210))]
+# fmt: on
+
+
+def _cloud(rng: np.random.Generator, octaves: int = 5) -> np.ndarray:
+    """Soft random field (SIZE, SIZE) in [0, 1]."""
+    field = np.zeros((SIZE, SIZE), np.float32)
+    for k in range(octaves):
+        field += 0.62**k * cv2.resize(rng.random((2 ** (k + 1) + 1,) * 2).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    return (field - field.min()) / (np.ptp(field) + 1e-6)
+
+
+def _colour(rng: np.random.Generator, palette, spread: float = 0.15) -> tuple[float, ...]:
+    return tuple((np.array(palette[rng.integers(len(palette))]) * np.exp(rng.normal(0, spread))).clip(0, 255).tolist())
+
+
+def _box(image: np.ndarray, left: float, top: float, right: float, bottom: float, colour) -> None:
+    cv2.rectangle(image, (int(left), int(top)), (int(right), int(bottom)), colour, -1)
+
+
+def _wall(rng, image) -> None:
+    image[:] = _colour(rng, _WALLS)
+    image *= (0.86 + 0.28 * _cloud(rng, 6))[..., None]
+    if rng.random() < 0.4:  # a picture frame
+        left, top, w, h = rng.integers(-20, 120), rng.integers(-10, 50), rng.integers(30, 70), rng.integers(30, 60)
+        _box(image, left, top, left + w, top + h, _colour(rng, _FURNITURE))
+        _box(image, left + 4, top + 4, left + w - 4, top + h - 4, _colour(rng, _BOOKS, 0.3))
+    if rng.random() < 0.25:  # bricks
+        rows, tint = int(rng.integers(14, 30)), rng.uniform(0.6, 0.9)
+        for r in range(rows):
+            y = r * SIZE / rows
+            image[int(y)] *= tint
+            for x in np.arange((r % 2) * 0.5, rows / 2 + 1) * 2 * SIZE / rows:
+                image[int(y) : int(y + SIZE / rows), min(int(x), SIZE - 1)] *= tint
+
+
+def _room(rng, image) -> None:
+    image[:] = _colour(rng, _WALLS)
+    image *= np.linspace(*rng.uniform(0.7, 1.2, 2), SIZE, dtype=np.float32)[None, :, None]
+    left = rng.integers(-30, 120)
+    if rng.random() < 0.5:  # a bright window or a doorway
+        light = rng.random() < 0.6
+        right, top = left + rng.integers(35, 80), rng.integers(-20, 30)
+        _box(
+            image, left, top, right, top + rng.integers(70, 170), _colour(rng, [(226, 232, 238), (212, 222, 226)] if light else _FURNITURE)
+        )
+        if light:
+            _box(image, (left + right) / 2 - 2, top, (left + right) / 2 + 1, top + 150, _colour(rng, _WALLS))
+    if rng.random() < 0.65:  # shelves
+        left, wide = rng.integers(-40, 100), rng.integers(50, 130)
+        back, pitch = _colour(rng, _FURNITURE), rng.integers(24, 40)
+        for top in range(int(rng.integers(-20, 10)), SIZE, int(pitch)):
+            _box(image, left, top, left + wide, top + pitch, tuple(0.6 * c for c in back))
+            x = left + 2
+            while x < left + wide - 6:
+                w, h = rng.integers(3, 9), rng.uniform(0.5, 0.85) * pitch
+                if rng.random() < 0.85:
+                    _box(image, x, top + pitch - 3 - h, x + w - 1, top + pitch - 3, _colour(rng, _BOOKS, 0.25))
+                x += w
+            _box(image, left, top + pitch - 3, left + wide, top + pitch, back)
+    for _ in range(int(rng.integers(0, 4))):
+        x, y = rng.integers(-10, SIZE), rng.integers(60, SIZE)
+        _box(image, x, y, x + rng.integers(20, 60), SIZE, _colour(rng, _FURNITURE + _BOOKS))
+
+
+def _street(rng, image) -> None:
+    image[:] = _colour(rng, [(198, 208, 220), (214, 216, 218), (166, 182, 204)], 0.1)
+    x = -rng.integers(0, 40)
+    while x < SIZE:
+        w, top, facade = rng.integers(30, 90), rng.integers(-60, 50), _colour(rng, _FACADE)
+        _box(image, x, top, x + w, SIZE, facade)
+        glass, px, py = (
+            _colour(rng, [(60, 66, 76), (90, 100, 112), (84, 80, 78), (150, 160, 168)]),
+            rng.integers(8, 15),
+            rng.integers(10, 20),
+        )
+        for wx in range(int(x) + 4, int(x + w) - 6, int(px)):
+            for wy in range(int(top) + 6, SIZE, int(py)):
+                lamp = rng.uniform(0.75, 1.2)
+                _box(image, wx, wy, wx + px * 0.55, wy + py * 0.55, tuple(c * lamp for c in glass))
+        x += w
+    image *= (0.85 + 0.3 * _cloud(rng, 6))[..., None]
+
+
+def _foliage(rng, image) -> None:
+    y = (np.arange(SIZE, dtype=np.float32) / SIZE)[:, None]
+    a, b, c = (np.array(_LEAF[i], np.float32) for i in rng.choice(len(_LEAF), 3, replace=False))
+    f, g = _cloud(rng, 7)[..., None], _cloud(rng, 6)[..., None]
+    image[:] = (a * f + b * (1 - f)) * g + c * (1 - g)
+    image *= (0.6 + 0.8 * _cloud(rng, 7))[..., None]
+    sky = np.clip((rng.uniform(0.0, 0.5) - y) * 4 + 0.9 * (_cloud(rng, 6) - 0.5), 0, 1)[..., None]
+    image[:] = image * (1 - sky) + np.array([198, 210, 222], np.float32) * sky
+    image *= np.exp(rng.normal(0.1, 0.2))
+
+
+def _lights(rng, image) -> None:
+    image[:] = np.array([24, 24, 30], np.float32) + 50 * _cloud(rng)[..., None]
+    for _ in range(int(rng.integers(10, 36))):
+        colour = _colour(rng, [(250, 214, 160), (220, 226, 240), (240, 170, 120), (180, 204, 220)], 0.4)
+        cv2.circle(image, tuple(int(v) for v in rng.integers(0, SIZE, 2)), int(rng.integers(3, 12)), colour, -1)
+
+
+def _people(rng, image) -> None:
+    _street(rng, image) if rng.random() < 0.5 else _wall(rng, image)
+    for x in rng.permutation(np.arange(-10, SIZE + 10, int(rng.integers(24, 44)))):
+        x, y, r = int(x + rng.integers(-8, 8)), int(rng.integers(20, 80)), int(rng.integers(9, 17))
+        cv2.ellipse(image, (x, y + int(4.6 * r)), (int(2.1 * r), int(3.6 * r)), 0, 0, 360, _colour(rng, _COATS, 0.25), -1)
+        cv2.ellipse(image, (x, y), (r, int(1.25 * r)), 0, 0, 360, _colour(rng, [(198, 152, 126), (150, 106, 80), (214, 172, 148)], 0.2), -1)
+        cv2.ellipse(
+            image, (x, y - r // 3), (int(1.1 * r), r), 0, 180, 360, _colour(rng, [(50, 38, 32), (30, 26, 26), (120, 92, 62)], 0.3), -1
+        )
+
+
+def _banner(rng, image) -> None:
+    ground, ink = _BANNERS[rng.integers(len(_BANNERS))]
+    image[:] = np.array(ground, np.float32)
+    px, py, tall = int(rng.integers(34, 60)), int(rng.integers(20, 34)), int(rng.integers(5, 11))
+    marks = [(float(w), float(h)) for w, h in rng.uniform((1.5, 0.5), (5, 1), (7, 2))]
+    for row, y in enumerate(range(-py, SIZE, py)):
+        for x in range(-px + (row % 2) * px // 2, SIZE + px, px):
+            at = x
+            for w, h in marks:
+                _box(image, at, y + tall * (1 - h), at + w, y + tall, ink)
+                at += w + 1.5
+    image *= (0.85 + 0.25 * _cloud(rng, 4))[..., None]
+
+
+_DRAW = {"wall": _wall, "room": _room, "street": _street, "foliage": _foliage, "lights": _lights, "people": _people, "banner": _banner}
+
+
+def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
+    """A scene's name and its linear light, float32 (SIZE, SIZE, 3)."""
+    scene = list(SCENES)[int(np.searchsorted(np.cumsum(list(SCENES.values())), rng.random() * 0.9999))]
+    image = np.empty((SIZE, SIZE, 3), np.float32)
+    blur = 0.5 + 2.6 * rng.random() ** 1.7
+    if scene == "studio":
+        y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
+        image[:] = _colour(rng, _WALLS)
+        cx, cy = rng.uniform(0.3, 0.7, 2)
+        image *= (1.15 - 0.9 * np.sqrt((x - cx) ** 2 + (y - cy) ** 2) * rng.random())[..., None]
+    else:
+        _DRAW[scene](rng, image)
+    if scene in ("people", "street"):
+        blur += 0.7
+    image = cv2.GaussianBlur(image, (0, 0), blur)
+    light = linear(np.clip(image, 0, 255)).astype(np.float32)
+    return scene, light * np.float32(np.exp(rng.normal(-0.1, 0.3)))

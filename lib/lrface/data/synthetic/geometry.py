@@ -1,0 +1,75 @@
+"""The shape of a head: identity, expression and pose, all on one mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+
+from lrface.data.synthetic.assets import Head, head
+from lrface.data.synthetic.groups import RACES
+from lrface.data.synthetic.identities import Identity
+from lrface.data.synthetic.kernel import kernel, smoothstep
+
+PIVOT = np.array([0.0, 6.6, 0.45])
+"""The point the head turns about, in decimetres."""
+
+
+def _macros(identity: Identity) -> dict[str, float]:
+    """Weights of the race x gender x age and the weight targets."""
+    old = float(np.clip((identity.age - 25) / 65, 0, 1))
+    child = float(np.clip((24 - identity.age) / 30, 0, 0.2))
+    heavy, lean = max(identity.weight, 0.0), max(-identity.weight, 0.0)
+    macros = {}
+    for gender, share in (("female", 1 - identity.masculinity), ("male", identity.masculinity)):
+        for age, part in (("child", child), ("young", 1 - old - child), ("old", old)):
+            for race, mixed in zip(RACES, identity.races, strict=True):
+                macros[f"race/{race}-{gender}-{age}"] = share * part * mixed
+            for load, amount in (("minweight", lean), ("averageweight", 1 - lean - heavy), ("maxweight", heavy)):
+                macros[f"uni/{gender}-{age}-{load}"] = share * part * amount
+    return macros
+
+
+def neutral(identity: Identity) -> np.ndarray:
+    """The person's own mesh (n, 3) without expression: eyes' midpoint where the template has it, size by the distance of the eyes."""
+    template = head()
+    vertices = template.vertices.copy()
+    for name, weight in (*_macros(identity).items(), *identity.shape):
+        if weight > 0:
+            template.morph(vertices, name, weight)
+    eyes = np.stack([vertices[rows].mean(0) for rows in template.eyes])
+    own = np.stack([template.vertices[rows].mean(0) for rows in template.eyes])
+    # Partly, since real people differ in how far apart their eyes are too.
+    scale = (np.abs(own[0, 0] - own[1, 0]) / np.abs(eyes[0, 0] - eyes[1, 0])) ** 0.6
+    return (vertices - eyes.mean(0)) * scale + own.mean(0)
+
+
+def express(vertices: np.ndarray, expression: Mapping[str, float]) -> np.ndarray:
+    """The mesh with an expression: weights of the ``fu/`` targets by their short name, as in ``{"jawOpen": 0.3}``."""
+    moved, template = vertices.copy(), head()
+    for unit_name, weight in expression.items():
+        template.morph(moved, f"fu/{unit_name}", weight)
+    return moved
+
+
+@lru_cache(maxsize=1)
+def neck_weights() -> np.ndarray:
+    """How far each vertex follows the head (n,): 0 shoulders to 1 head."""
+    template: Head = head()
+    y, z = template.vertices[:, 1], template.vertices[:, 2]
+    weights = smoothstep(5.7, 6.3, y + 0.25 * (z - 0.4))
+    weights[template.rigid] = 1.0
+    return weights
+
+
+@kernel
+def bend(points, weights, matrix, pivot):
+    """Points (n, 3) turned by ``matrix`` about ``pivot``, each as far as its weight says."""
+    out = np.empty(points.shape)
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0] - pivot[0], points[i, 1] - pivot[1], points[i, 2] - pivot[2]
+        for d in range(3):
+            turned = pivot[d] + matrix[d, 0] * x + matrix[d, 1] * y + matrix[d, 2] * z
+            out[i, d] = points[i, d] + weights[i] * (turned - points[i, d])
+    return out

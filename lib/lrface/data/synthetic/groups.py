@@ -1,0 +1,78 @@
+"""The four demographic groups the benchmark names, as stated mixtures of the body model's parameters and of colour.
+
+They are labels of a synthetic world: each fixes a mixture of the model's three race macros, a distribution of skin depth and of hair
+and eye colour. They say nothing about a person, and no photograph was measured for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrface.data.synthetic.kernel import linear
+
+RACES = ("african", "asian", "caucasian")
+HAIR_COLOURS = ("black", "darkbrown", "brown", "lightbrown", "blond", "red")
+EYE_COLOURS = ("dark", "brown", "hazel", "green", "blue", "grey")
+
+# fmt: off
+HAIR = {"black": (21, 18, 18), "darkbrown": (58, 38, 26), "brown": (88, 58, 38), "lightbrown": (122, 88, 58), "blond": (196, 160, 106),
+        "red": (138, 66, 32), "grey": (148, 145, 142), "white": (208, 205, 202)}
+# fmt: on
+"""sRGB of hair; ``grey`` and ``white`` come with age."""
+# fmt: off
+EYES = {"dark": (46, 28, 18), "brown": (92, 56, 30), "hazel": (112, 88, 48), "green": (88, 108, 74), "blue": (92, 116, 140),
+        "grey": (118, 128, 134)}
+# fmt: on
+
+# Skin from palest to deepest: sRGB of unshaded skin at depth 0, 1/7, ... 1.
+_SKIN = linear(
+    [(246, 216, 200), (236, 194, 170), (224, 174, 145), (204, 150, 118), (174, 120, 90), (134, 88, 63), (96, 62, 45), (66, 44, 35)]
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group's distributions."""
+
+    races: tuple[float, float, float]
+    """Mean mixture of the model's african, asian and caucasian macros; each person draws around it."""
+    mixing: float
+    """Concentration of the Dirichlet draw around ``races``: the smaller, the more people of the group differ."""
+    depth: tuple[float, float]
+    """Mean and standard deviation of skin depth, 0 palest to 1 deepest."""
+    undertone: tuple[float, float, float]
+    """Factors on linear red, green and blue."""
+    hair: tuple[float, ...]
+    """Probabilities of HAIR_COLOURS."""
+    eyes: tuple[float, ...]
+    """Probabilities of EYE_COLOURS."""
+    coily: float
+    """Probability of coily hair, which stands off the head; the rest is straight or wavy."""
+    pale: float
+    """Natural share of Pale_Skin."""
+
+
+# fmt: off
+GROUPS = {
+    "White": Group(races=(0.02, 0.04, 0.94), mixing=11.0, depth=(0.17, 0.08), undertone=(1.02, 0.985, 0.985), coily=0.01, pale=0.14,
+                   hair=(0.08, 0.24, 0.26, 0.16, 0.19, 0.07), eyes=(0.08, 0.26, 0.15, 0.14, 0.29, 0.08)),
+    "Black": Group(races=(0.86, 0.02, 0.12), mixing=9.0, depth=(0.70, 0.13), undertone=(1.0, 1.0, 1.0), coily=0.78, pale=0.0,
+                   hair=(0.80, 0.17, 0.03, 0, 0, 0), eyes=(0.74, 0.24, 0.02, 0, 0, 0)),
+    "Asian": Group(races=(0.02, 0.94, 0.04), mixing=11.0, depth=(0.25, 0.09), undertone=(1.0, 1.01, 0.95), coily=0.0, pale=0.06,
+                   hair=(0.72, 0.23, 0.05, 0, 0, 0), eyes=(0.62, 0.36, 0.02, 0, 0, 0)),
+    "Latino": Group(races=(0.14, 0.36, 0.50), mixing=4.0, depth=(0.42, 0.10), undertone=(1.01, 1.0, 0.97), coily=0.06, pale=0.0,
+                    hair=(0.48, 0.34, 0.13, 0.03, 0.02, 0), eyes=(0.36, 0.44, 0.12, 0.04, 0.03, 0.01)),
+}
+# fmt: on
+"""In turn by identity number, so any four consecutive identities hold all four."""
+NAMES = tuple(GROUPS)
+
+
+def skin_colour(depth: float, undertone: tuple[float, float, float]) -> np.ndarray:
+    """Linear RGB albedo (3,) of skin of this depth."""
+    position = np.clip(depth, 0, 1) * (len(_SKIN) - 1)
+    low = min(int(position), len(_SKIN) - 2)
+    share = position - low
+    return np.exp(np.log(_SKIN[low]) * (1 - share) + np.log(_SKIN[low + 1]) * share) * undertone

@@ -1,0 +1,57 @@
+"""A person ready to be photographed: everything that is made once and used for all their pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrface.data.synthetic.accessories import Glasses, glasses_of
+from lrface.data.synthetic.assets import Head, head
+from lrface.data.synthetic.eyes import eye_numbers
+from lrface.data.synthetic.facial_hair import Beard, Brows, grow_beard, grow_brows
+from lrface.data.synthetic.geometry import neutral
+from lrface.data.synthetic.hair import Strands, grow_hair
+from lrface.data.synthetic.identities import Identity
+from lrface.data.synthetic.skin import moles, skin_numbers
+
+
+@dataclass(frozen=True)
+class Person:
+    """An identity with its mesh, hair and paint; about 10 MB."""
+
+    identity: Identity
+    template: Head
+    vertices: np.ndarray
+    """float64 (n, 3): the neutral face, decimetres."""
+    skull: np.ndarray
+    """float64 (96, 64): see :meth:`Head.skull_radius`."""
+    skin: np.ndarray
+    moles: np.ndarray
+    iris: np.ndarray
+    teeth: np.ndarray
+    hair: Strands | None
+    brows: Brows
+    beard: Beard | None
+    glasses: Glasses
+
+
+def person(identity: Identity) -> Person:
+    """Build one person; takes a fifth of a second."""
+    template = head()
+    vertices, skin = neutral(identity), skin_numbers(identity)
+    iris, teeth = eye_numbers(identity)
+    return Person(
+        identity=identity,
+        template=template,
+        vertices=vertices,
+        skull=template.skull_radius(vertices),
+        skin=skin,
+        moles=moles(identity, template),
+        iris=iris,
+        teeth=teeth,
+        hair=grow_hair(identity, template, vertices, skin),
+        brows=grow_brows(identity, template),
+        beard=grow_beard(identity, template),
+        glasses=glasses_of(identity),
+    )

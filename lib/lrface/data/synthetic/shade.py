@@ -1,0 +1,175 @@
+"""Deferred shading: light for every pixel of the z-buffer, from the part it shows."""
+
+from __future__ import annotations
+
+from math import floor, sin, sqrt
+
+import numpy as np
+
+from lrface.data.synthetic.accessories import COLLAR, FRAME, HAT, TIE
+from lrface.data.synthetic.assets import BODY, LEFT_EYE, LOWER_TEETH, RIGHT_EYE, TONGUE, UPPER_TEETH
+from lrface.data.synthetic.clothes import cloth_at
+from lrface.data.synthetic.eyes import eyeball
+from lrface.data.synthetic.kernel import inline, kernel
+from lrface.data.synthetic.noise import noise, step
+from lrface.data.synthetic.skin import GLOSS, skin_at
+from lrface.data.synthetic.strands import lit_share
+
+CAP, BEANIE, BRIM = 0, 1, 2
+
+
+@inline
+def _normalise(v):
+    length = sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) + 1e-9
+    v[0] /= length
+    v[1] /= length
+    v[2] /= length
+
+
+@inline
+def _hat(table, q, hat, colour):
+    """Paint a hat from its own coordinates: azimuth and share of the way to the edge."""
+    turn, down = q[0], q[1]
+    k = 1 + 0.10 * noise(table, turn * 40, down * 30, 0.0, 8)
+    if hat[3] == BEANIE:
+        k += 0.16 * sin(turn * 75) * (0.5 + 0.5 * sin(down * 120)) - 0.10 * step(0.68, 0.70, down) * step(0.74, 0.72, down)
+    elif hat[3] == CAP:
+        seam = turn * 3 / 3.14159 + 0.5
+        near = abs(seam - floor(seam) - 0.5)
+        k -= 0.22 * (down >= 1.0) + 0.30 * step(0.95, 0.98, down) * (down < 1.0)  # the visor lies apart from the crown
+        k -= 0.25 * step(0.06, 0.02, abs(near - 0.5) * (0.2 + down)) * (down < 1.0) + 0.15 * step(0.06, 0.03, down)
+    elif 0.80 < down < 1.0:
+        k *= 0.45  # the ribbon of a brimmed hat
+    for d in range(3):
+        colour[d] = hat[d] * k
+
+
+@kernel
+def shade(
+    face,
+    bary,
+    vertices,
+    normals,
+    template,
+    uv,
+    triangles,
+    part,
+    occlusion,
+    table,
+    skin,
+    moles,
+    masks,
+    rotation,
+    eye_centres,
+    gazes,
+    iris,
+    teeth,
+    cloth,
+    frame_colour,
+    hat,
+    lights,
+    slope,
+    axes,
+    extent,
+    shadow,
+    image,
+):
+    """Fill ``image`` (H, W, 3) with linear light wherever ``face`` (H, W) shows a triangle, in place.
+
+    ``vertices`` and ``normals`` (n, 3) are posed, ``template`` (n, 3) says where paint is read; ``lights`` (6, 3) as
+    :meth:`Light.packed`; ``shadow`` the key light's depth map along ``axes``.
+    """
+    height, width = face.shape
+    half = np.array([lights[0, 0], lights[0, 1], lights[0, 2] + 1.0])
+    _normalise(half)
+    p, n, q, colour, bump, outward = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3)
+    for y in range(height):
+        for x in range(width):
+            f = face[y, x]
+            if f < 0:
+                continue
+            kind = part[f]
+            i0, i1, i2 = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+            b1, b2 = bary[y, x, 0], bary[y, x, 1]
+            b0 = 1 - b1 - b2
+            for d in range(3):
+                p[d] = vertices[i0, d] * b0 + vertices[i1, d] * b1 + vertices[i2, d] * b2
+                n[d] = normals[i0, d] * b0 + normals[i1, d] * b1 + normals[i2, d] * b2
+                q[d] = template[i0, d] * b0 + template[i1, d] * b1 + template[i2, d] * b2
+            _normalise(n)
+            sky = occlusion[i0] * b0 + occlusion[i1] * b1 + occlusion[i2] * b2
+            gloss, power, wrap_r, wrap_g, wrap_b = 0.0, 20.0, 0.0, 0.0, 0.0
+            if kind == BODY:
+                covered, edge = cloth_at(table, cloth, q, colour, bump)
+                if covered > 0:
+                    wrap_r = wrap_g = wrap_b = 0.1
+                else:
+                    u = uv[f, 0, 0] * b0 + uv[f, 1, 0] * b1 + uv[f, 2, 0] * b2
+                    v = uv[f, 0, 1] * b0 + uv[f, 1, 1] * b1 + uv[f, 2, 1] * b2
+                    lip, inside, gloss = skin_at(table, skin, moles, masks, q, u, v, colour, bump)
+                    sky *= (1 - 0.75 * inside) * edge
+                    power = skin[GLOSS] * (1 + 1.2 * lip)
+                    wrap_r, wrap_g, wrap_b = 0.36, 0.17, 0.11
+                # The bump is in the template's frame; only its part along the surface tilts the normal.
+                tx = rotation[0, 0] * bump[0] + rotation[0, 1] * bump[1] + rotation[0, 2] * bump[2]
+                ty = rotation[1, 0] * bump[0] + rotation[1, 1] * bump[1] + rotation[1, 2] * bump[2]
+                tz = rotation[2, 0] * bump[0] + rotation[2, 1] * bump[1] + rotation[2, 2] * bump[2]
+                along = tx * n[0] + ty * n[1] + tz * n[2]
+                n[0], n[1], n[2] = n[0] + tx - along * n[0], n[1] + ty - along * n[1], n[2] + tz - along * n[2]
+                _normalise(n)
+            elif kind in (LEFT_EYE, RIGHT_EYE):
+                e = kind - LEFT_EYE
+                for d in range(3):
+                    n[d] = p[d] - eye_centres[e, d]
+                    outward[d] = rotation[d, 1]
+                _normalise(n)
+                sky = eyeball(table, n, outward, gazes[e], iris, colour)
+                gloss, power = 0.55, 240.0
+            elif kind in (UPPER_TEETH, LOWER_TEETH):
+                cell = q[0] * 8.5 + 0.5
+                gap = 0.84 + 0.16 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
+                dim = step(0.40, 0.14, abs(q[0]))
+                for d in range(3):
+                    colour[d] = teeth[d] * gap * (0.45 + 0.55 * dim)
+                sky, gloss, power = 0.8, 0.15, 60.0
+            elif kind == TONGUE:
+                colour[0], colour[1], colour[2] = 0.34, 0.10, 0.10
+                sky, gloss, power = 0.45, 0.08, 30.0
+            else:
+                if n[2] < 0:
+                    n[0], n[1], n[2] = -n[0], -n[1], -n[2]
+                if kind == FRAME:
+                    for d in range(3):
+                        colour[d] = frame_colour[d]
+                    gloss, power = 0.3, 50.0
+                elif kind == HAT:
+                    _hat(table, q, hat, colour)
+                    sky, wrap_r, wrap_g, wrap_b = 0.95, 0.12, 0.12, 0.12
+                elif kind == COLLAR:
+                    weave = 1 + 0.04 * noise(table, q[0] * 60, q[1] * 60, q[2] * 60, 3)
+                    for d in range(3):
+                        colour[d] = (cloth[10 + d] if cloth[8] == 4 else cloth[d]) * weave
+                    sky, wrap_r, wrap_g, wrap_b = 0.9, 0.1, 0.1, 0.1
+                elif kind == TIE:
+                    for d in range(3):
+                        colour[d] = cloth[13 + d] * (1 + 0.06 * sin(90 * (q[0] + q[1])))
+                    sky, gloss, power, wrap_r, wrap_g, wrap_b = 0.9, 0.05, 20.0, 0.1, 0.1, 0.1
+            facing = n[0] * lights[0, 0] + n[1] * lights[0, 1] + n[2] * lights[0, 2]
+            # Where light grazes, neighbouring cells of the map differ in depth and would shade the surface with itself.
+            bias = 0.020 + 0.034 * (1 - facing) / max(facing, 0.15)
+            lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, 1.5) if facing > -0.4 else 0.0
+            if kind in (UPPER_TEETH, LOWER_TEETH):
+                lit = 0.25 + 0.75 * lit  # lips let light through
+            fill = max((n[0] * lights[2, 0] + n[1] * lights[2, 1] + n[2] * lights[2, 2] + 0.3) / 1.3, 0.0)
+            up, side = 0.5 + 0.5 * n[1], max(1 + slope * n[0], 0.2)
+            shine = gloss * max(n[0] * half[0] + n[1] * half[1] + n[2] * half[2], 0.0) ** power * max(facing, 0.0) * lit * (power + 8) / 30
+            rim = (1 - min(max(n[2], 0.0), 1.0)) ** 4
+            for d in range(3):
+                wrap = wrap_r if d == 0 else wrap_g if d == 1 else wrap_b
+                through = lit + (1 - lit) * (0.10 if d == 0 and wrap_r > 0.3 else 0.0)
+                direct = max((facing + wrap) / (1 + wrap), 0.0) * through * (0.45 + 0.55 * sky)
+                # Light bounced inside a hollow takes the skin's colour, so creases go warm instead of grey.
+                around = (lights[5, d] + (lights[4, d] - lights[5, d]) * up) * side * sky * (1 + 0.35 * colour[d] * (1 - sky)) + lights[
+                    3, d
+                ] * fill * sky
+                image[y, x, d] = colour[d] * (lights[1, d] * direct + around) + lights[1, d] * shine * sky + rim * gloss * 0.6 * around

@@ -1,0 +1,90 @@
+"""The shape of one face among others: which morph targets, how strong, and what an attribute adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lrface.data.synthetic.assets import head
+from lrface.data.synthetic.prevalence import NORMAL, SCORED
+
+SPREAD = {"default": 0.39, "wide": 0.53, "asymmetry": 0.22, "outline": 0.30}
+"""Standard deviation of local shape targets; the outline is one of the seven face forms."""
+
+# fmt: off
+_CALM = {"neck-trans": 0.0, "neck-double": 0.0, "measure": 0.0, "head-trans": 0.0, "head-age": 0.0, "head-fat": 0.0, "eye-push": 0.0,
+         "mouth-angles": 0.12, "mouth-scale-depth": 0.12, "head-angle": 0.15, "neck": 0.15, "lowerlip-ext": 0.15, "upperlip-ext": 0.15,
+         "eye-bag": 0.15, "nose-trans": 0.18, "cheek-inner": 0.18, "mouth-trans": 0.20, "eye-trans": 0.20, "head-back": 0.20,
+         "nose-greek": 0.20, "chin-prognathism": 0.20, "nose-septum": 0.20, "eyebrows-trans": 0.22, "eyebrows-angle": 0.22,
+         "nose-hump": 0.22, "nose-curve": 0.22, "chin-prominent": 0.22, "forehead": 0.22, "nose-base": 0.22, "nose-nostrils-angle": 0.22,
+         "eye-eyefold": 0.22, "eye-height": 0.24, "ear-wing": 0.28}
+"""Targets that turn a face into a caricature, or move all of it, get less; the first part of a name that fits counts."""
+_WIDE = ("nose-scale-horiz", "nose-width", "mouth-scale-horiz", "eye-scale", "chin-width", "chin-height", "head-scale-horiz", "eye-corner",
+         "nose-scale-vert", "nose-volume", "mouth-scale-vert", "chin-bones", "cheek-bones", "nose-point-width")
+"""Targets that tell people apart without turning anyone into a caricature get more."""
+_DRIVEN = {
+    "Big_Nose": {"nose/nose-scale-horiz": 0.28, "nose/nose-volume": 0.24, "nose/nose-width3": 0.26, "nose/nose-scale-depth": 0.10,
+                 "nose/nose-flaring": 0.15},
+    "Pointy_Nose": {"nose/nose-point-width": -0.35, "nose/nose-scale-depth": 0.14},
+    "Big_Lips": {"mouth/mouth-lowerlip-volume": 0.32, "mouth/mouth-upperlip-volume": 0.32, "mouth/mouth-upperlip-height": 0.24,
+                 "mouth/mouth-lowerlip-height": 0.24},
+    "Narrow_Eyes": {"eyes/l-eye-height1": -0.28, "eyes/l-eye-height2": -0.36, "eyes/l-eye-height3": -0.28},
+    "High_Cheekbones": {"cheek/l-cheek-bones": 0.36, "cheek/l-cheek-trans": 0.16},
+    "Bags_Under_Eyes": {"eyes/l-eye-bag": 0.30},
+    "Chubby": {"head/head-fat": 0.36, "cheek/l-cheek-volume": 0.24},
+    "Double_Chin": {"neck/neck-double": 0.34},
+}
+"""How much of a target one standard deviation of a scored attribute adds."""
+# fmt: on
+_BIAS = {"eyes/l-eye-scale": 0.22, "eyes/l-eye-height2": 0.05}
+"""The mesh's own eyes are small beside those of a photograph."""
+_NEGATIVE = ("decr", "down", "in", "backward", "compress", "concave")
+_POSITIVE = ("incr", "up", "out", "forward", "uncompress", "convex")
+
+
+def draw_shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool) -> tuple[tuple[str, float], ...]:
+    """Weights of the local targets: Gaussian, left tied to right, moved by the scored attributes."""
+    template, weights = head(), {}
+    shift: dict[str, float] = {}
+    for attribute, driven in _DRIVEN.items():
+        for base, slope in driven.items():
+            shift[base] = shift.get(base, 0.0) + slope * scores[attribute]
+
+    def add(base: str, low: str, high: str, weight: float) -> None:
+        weight = float(np.clip(weight, -1, 1))
+        if weight:
+            weights[f"{base}-{high if weight > 0 else low}"] = abs(weight)
+
+    for name in template.targets:
+        base, _, end = name.rpartition("-")
+        if end not in _NEGATIVE or name.startswith(("asym", "fu/")) or "/r-" in name:
+            continue
+        high = _POSITIVE[_NEGATIVE.index(end)]
+        if f"{base}-{high}" not in template.targets:
+            continue
+        spread = next(
+            (s for part, s in _CALM.items() if part in base), SPREAD["wide" if any(part in base for part in _WIDE) else "default"]
+        )
+        drawn = rng.normal() * spread
+        weight = float(np.clip(drawn, -2.4 * spread, 2.4 * spread)) + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
+        add(base, end, high, weight)
+        tilt = rng.normal() * 0.05
+        if "/l-" in base:
+            add(base.replace("/l-", "/r-"), end, high, weight + tilt * (weight != 0))
+    # The mesh's default neck is an athlete's and its eyes are small.
+    weights["neck/measure-neck-circ-decr"] = float(np.clip(0.25 * male + 0.7 * (1 - male) - 0.15 * scores["Chubby"], 0, 1))
+    weights.pop("neck/measure-neck-circ-incr", None)
+    forms = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
+    u = rng.random((len(forms), 2))
+    for form, (chance, amount) in zip(forms, u, strict=True):
+        if form == "oval":
+            weights["head/head-oval"] = float(np.clip(0.25 + 0.28 * scores["Oval_Face"], 0, 0.9))
+        elif chance < 0.35 and scores["Oval_Face"] < NORMAL.inv_cdf(1 - SCORED["Oval_Face"]):
+            weights[f"head/head-{form}"] = SPREAD["outline"] * float(amount)
+    for name in template.targets:
+        if name.startswith("asym/"):
+            chance, amount = rng.random(2)
+            if chance < 0.25:
+                weights[name] = SPREAD["asymmetry"] * float(amount)
+    return tuple(sorted(weights.items()))

@@ -1,0 +1,205 @@
+"""Hair as thousands of thin curves: how they grow, follow the head, cast shadows and are drawn."""
+
+from __future__ import annotations
+
+from math import acos, atan2, cos, exp, floor, pi, sin, sqrt
+
+import numpy as np
+
+from lrface.data.synthetic.kernel import inline, kernel
+from lrface.data.synthetic.noise import noise
+from lrface.data.synthetic.skin import hairline
+
+
+@kernel
+def radius_at(skull, x, y, z):
+    """The skull's radius in direction (x, y, z), bilinear in its map (azimuth, polar angle)."""
+    turns, polars = skull.shape
+    a, b = (atan2(x, z) + pi) / (2 * pi) * turns - 0.5, acos(max(min(y, 1.0), -1.0)) / pi * polars - 0.5
+    i, j = int(floor(a)), int(floor(b))
+    fa, fb = a - i, b - j
+    i0, i1, j0, j1 = i % turns, (i + 1) % turns, min(max(j, 0), polars - 1), min(max(j + 1, 0), polars - 1)
+    return (skull[i0, j0] * (1 - fa) + skull[i1, j0] * fa) * (1 - fb) + (skull[i0, j1] * (1 - fa) + skull[i1, j1] * fa) * fb
+
+
+@kernel
+def grow(table, roots, start, comb, length, lift, hold, clear, numbers, skull, centre, jitter, seed, out):
+    """Grow strands from ``roots`` (n, 3) into ``out`` (n, k + 1, 3).
+
+    A strand leaves along ``start``, bends to its ``comb`` direction (n, 3) and then down, is pushed out of the skull to its layer
+    ``lift`` (n,) and held within ``hold`` (n,) above it; ``clear`` (n,) pushes it off the face. ``numbers``: gravity, curl radius,
+    curls a decimetre, bending length, wisp frequency, wisp strength, jitter. ``jitter`` (n, 4) is standard normal.
+    """
+    gravity, curl, turns, bend, wisp_rate, wisp, rough = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]
+    segments = out.shape[1] - 1
+    p, d, w = np.zeros(3), np.zeros(3), np.zeros(3)
+    for s in range(roots.shape[0]):
+        step = length[s] / segments
+        for c in range(3):
+            p[c], d[c] = roots[s, c], start[s, c]
+            out[s, 0, c] = p[c]
+            w[c] = wisp * noise(table, roots[s, 0] * wisp_rate, roots[s, 1] * wisp_rate, roots[s, 2] * wisp_rate, seed + c)
+        phase = 6 * noise(table, roots[s, 0] * wisp_rate, roots[s, 1] * wisp_rate, roots[s, 2] * wisp_rate, seed + 3) + 0.6 * jitter[s, 3]
+        blend = 1 - exp(-step / bend)
+        for k in range(1, segments + 1):
+            u = k / segments
+            fall = 1 - exp(-((u * length[s] / 0.55) ** 2))
+            combed = 1 - fall * min(gravity, 1.0)
+            tx = (comb[s, 0] + w[0]) * combed + rough * jitter[s, 0]
+            ty = (comb[s, 1] + w[1]) * combed + rough * jitter[s, 1] - gravity * fall
+            tz = (comb[s, 2] + w[2]) * combed + rough * jitter[s, 2]
+            if clear[s] > 0 and p[2] > 0.62 and abs(p[0]) < 0.78 and p[1] < 7.82:
+                tx += clear[s] * (1.8 if p[0] > 0 else -1.8)
+                tz -= clear[s] * 1.2
+            d[0] += (tx - d[0]) * blend
+            d[1] += (ty - d[1]) * blend
+            d[2] += (tz - d[2]) * blend
+            size = sqrt(d[0] ** 2 + d[1] ** 2 + d[2] ** 2) + 1e-9
+            for c in range(3):
+                d[c] /= size
+                p[c] += d[c] * step
+            x, y, z = p[0] - centre[0], p[1] - centre[1], p[2] - centre[2]
+            r = sqrt(x * x + y * y + z * z) + 1e-9
+            floor_r = radius_at(skull, x / r, y / r, z / r) + lift[s] * min(u * 4, 1.0)
+            roof = floor_r + 0.5 * hold[s]
+            if hold[s] > 0 and r > roof and p[1] > 6.9:
+                f = 0.65 + 0.35 * roof / r
+                p[0], p[1], p[2] = centre[0] + x * f, centre[1] + y * f, centre[2] + z * f
+            if r < floor_r and floor_r - r < 0.35:
+                f = floor_r / r
+                p[0], p[1], p[2] = centre[0] + x * f, centre[1] + y * f, centre[2] + z * f
+            a, q = phase + turns * u * length[s], curl * min(u * 3, 1.0)
+            out[s, k, 0] = p[0] + q * cos(a)
+            out[s, k, 1] = p[1] + 0.5 * q * sin(0.9 * a + 1)
+            out[s, k, 2] = p[2] + q * sin(a)
+
+
+@kernel
+def over_face(points, lowest, shift, receding):
+    """Which strands (n,) enter the face: below the hairline in front where ``lowest`` is 0, else below that height there."""
+    out = np.zeros(points.shape[0], np.bool_)
+    for s in range(points.shape[0]):
+        for k in range(2, points.shape[1]):
+            x, y, z = points[s, k, 0], points[s, k, 1], points[s, k, 2]
+            if z < 0.7 or y < 6.05:
+                continue
+            turn = atan2(x, z - 0.55)
+            if lowest > 0:
+                if abs(turn) < 0.80 and y < lowest:
+                    out[s] = True
+                    break
+                continue
+            d = abs(turn) * 57.2958
+            if (d < 46 and y < hairline(turn, shift, receding) - 0.06) or (d < 58 and y < 7.62):
+                out[s] = True
+                break
+    return out
+
+
+@kernel
+def pose_hanging(points, head, hang, pivot, below):
+    """Strands (n, k, 3) of a turned head: rigid down to the height ``below``, from there on turned by ``hang``, so long hair hangs."""
+    out = np.empty(points.shape)
+    p, anchor, origin = np.zeros(3), np.zeros(3), np.zeros(3)
+    for s in range(points.shape[0]):
+        loose = False
+        for k in range(points.shape[1]):
+            for c in range(3):
+                p[c] = points[s, k, c] - pivot[c]
+            if not loose:
+                for c in range(3):
+                    out[s, k, c] = pivot[c] + head[c, 0] * p[0] + head[c, 1] * p[1] + head[c, 2] * p[2]
+                if k > 0 and points[s, k, 1] < below:
+                    loose = True
+                    for c in range(3):
+                        anchor[c], origin[c] = out[s, k, c], p[c]
+            else:
+                x, y, z = p[0] - origin[0], p[1] - origin[1], p[2] - origin[2]
+                for c in range(3):
+                    out[s, k, c] = anchor[c] + hang[c, 0] * x + hang[c, 1] * y + hang[c, 2] * z
+    return out
+
+
+@inline
+def lit_share(shadow, axes, x, y, z, extent, bias, reach):
+    """Share of nine taps of the shadow map that see the key light from a point; ``reach`` is the tap distance in map pixels."""
+    size = shadow.shape[0]
+    u = ((axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) / extent + 1) * size * 0.5
+    v = ((axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) / extent + 1) * size * 0.5
+    depth = -(axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z) - bias
+    lit = 0
+    for dy in range(-1, 2):
+        for dx in range(-1, 2):
+            i, j = int(u + dx * reach), int(v + dy * reach)
+            if i < 0 or j < 0 or i >= size or j >= size or shadow[j, i] >= depth:
+                lit += 1
+    return lit / 9.0
+
+
+@kernel
+def cast(points, axes, extent, shadow):
+    """Draw strands (n, k, 3) into the depth map of the key light, in place."""
+    size = shadow.shape[0]
+    for s in range(points.shape[0]):
+        a0 = b0 = z0 = 0.0
+        for j in range(points.shape[1]):
+            x, y, z = points[s, j, 0], points[s, j, 1], points[s, j, 2]
+            a1 = ((axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) / extent + 1) * size * 0.5
+            b1 = ((axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) / extent + 1) * size * 0.5
+            z1 = -(axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z)
+            if j > 0:
+                count = int(max(abs(a1 - a0), abs(b1 - b0))) + 1
+                for i in range(count):
+                    t = i / count
+                    u, v, depth = int(a0 + (a1 - a0) * t), int(b0 + (b1 - b0) * t), z0 + (z1 - z0) * t
+                    if 0 <= u < size and 0 <= v < size and depth < shadow[v, u]:
+                        shadow[v, u] = depth
+            a0, b0, z0 = a1, b1, z1
+
+
+@kernel
+def draw(points, colours, camera, lights, axes, extent, shadow, gloss, shaded_roots, cover, thick, depth, image):
+    """Draw strands (n, k, 3) as depth-tested lines into ``image`` (H, W, 3) and ``depth`` (H, W), in place.
+
+    ``camera``: focal length in pixels, distance, centre x and y in pixels, height of the optical axis. ``gloss``: strength and power
+    of the highlight (Kajiya and Kay 1989). ``shaded_roots`` darkens the inside of the hair; ``cover`` is the opacity of one line,
+    ``thick`` its width in pixels.
+    """
+    height, width = depth.shape
+    colour = np.zeros(3)
+    for s in range(points.shape[0]):
+        for j in range(points.shape[1] - 1):
+            x, y, z = points[s, j, 0], points[s, j, 1], points[s, j, 2]
+            dx, dy, dz = points[s, j + 1, 0] - x, points[s, j + 1, 1] - y, points[s, j + 1, 2] - z
+            size = sqrt(dx * dx + dy * dy + dz * dz)
+            if size < 1e-7:
+                continue
+            w0, w1 = camera[0] / (camera[1] - z), camera[0] / (camera[1] - z - dz)
+            a0, b0 = camera[2] + x * w0, camera[3] - (y - camera[4]) * w0
+            a1, b1 = camera[2] + (x + dx) * w1, camera[3] - (y + dy - camera[4]) * w1
+            if max(a0, a1) < 0 or max(b0, b1) < 0 or min(a0, a1) >= width or min(b0, b1) >= height:
+                continue
+            lit = lit_share(shadow, axes, x + 0.5 * dx, y + 0.5 * dy, z + 0.5 * dz, extent, 0.06, 1.6)
+            tx, ty, tz = dx / size, dy / size, dz / size
+            along = tx * lights[0, 0] + ty * lights[0, 1] + tz * lights[0, 2]
+            across, across_view = sqrt(max(1 - along * along, 0.0)), sqrt(max(1 - tz * tz, 0.0))
+            shine = gloss[0] * max(across * across_view - along * tz, 0.0) ** gloss[1]
+            fill_along = tx * lights[2, 0] + ty * lights[2, 1] + tz * lights[2, 2]
+            fill = sqrt(max(1 - fill_along * fill_along, 0.0))
+            open_sky = 0.42 + 0.58 * min((j + 0.5) / (points.shape[1] - 1) * 2.0, 1.0) if shaded_roots else 1.0
+            for d in range(3):
+                soft = (0.62 * lights[4, d] + 0.38 * lights[5, d]) * 0.8 + 0.45 * lights[3, d] * fill
+                light = soft * open_sky + lights[1, d] * across * (0.78 * lit + 0.05)
+                colour[d] = colours[s, d] * light + lights[1, d] * lit * shine * (0.3 + 0.7 * colours[s, d]) * open_sky
+            count = int(max(abs(a1 - a0), abs(b1 - b0))) + 1
+            flat = abs(a1 - a0) > abs(b1 - b0)
+            for i in range(count):
+                t = i / count
+                xf, yf, near = a0 + (a1 - a0) * t, b0 + (b1 - b0) * t, -(z + dz * t)
+                for k in range(thick):
+                    px, py = (int(floor(xf)), int(floor(yf)) + k) if flat else (int(floor(xf)) + k, int(floor(yf)))
+                    if 0 <= px < width and 0 <= py < height and near < depth[py, px] + 0.004:
+                        if near < depth[py, px]:
+                            depth[py, px] = near
+                        for d in range(3):
+                            image[py, px, d] += cover * (colour[d] - image[py, px, d])

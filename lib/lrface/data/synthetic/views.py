@@ -1,0 +1,184 @@
+"""One picture of a person: pose, expression, gaze, light, framing, what is worn. Drawn from (seed, identity, view) alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lrface.data.synthetic.accessories import HATS
+from lrface.data.synthetic.clothes import Clothes, sample_clothes
+from lrface.data.synthetic.identities import Identity
+from lrface.data.synthetic.light import Light, sample_light
+from lrface.data.synthetic.prevalence import PICTURE_SHARES, Prevalence
+from lrface.data.synthetic.streams import stream
+
+MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
+
+# fmt: off
+FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
+                   "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp") for side in
+                   ("Left", "Right")) + ("browInnerUp", "jawOpen", "mouthFunnel", "mouthPucker")
+# fmt: on
+"""The face units that expressions are made of, under their ARKit names."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Camera of the high-resolution picture. Lengths in decimetres; ``scale`` for a picture of 128 pixels, others in proportion."""
+
+    scale: float = 44.0
+    """Pixels a decimetre at the face."""
+    x: float = 0.0
+    y: float = 7.13
+    """The point that falls on the picture's centre, on the plane of the face."""
+    distance: float = 14.0
+    """From the lens to the neck; a short one enlarges the nose."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything about one picture that is not the person."""
+
+    number: int
+    """From 1."""
+    yaw: float = 0.0
+    """Degrees: positive turns towards the image's right."""
+    pitch: float = 0.0
+    """Degrees, positive downwards."""
+    roll: float = 0.0
+    """Degrees, positive tilts the top towards the image's left."""
+    expression: dict[str, float] = field(default_factory=dict)
+    """Weights of the body model's face units, 0-1."""
+    gaze: tuple[float, float] = (0.0, 0.0)
+    """Yaw and pitch of the line of sight relative to the head, degrees."""
+    light: Light = field(default_factory=Light)
+    framing: Framing = field(default_factory=Framing)
+    clothes: Clothes = field(default_factory=Clothes)
+    glasses: str = "none"
+    """``none``, ``clear`` or ``sun``."""
+    hat: str = "none"
+    """``none``, ``cap``, ``beanie`` or ``brim``."""
+    hat_colour: tuple[float, float, float] = (0.1, 0.1, 0.12)
+    lipstick: bool = False
+    makeup: bool = False
+    smiling: bool = False
+    mouth_open: bool = False
+    hair_pose: tuple[float, float, float] | None = None
+    """Yaw, pitch and roll the hanging hair still follows; None: the head's own (clips lag behind)."""
+    scenery: int = 0
+    """Number of the view whose background, clothes and make-up this one shares; 0: its own."""
+
+
+def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool) -> dict[str, float]:
+    """Weights of face units for a face that smiles or not, with parted lips or not, and small movements of brows and lids."""
+    u, w = rng.random(16), {}
+
+    def both(name: str, weight: float, tilt: float = 0.0) -> None:
+        w[f"{name}Left"], w[f"{name}Right"] = max(weight + tilt, 0), max(weight - tilt, 0)
+
+    if smiling:
+        a = 0.45 + 0.45 * u[0]
+        both("mouthSmile", a, 0.08 * (u[1] - 0.5))
+        both("cheekSquint", 0.5 * a)
+        both("eyeSquint", 0.28 * a)
+        if mouth_open:
+            w["jawOpen"] = 0.07 + 0.13 * u[2]
+            both("mouthUpperUp", 0.25 + 0.25 * u[3])
+            both("mouthLowerDown", 0.10 + 0.20 * u[4])
+    elif mouth_open:
+        w["jawOpen"] = 0.12 + 0.30 * u[0] ** 1.5
+        if u[1] < 0.35:
+            w["mouthFunnel"] = 0.35 * u[2]
+        elif u[1] < 0.6:
+            both("mouthStretch", 0.3 * u[2])
+        both("mouthLowerDown", 0.15 * u[3])
+    elif u[0] < 0.16:
+        both("mouthFrown", 0.15 + 0.4 * u[1])
+    elif u[0] < 0.26:
+        w["mouthPucker"] = 0.2 + 0.35 * u[1]
+    elif u[0] < 0.36:
+        both("mouthPress", 0.2 + 0.4 * u[1])
+    else:
+        both("mouthSmile", 0.14 * u[1])
+    # A neutral brow on this mesh reads as stern: every face carries it a little raised.
+    if u[5] < 0.18:
+        w["browInnerUp"] = 0.35 + 0.45 * u[6]
+        both("browOuterUp", 0.25 + 0.45 * u[7])
+    elif u[5] < 0.28 and not smiling:
+        both("browDown", 0.15 + 0.45 * u[6])
+    else:
+        w["browInnerUp"] = 0.03 + 0.13 * u[6]
+        both("browOuterUp", 0.10 * u[7], 0.06 * (u[8] - 0.5))
+    if u[9] < 0.025:
+        both("eyeBlink", 0.9 + 0.1 * u[10])
+    elif u[9] < 0.11:
+        both("eyeWide", 0.12 + 0.25 * u[10])
+    elif u[9] < 0.36:
+        both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.25 * u[10])
+    else:
+        both("eyeWide", 0.05 * u[10])
+    return {name: round(float(weight), 4) for name, weight in w.items() if weight > 0}
+
+
+def view(identity: Identity, number: int, prevalence: Prevalence | None = None) -> View:
+    """Picture ``number`` (from 1) of a person; the same for the same seed, person, number and prevalence."""
+    if number < 1:
+        raise ValueError("pictures are numbered from 1: 0 stands for the person")
+    prevalence, male = prevalence or Prevalence(), identity.gender == "male"
+    key = (identity.seed, identity.number, number)
+    pose, wear = stream(*key, "pose"), stream(*key, "wear")
+    yaw, pitch, roll = pose.normal(size=3) * (17.0, 7.0, 5.0) + (0, 1.0, 0)
+    gaze = pose.normal(size=2) * (7.0, 3.5) - (0.25 * yaw, 0.3 * pitch)  # people tend to look back at the camera
+
+    u = wear.random(12)
+    smiling, mouth_open = bool(u[0] < _share(prevalence, "Smiling")), bool(u[1] < _share(prevalence, "Mouth_Slightly_Open"))
+    women = max(1 - prevalence.male, 1e-9)
+    painted = not male and bool(
+        u[2] < (prevalence["Wearing_Lipstick"] / women if "Wearing_Lipstick" in prevalence.given else PICTURE_SHARES["Wearing_Lipstick"])
+    )
+    lips = prevalence.get("Wearing_Lipstick", women * PICTURE_SHARES["Wearing_Lipstick"])
+    heavy_chance = (
+        prevalence["Heavy_Makeup"] / max(lips, 1e-9) if "Heavy_Makeup" in prevalence.given else PICTURE_SHARES["Heavy_Makeup"] / 0.5
+    )
+    heavy = painted and bool(u[3] < heavy_chance)
+    tie_chance = (
+        prevalence["Wearing_Necktie"] / max(prevalence.male, 1e-9)
+        if "Wearing_Necktie" in prevalence.given
+        else 2 * PICTURE_SHARES["Wearing_Necktie"]
+    )
+    glasses = ("sun" if u[5] < 0.10 else "clear") if u[4] < _glasses_share(identity, _share(prevalence, "Eyeglasses")) else "none"
+    hat = HATS[int(u[7] * len(HATS))] if u[6] < _share(prevalence, "Wearing_Hat") else "none"
+    cloth = sample_clothes(stream(*key, "clothes"), male and bool(u[8] < tie_chance), male)
+    hat_colour = sample_clothes(stream(*key, "hat"), False, male)
+    frame = stream(*key, "framing")
+    n = frame.normal(size=3)
+    return View(
+        number=number,
+        yaw=float(np.clip(yaw, -MAX_YAW, MAX_YAW)),
+        pitch=float(np.clip(pitch, -MAX_PITCH, MAX_PITCH)),
+        roll=float(np.clip(roll, -MAX_ROLL, MAX_ROLL)),
+        expression=sample_expression(stream(*key, "expression"), smiling, mouth_open),
+        gaze=(float(np.clip(gaze[0], -22, 22)), float(np.clip(gaze[1], -12, 12))),
+        light=sample_light(stream(*key, "light"), sum(identity.tone) / 3),
+        framing=Framing(float(44 * np.exp(0.05 * n[0])), float(0.05 * n[1]), float(7.13 + 0.05 * n[2]), float(10 + 10 * frame.random())),
+        clothes=cloth,
+        glasses=glasses,
+        hat=hat,
+        hat_colour=hat_colour.colour,
+        lipstick=painted,
+        makeup=heavy,
+        smiling=smiling,
+        mouth_open=mouth_open,
+    )
+
+
+def _share(prevalence: Prevalence, name: str) -> float:
+    return prevalence.get(name, PICTURE_SHARES[name])
+
+
+def _glasses_share(identity: Identity, share: float) -> float:
+    """How often this person wears glasses, if all people together do so in ``share`` of their pictures: glasses are a habit."""
+    wearer = stream(identity.seed, identity.number, 0, "wear").random() < share
+    habit = max(0.75, share)
+    return habit if wearer else share * (1 - habit) / max(1 - share, 1e-9)
