@@ -123,6 +123,22 @@ def data_check(name: Annotated[str, typer.Argument(help="celeba, lfw or folder:P
     raise typer.Exit(1 if found.skipped else 0)
 
 
+@data_app.command("make")
+def data_make(
+    target: Annotated[Path, typer.Argument(help="Folder for the Parquet files, lists and manifest.")],
+    identities: Annotated[int, typer.Option(min=1)] = 400,
+    per_identity: Annotated[int, typer.Option(min=1)] = 12,
+    clips: Annotated[int, typer.Option(min=0, help="Clips of seven frames.")] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores. Changes nothing but the time.")] = None,
+) -> None:
+    """Render synthetic faces with their exact truth; interrupted, the same command goes on."""
+    from lrface.data import synthetic
+
+    manifest = synthetic.make(target, identities, per_identity, seed, clips=clips, workers=workers)
+    console.print(f"{identities} identities x {per_identity} faces in {target}: {', '.join(manifest['files'])}")
+
+
 def _report(written: list[Path], failed: dict[str, str], target: Path) -> None:
     for name, reason in failed.items():
         problems.print(f"{name}: {reason}")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from lrface.data.synthetic import Camera, Frame, capture, sample_camera
 from lrface.data.synthetic.camera import HEIGHTS, STAGES, landmarks_in
 from lrface.data.synthetic.render import develop, shrink

@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-
 from lrface.data.splits import FRACTIONS
 from lrface.data.synthetic import ATTRIBUTES, identity, landmarks, make, person, render, view
 from lrface.data.synthetic.make import VERSION
 from lrface.data.synthetic.protocols import identification_lists, split_of, verification_pairs
 from lrface.data.synthetic.rows import decode
 from lrface.errors import LrfaceError, UsageError
+from PIL import Image
 
 ASKED = {"identities": 6, "per_identity": 2, "seed": 9, "size": 48, "clips": 1, "frames": 3}
 

@@ -39,7 +39,7 @@ def check_name(name: str) -> None:
     """Raise one sentence if ``name`` is no known set, or its root or folder is missing. Reads no image."""
     if name == "synthetic":
         raise UsageError(
-            "the embedded synthetic set is not part of this version: choose a real set, "
+            "the embedded synthetic set is not part of this version (`lrface data make` renders one to look at): choose a real set, "
             "for example DATA=celeba or DATA=lfw with LRFACE_DATA naming their folder, or DATA=folder:PATH"
         )
     if name.startswith("folder:"):
