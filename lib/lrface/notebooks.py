@@ -167,6 +167,7 @@ def run(path: Path, values: dict[str, Any], force: bool = False) -> Outcome:
             record = json.loads(record_file.read_text())
             if record["source"] == source and record["outputs"] == _hashes((results, figures)):
                 return Outcome(path.stem, "reused", time.monotonic() - began, results, figures, outputs=list(record["outputs"]))
+    results.mkdir(parents=True, exist_ok=True)
     record_file.unlink(missing_ok=True)
     executed = results / "notebook.ipynb"
     partial = results / ".notebook.part.ipynb"

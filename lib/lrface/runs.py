@@ -10,7 +10,7 @@ import platform
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
@@ -178,6 +179,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             "loss": log[-1]["loss"],
             "val_psnr": log[-1]["val_psnr"],
             **facts,
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "images_per_second": config.steps * config.batch / facts["seconds"],
             "started": started,
             "sha256": _sha256(work / "model.safetensors"),
@@ -189,6 +191,30 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             shutil.rmtree(folder)
         os.replace(work, folder)
         return Run(folder, config, record, "trained")
+
+
+def listing(trained: Iterable[Run]) -> pd.DataFrame:
+    """A row a run: what was trained, on what, how long, and the hash of what came out. The record of a table's numbers."""
+    rows = [
+        (
+            run.record["key"],
+            run.config.method,
+            run.config.size,
+            run.config.degradation.name,
+            run.config.steps,
+            run.record["parameters"],
+            run.record["data"]["n"],
+            run.record["data"]["fingerprint"],
+            run.record["val_psnr"],
+            round(run.record["seconds"]),
+            run.record["images_per_second"],
+            run.record["device"],
+            run.record["sha256"],
+        )
+        for run in trained
+    ]
+    columns = "key method size setting steps parameters n_train train_fingerprint val_psnr seconds images_per_second device sha256"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def trained(method: str, setting: str) -> Run:
@@ -223,10 +249,5 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(git("status", "--porcelain", "--", "lib", "notebooks", "requirements.lock")),
     }
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

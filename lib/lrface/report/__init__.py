@@ -66,6 +66,11 @@ class Study:
         write_text(self.results / f"{name}.md", text)
         display(Markdown(text))
 
+    def listing(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Save a plain list (of trained networks, of pairs) as CSV, and give it back to be shown."""
+        write_atomic(self.results / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        return frame
+
     def figure(self, name: str, figure: Figure, frame: pd.DataFrame, faces: bool = False) -> None:
         """Save a figure as PNG, PDF and the CSV it was drawn from, and show it. ``faces``: it shows faces of the set.
 
