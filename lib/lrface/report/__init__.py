@@ -81,7 +81,7 @@ class Study:
         for suffix in ("pdf", "png"):
             # No date inside: the same figure is the same file.
             metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
-            write_atomic(self.figures / f"{name}.{suffix}", lambda path, m=metadata: figure.savefig(path, metadata=m))
+            write_atomic(self.figures / f"{name}.{suffix}", lambda path, m=metadata: figure.savefig(path, dpi=200, metadata=m))
         small = io.BytesIO()
         figure.savefig(small, format="png", dpi=110)
         display(Image(small.getvalue()), metadata={"lrface": {"figure": name, "photos": faces and self.faces.photos}})

@@ -62,3 +62,4 @@ def intervals(figure: Figure, table, metrics: dict[str, str]) -> None:
     handles, labels = axes[0].get_legend_handles_labels()
     cross = axes[0].plot([], [], "kx", ms=5)[0]
     figure.legend([*handles, cross], [*labels, "published"], ncol=len(labels) + 1, loc="upper center", fontsize=8, frameon=False)
+    figure.subplots_adjust(left=0.05, right=0.99, top=0.8, bottom=0.16)
