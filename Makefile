@@ -36,7 +36,7 @@ $(UV):
 setup: .venv/.installed
 
 reproduce: setup
-	@$(BIN)/lrface reproduce --study $(STUDY) --preset $(PRESET) $(if $(DATA),--data $(DATA)) $(if $(ARGS),$(ARGS))
+	@$(BIN)/lrface reproduce --study $(STUDY) --preset $(PRESET) $(if $(DATA),--data "$(DATA)") $(if $(ARGS),$(ARGS))
 
 test: setup
 	@$(BIN)/python -m pytest $(ARGS)

@@ -51,6 +51,8 @@ def no_kernel(monkeypatch):
         (["-p", "seed=0.5"], 2, "parameter seed"),
         (["-p", "settings=4x,3x"], 2, "parameter settings"),
         (["-p", "novalue"], 2, "name=value"),
+        (["-p", "methods=EDRS"], 2, "did you mean 'EDSR'?"),
+        (["-p", "methods="], 2, "parameter methods"),
         (["--preset", "fast"], 2, "parameter preset"),
         (["--data", "celebb"], 2, "did you mean 'celeba'?"),
         (["--data", "lfw"], 1, "does not exist: put lfw there"),
@@ -159,11 +161,28 @@ def test_hallucinate_one_photo_and_wrong_requests(lrface, tmp_path):
     assert lrface("hallucinate", tmp_path / "gone", tmp_path / "c")[0] == 2
 
 
+def test_an_input_is_never_overwritten_and_noise_is_each_photos_own(lrface, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((128, 128, 3), 128, np.uint8)).save(tmp_path / "in" / name)
+    for source in (tmp_path / "in", tmp_path / "in" / "a.png"):
+        code, _, err = lrface("hallucinate", source, source, "--method", "bicubic")
+        assert code == 2 and "would be overwritten" in err and Image.open(tmp_path / "in" / "a.png").size == (128, 128)
+    assert lrface("degrade", tmp_path / "in", tmp_path / "out", "--setting", "4x_DN")[0] == 0
+    a, b = (np.asarray(Image.open(tmp_path / "out" / name)) for name in ("a.png", "b.png"))
+    assert not np.array_equal(a, b)
+
+
+def test_brackets_in_names_are_shown(lrface, tmp_path):
+    (tmp_path / "IMG [edited].jpg").write_bytes(b"no image")
+    assert "IMG [edited].jpg: not an image" in lrface("degrade", tmp_path, tmp_path / "out")[2]
+
+
 def test_names_that_would_collide_keep_both(tmp_path):
     (tmp_path / "in").mkdir()
     for suffix in ("png", "jpg"):
         Image.fromarray(draw(0, 16, 16)).save(tmp_path / "in" / f"a.{suffix}")
-    written, failed = hallucinate.apply(tmp_path / "in", tmp_path / "out", lambda image: image)
+    written, failed = hallucinate.apply(tmp_path / "in", tmp_path / "out", lambda image, _: image)
     assert sorted(p.name for p in written) == ["a.jpg.png", "a.png.png"] and not failed
 
 
@@ -182,7 +201,7 @@ def test_degrade_is_what_the_studies_do(lrface, tmp_path):
     hr = draw(1, 130, 131)
     Image.fromarray(hr).save(tmp_path / "hr.png")
     assert lrface("degrade", tmp_path / "hr.png", tmp_path / "lr.png", "--setting", "4x_DN", "--seed", "7")[0] == 0
-    x = torch.from_numpy(hr[:128, :128].copy()).permute(2, 0, 1)[None].double() / 255
+    x = torch.from_numpy(hr[:128, :128].copy()).permute(2, 0, 1)[None].float() / 255
     expected = degrade.setting("4x_DN", seed=7)(x)[0].mul(255).round().byte().permute(1, 2, 0).numpy()
     assert np.array_equal(np.asarray(Image.open(tmp_path / "lr.png")), expected)
 

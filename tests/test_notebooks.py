@@ -179,4 +179,5 @@ def test_smoke_on_real_faces(own_places, monkeypatch):
 
 
 def test_a_folder_set_has_a_folder_name():
-    assert report.slug("celeba") == "celeba" and report.slug("folder:/a/My faces") == "folder-My-faces"
+    assert report.slug("celeba") == "celeba" and report.slug("folder:/a/My faces").startswith("folder-My-faces-")
+    assert report.slug("folder:/a/faces") != report.slug("folder:/b/faces")

@@ -5,6 +5,7 @@ Exit codes: 0 all done; 1 something failed, the rest ran and is kept; 2 the requ
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,8 @@ from rich.table import Table
 from lrface.errors import LrfaceError, UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-console, problems = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, highlight=False)
+console = Console(soft_wrap=True, markup=False)
+problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 Given = Annotated[list[str], typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated.")]
 
@@ -61,7 +63,7 @@ def reproduce(
 
 def _tell(outcome) -> None:
     if outcome.status == "failed":
-        problems.print(f"[red]{outcome.study} failed[/red] after {outcome.seconds:.0f} s: {outcome.why}", markup=True)
+        problems.print(f"{outcome.study} failed after {outcome.seconds:.0f} s: {outcome.why}", style="red")
         return
     console.print(f"{outcome.study}: {outcome.status} in {outcome.seconds:.1f} s")
     for place, suffix in ((outcome.results, ".md"), (outcome.figures, ".png")):
@@ -88,7 +90,8 @@ def list_() -> None:
         fields = notebooks.contract(path).model_fields
         runs = []
         for record in sorted(report.output_root().glob(f"results/*/*/{path.stem}/record.json")):
-            runs.append(f"{record.parts[-4]}/{record.parts[-3]}: {json.loads(record.read_text())['seconds']:.0f} s")
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                runs.append(f"{record.parts[-4]}/{record.parts[-3]}: {json.loads(record.read_text())['seconds']:.0f} s")
         table.add_row(path.stem, "\n".join(f"{n} = {f.default!r}" for n, f in fields.items()), "\n".join(runs) or "–")
     console.print(table)
     root = os.environ.get("LRFACE_DATA")
@@ -163,8 +166,13 @@ def hallucinate(
     if chosen.scale != scale:
         raise UsageError(f"--setting {setting} enlarges {chosen.scale}x, --scale says {scale}")
     hallucination.images_in(source)
-    net = runs.trained(method, setting).model() if models.method(method).trained else models.restorer(method, scale)
-    _report(*hallucination.apply(source, target, lambda image: hallucination.restore(net, image)), target)
+    if models.method(method).trained:
+        run = runs.trained(method, setting)
+        console.print(f"{run.config.label}, {run.config.steps} steps")
+        net = run.model()
+    else:
+        net = models.restorer(method, scale)
+    _report(*hallucination.apply(source, target, lambda image, _: hallucination.restore(net, image)), target)
 
 
 @app.command("degrade")
@@ -175,16 +183,18 @@ def degrade_(
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
 ) -> None:
     """Make low-resolution faces exactly as the studies do; sides are cut to a multiple of the scale."""
+    import torch
+
     from lrface import degrade
     from lrface import hallucinate as hallucination
 
     chosen = degrade.setting(setting, seed=seed)
 
-    def transform(image):
+    def transform(image, position):
         h, w = (side // chosen.scale * chosen.scale for side in image.shape[1:])
         if not h or not w:
             raise LrfaceError(f"{image.shape[2]}x{image.shape[1]} pixels are too few to divide by {chosen.scale}")
-        return chosen(image[None, :, :h, :w].double() / 255)[0].mul(255).round().byte()
+        return chosen(image[None, :, :h, :w].float() / 255, torch.tensor([position]))[0].mul(255).round().byte()
 
     _report(*hallucination.apply(source, target, transform), target)
 
@@ -211,10 +221,10 @@ def main() -> None:
     try:
         app()
     except UsageError as error:
-        problems.print(f"lrface: {error}", markup=False)
+        problems.print(f"lrface: {error}")
         sys.exit(2)
     except LrfaceError as error:
-        problems.print(f"lrface: {error}", markup=False)
+        problems.print(f"lrface: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         problems.print("lrface: interrupted; the same command goes on where it stopped")

@@ -74,12 +74,14 @@ def blur_matrix(n_in: int, scale: int, size: int, sigma: float) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _tensor(build, args: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(build(*args), device=device, dtype=dtype)
+    with torch.inference_mode(False):  # kept for later calls, which may need gradients
+        return torch.tensor(build(*args), device=device, dtype=dtype)
 
 
 def _sandwich(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows @ x @ columns.T over the last two axes, as two plain matrix products."""
-    return torch.matmul(rows, torch.matmul(x, columns.T))
+    """rows @ x @ columns.T over the last two axes, as two plain matrix products, in the input's own precision."""
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.matmul(rows, torch.matmul(x, columns.T))
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -41,15 +41,16 @@ def cache_dir(*parts: str) -> Path:
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     """Call ``write`` with a temporary path beside ``path``, flush it to disk, then rename. On failure nothing is left behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:
             raise LrfaceError(
                 f"cannot write {path}: {error.strerror}; free or choose another place, then run the same command again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +48,13 @@ def images_in(source: Path) -> list[Path]:
     return found
 
 
-def apply(source: Path, target: Path, transform, suffix: str = ".png") -> tuple[list[Path], dict[str, str]]:
-    """Put every image of ``source`` through ``transform`` (uint8 (3, H, W) to uint8 (3, H', W')) and save it in ``target``.
+def apply(
+    source: Path, target: Path, transform: Callable[[Tensor, int], Tensor], suffix: str = ".png"
+) -> tuple[list[Path], dict[str, str]]:
+    """Put every image of ``source`` through ``transform`` and save it in ``target``; an input is never overwritten.
 
-    One image goes to ``target`` itself if that has an image suffix. Returns what was written and, by file name, what could not be.
+    ``transform`` gets uint8 (3, H, W) and the image's position, and returns uint8 (3, H', W'). One image goes to ``target`` itself if
+    that has an image suffix. Returns what was written and, by file name, what could not be.
     """
     files = images_in(source)
     single = source.is_file() and target.suffix.lower() in SUFFIXES
@@ -61,12 +65,16 @@ def apply(source: Path, target: Path, transform, suffix: str = ".png") -> tuple[
             raise LrfaceError(f"cannot make the folder {target} ({error.strerror}): choose another") from None
     names = [target if single else target / f"{f.stem}{suffix}" for f in files]
     names = [n if names.count(n) == 1 else n.with_name(f"{f.name}{suffix}") for n, f in zip(names, files, strict=True)]
+    if clash := {n.resolve() for n in names} & {f.resolve() for f in files}:
+        raise UsageError(f"{sorted(clash)[0]} would be overwritten by its own result: choose another target")
     written, failed = [], {}
-    for file, name in zip(files, names, strict=True):
+    for position, (file, name) in enumerate(zip(files, names, strict=True)):
         try:
             image = torch.from_numpy(read_rgb(file).copy()).permute(2, 0, 1)
-            result = Image.fromarray(np.ascontiguousarray(transform(image).permute(1, 2, 0).numpy()))
+            result = Image.fromarray(np.ascontiguousarray(transform(image, position).permute(1, 2, 0).numpy()))
             written.append(write_atomic(name, result.save))
         except (BadImage, LrfaceError) as problem:
             failed[file.name] = str(problem)
+        except ValueError as problem:  # a result that its file format cannot hold, such as a WebP of over 16,383 pixels
+            failed[file.name] = f"cannot be saved as {name.suffix} ({problem})"
     return written, failed

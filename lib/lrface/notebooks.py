@@ -22,7 +22,7 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from lrface import data, report
+from lrface import data, models, report
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, project_root, relayed, write_atomic, write_text
 from lrface.runs import environment
@@ -117,7 +117,9 @@ def _check_place(place: Path, megabytes: int) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise LrfaceError(f"cannot write to {place} ({error.strerror}): make it writable, or set LRFACE_OUT to another folder") from None
+        raise LrfaceError(
+            f"cannot write to {place} ({error.strerror}): make it writable, or set LRFACE_OUT (results) or LRFACE_CACHE to another folder"
+        ) from None
     free = shutil.disk_usage(place).free >> 20
     if free < megabytes:
         raise LrfaceError(f"{place} has {free} MB free, this preset may need {megabytes} MB: free some, or set LRFACE_OUT and LRFACE_CACHE")
@@ -147,6 +149,9 @@ class Outcome:
 def check(path: Path, values: dict[str, Any]) -> None:
     """Everything that can be known to be wrong before a kernel starts: data set, methods, folders, disk."""
     data.check_name(values["data"])
+    if "models.register(" not in "".join(_code(nbformat.read(path, 4))):  # a notebook may bring methods of its own
+        for name in values.get("methods", []):
+            models.method(name)
     results, figures = report.places(values["data"], values["preset"], path.stem)
     for place in (results, figures, cache_dir("runs")):
         _check_place(place, FREE_MB[values["preset"]])
@@ -168,6 +173,10 @@ def run(path: Path, values: dict[str, Any], force: bool = False) -> Outcome:
             if record["source"] == source and record["outputs"] == _hashes((results, figures)):
                 return Outcome(path.stem, "reused", time.monotonic() - began, results, figures, outputs=list(record["outputs"]))
     results.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        # What the last run wrote must not pass for this one's: with fewer settings, say, it may write fewer files.
+        for name in json.loads(record_file.read_text())["outputs"]:
+            (report.output_root() / name).unlink(missing_ok=True)
     record_file.unlink(missing_ok=True)
     executed = results / "notebook.ipynb"
     partial = results / ".notebook.part.ipynb"

@@ -23,7 +23,8 @@ import torch
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import nn
 
 from lrface import data, models
@@ -132,7 +133,7 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
     net_method = models.method(config.method)
     if not net_method.trained:
         raise LrfaceError(f"{config.method} has nothing to train: use models.restorer({config.method!r}, scale)")
-    faces = train or data.load(config.data, "train", config.n_train, config.split_seed)
+    faces = train if train is not None else data.load(config.data, "train", config.n_train, config.split_seed)
     name = key(config, faces.fingerprint)
     if not retrain:
         for place, source in _places():
@@ -152,6 +153,10 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         if not retrain and (run := _open(folder, "cached")):  # another process trained it while this one waited
             return run
         work.mkdir(parents=True, exist_ok=True)
+        for part in work.glob(".*.part*"):
+            part.unlink()
+        if not retrain and (run := _open(work, "cached")):  # killed between the last write and the rename
+            return _promote(run, folder, "cached")
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             net = models.restorer(config.method, config.degradation.scale, config.size)
@@ -164,7 +169,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             net, faces, validation, config.degradation, checkpoint=work / "last.pt", label=config.label, **fields
         )
         weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
-        write_atomic(work / "model.safetensors", lambda path: save_file(weights, path))
+        write_atomic(work / "model.safetensors", lambda path: path.write_bytes(serialise(weights)))
         write_text(work / "config.json", config.model_dump_json(indent=1))
         with open(work / "log.csv", "w", newline="") as file:
             writer = csv.DictWriter(file, log[0].keys())
@@ -186,11 +191,16 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             **environment(),
         }
         write_text(work / "record.json", json.dumps(record, indent=1))
-        (work / "last.pt").unlink(missing_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(work, folder)
-        return Run(folder, config, record, "trained")
+        return _promote(Run(work, config, record, "trained"), folder, "trained")
+
+
+def _promote(run: Run, folder: Path, source: Literal["trained", "cached"]) -> Run:
+    """A complete working folder becomes the run's own; the last step, and a single rename."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    (run.folder / "last.pt").unlink(missing_ok=True)
+    os.replace(run.folder, folder)
+    return Run(folder, run.config, run.record, source)
 
 
 def listing(trained: Iterable[Run]) -> pd.DataFrame:
@@ -219,18 +229,28 @@ def listing(trained: Iterable[Run]) -> pd.DataFrame:
 
 def trained(method: str, setting: str) -> Run:
     """The best-trained run at hand of a method in a setting: most steps, then newest. For users' own photos."""
+    wanted = (method, setting, models.method(method).version, training.VERSION)
     found = []
     for place, source in _places():
         for file in place.glob("*/record.json"):
             run = _open(file.parent, source)
-            if run and run.config.method == method and run.config.degradation.name == setting:
+            if run is None:
+                continue
+            versions = (run.record["method_version"], run.record["train_version"])
+            if (run.config.method, run.config.degradation.name, *versions) == wanted:
                 found.append(run)
     if not found:
         raise LrfaceError(
             f"no trained {method} for {setting} is at hand: run `make reproduce DATA=... STUDY=01` once (it trains and keeps it), "
             "or choose --method bicubic"
         )
+    # a network of a few smoke steps is no answer while a longer training is at hand
     return max(found, key=lambda run: (run.config.size == "paper", run.config.steps, run.record["started"]))
+
+
+def device() -> torch.device:
+    """Where networks run: the GPU if there is one, unless LRFACE_DEVICE says otherwise."""
+    return training.fabric("32-true").device
 
 
 @lru_cache(maxsize=1)

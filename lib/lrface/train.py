@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +41,18 @@ def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
     return base
 
 
+@lru_cache(maxsize=2)  # a permutation of a million rows is worth keeping for its epoch
+def _order(n: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+
+
 def drawn(n: int, batch: int, step: int, seed: int) -> np.ndarray:
     """The rows of batch ``step``: every epoch is a new permutation of all n rows, whatever has run before."""
     positions = np.arange(step * batch, (step + 1) * batch)
     epochs = positions // n
     rows = np.empty(batch, dtype=np.int64)
     for epoch in np.unique(epochs):
-        order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
-        rows[epochs == epoch] = order[positions[epochs == epoch] % n]
+        rows[epochs == epoch] = _order(n, seed, int(epoch))[positions[epochs == epoch] % n]
     return rows
 
 
@@ -119,7 +126,7 @@ def train(
 ) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
     """Train ``net`` in place and return it with its log (a row each fiftieth of the run) and the facts of the run.
 
-    ``checkpoint`` holds everything needed to go on; it is written every half minute and on interruption, and read if it exists.
+    ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
     A loss that is not finite raises :class:`LrfaceError` and leaves the last good checkpoint.
     """
     runner = fabric(precision)
@@ -127,18 +134,21 @@ def train(
     optimiser = torch.optim.Adam(net.parameters(), lr)
     net, optimiser = runner.setup(net, optimiser)
     first, log, spent, resumed = 0, [], 0.0, 0
+    total, seen, every = torch.zeros((), device=runner.device), 0, max(1, steps // 50)
     if checkpoint.exists():
+        fresh, unused = copy.deepcopy(net.state_dict()), copy.deepcopy(optimiser.state_dict())
         try:
             state = torch.load(checkpoint, map_location=runner.device, weights_only=True)
             net.load_state_dict(state["model"])
             optimiser.load_state_dict(state["optimiser"])
             first, log, spent, resumed = state["step"], state["log"], state["seconds"], state["resumed"] + 1
+            total, seen = state["total"].to(runner.device), state["seen"]
         except Exception as error:  # a damaged file says so in many ways; none of them is worth losing the run for
+            net.load_state_dict(fresh)
+            optimiser.load_state_dict(unused)
             print(f"{label}: cannot read {checkpoint.name} ({type(error).__name__}); training starts again from step 0")
-            first, log, spent, resumed = 0, [], 0.0, 0
 
     began = saved = time.monotonic()
-    total, seen, every = torch.zeros((), device=runner.device), 0, max(1, steps // 50)
 
     def save(step: int) -> None:
         state = {
@@ -146,10 +156,14 @@ def train(
             "optimiser": optimiser.state_dict(),
             "step": step,
             "log": log,
+            "total": total,
+            "seen": seen,
             "seconds": spent + time.monotonic() - began,
             "resumed": resumed,
         }
-        write_atomic(checkpoint, lambda temporary: torch.save(state, temporary))
+        held = io.BytesIO()  # torch.save hides a full disk behind errors of its own
+        torch.save(state, held)
+        write_atomic(checkpoint, lambda temporary: temporary.write_bytes(held.getbuffer()))
 
     step = first
     try:
@@ -175,9 +189,9 @@ def train(
                         net.train()
                     log.append(row)
                     total, seen = torch.zeros_like(total), 0
-                    if time.monotonic() - saved > SAVE_SECONDS and step < steps:
-                        save(step)
-                        saved = time.monotonic()
+                if time.monotonic() - saved > SAVE_SECONDS and step < steps and torch.isfinite(total):
+                    save(step)
+                    saved = time.monotonic()
                 advance(1, f"loss {log[-1]['loss']:.4f}" if log else "")
     except KeyboardInterrupt:
         print(f"{label}: interrupted at step {step} of {steps}; the same command goes on from the last checkpoint")

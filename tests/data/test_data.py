@@ -102,6 +102,25 @@ def test_the_fingerprint_follows_pixels_and_labels(tmp_path):
     assert data.load(name).fingerprint not in (before, changed)
 
 
+def test_the_state_follows_files_and_lists(tmp_path, monkeypatch):
+    root = make_celeba(tmp_path, identities=4)
+    monkeypatch.setenv("LRFACE_DATA", str(root))
+    states = {data.state("celeba")}
+    labels = root / "celeba" / "identity_CelebA.txt"
+    labels.write_text(labels.read_text().replace("1000", "1003"))
+    states.add(data.state("celeba"))
+    Image.fromarray(draw(99)).save(root / "celeba" / "img_align_celeba" / "000001.jpg")
+    states.add(data.state("celeba"))
+    assert len(states) == 3 and data.state("celeba") in states
+
+
+def test_a_face_keeps_its_stream_in_any_subset():
+    small, large = data.load("celeba", limit=10), data.load("celeba", limit=30)
+    streams = dict(zip(large.table["key"], large.streams.tolist(), strict=True))
+    assert [streams[key] for key in small.table["key"]] == small.streams.tolist()
+    assert len(set(streams.values())) == 30 and min(streams.values()) >= 1 << 61
+
+
 def test_leakage_is_found_by_identity_by_file_and_by_pixels():
     train = pd.DataFrame({"identity": ["a", "b"], "key": ["1", "2"], "digest": ["x", "y"]})
     data.check_leakage(train, pd.DataFrame({"identity": ["c"], "key": ["3"], "digest": ["z"]}))

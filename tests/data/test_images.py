@@ -42,6 +42,17 @@ def test_exif_orientation_is_applied(tmp_path):
     assert np.array_equal(read_rgb(tmp_path / "a.png"), np.rot90(RGB[:32], -1))
 
 
+def test_a_damaged_exif_block_keeps_its_pixels(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    content = bytearray((tmp_path / "a.jpg").read_bytes())
+    at = content.index(b"Exif")
+    content[at + 14 : at + 30] = bytes([255]) * 16
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert read_rgb(tmp_path / "a.jpg").shape == (64, 64, 3)
+
+
 def broken(tmp_path):
     whole = save(tmp_path / "whole.jpg", RGB).read_bytes()
     cases = {

@@ -2,11 +2,12 @@
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from lrface import models
+from lrface import degrade, models, train
 from lrface.degrade import resize_matrix
 from lrface.errors import UsageError
 from torch.nn import functional as F
@@ -87,6 +88,42 @@ def behaviour(name, scale=4):
     return {"version": models.method(name).version, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
 
 
+class Still:
+    """Three fixed pictures as a face set."""
+
+    pictures = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self):
+        return 3
+
+    def stack(self, rows):
+        return self.pictures[torch.as_tensor(rows)]
+
+
+def loop_behaviour():
+    """Five steps of the training loop itself: order, mirroring, cutting, noise, schedule, optimiser."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = models.restorer("EDSR", 4)
+    fields = {"batch": 2, "patch": 32, "lr": 1e-3, "schedule": "cosine", "loss": "l1", "precision": "32-true", "seed": 5}
+    with tempfile.TemporaryDirectory() as folder:
+        setting = degrade.setting("4x_DN")
+        net, log, _ = train.train(net, Still(), None, setting, steps=5, checkpoint=Path(folder, "c"), label="loop", **fields)
+    weights = torch.cat([p.detach().flatten() for p in net.parameters()])
+    numbers = [row["loss"] for row in log] + [row["lr"] for row in log] + [weights.abs().sum(), weights.std()]
+    return {"version": train.VERSION, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
+
+
+def all_behaviour():
+    return {name: behaviour(name) for name in TRAINED} | {"loop": loop_behaviour()}
+
+
+def test_the_loop_changes_only_with_its_version():
+    stored, now = json.loads(STORED.read_text())["loop"], loop_behaviour()
+    assert now["version"] == stored["version"], "store the loop's behaviour with `python tests/models/test_restorers.py`"
+    assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), "the loop changed: raise train.VERSION"
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_behaviour_changes_only_with_the_version(name):
     stored, now = json.loads(STORED.read_text())[name], behaviour(name)
@@ -98,5 +135,5 @@ def test_behaviour_changes_only_with_the_version(name):
 
 
 if __name__ == "__main__":
-    STORED.write_text(json.dumps({name: behaviour(name) for name in TRAINED}, indent=1) + "\n")
+    STORED.write_text(json.dumps(all_behaviour(), indent=1) + "\n")
     sys.stdout.write(STORED.read_text())

@@ -91,9 +91,9 @@ def held_out(name: str, seed: int = 0) -> pd.DataFrame:
 
 
 def state(name: str) -> str:
-    """A hash over path, size and time of every listed file: unchanged means nothing needs to be read again. Opens no image."""
+    """A hash over the set's lists and every file's size and time: unchanged means nothing needs to be read again. Opens no image."""
     _, root, table, _ = _listed(name, 0)
-    digest = hashlib.sha256(str(root).encode())
+    digest = hashlib.sha256(str(root).encode() + table.to_csv(index=False).encode())
     for path in table["path"]:
         try:
             stat = os.stat(root / path)

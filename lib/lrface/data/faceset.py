@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lrface.data.images import Crop, read_rgb
+from lrface.data.images import BadImage, Crop, read_rgb
 from lrface.data.splits import manifest
+from lrface.errors import LrfaceError
 
 THREADS = os.cpu_count() or 1
 
@@ -44,7 +45,11 @@ class FaceSet:
 
     def read(self, row: int) -> np.ndarray:
         """The crop of one row, uint8 (size, size, 3)."""
-        return self.crop(read_rgb(self.root / self.table["path"].iat[row]))
+        path = self.root / self.table["path"].iat[row]
+        try:
+            return self.crop(read_rgb(path))
+        except BadImage as problem:  # it could be read when the set was loaded
+            raise LrfaceError(f"{path}: {problem}; put the file back, or run the same command again without it") from None
 
     def stack(self, rows: Sequence[int]) -> Tensor:
         """The crops of these rows as uint8 (N, 3, H, W), decoded by as many threads as there are cores."""
@@ -66,6 +71,15 @@ class FaceSet:
     def where(self, mask: pd.Series | np.ndarray) -> FaceSet:
         """The same set with only the rows where ``mask`` is true."""
         return replace(self, table=self.table[np.asarray(mask)].reset_index(drop=True))
+
+    @property
+    def streams(self) -> Tensor:
+        """int64 (N,): a number a face, from its key alone, for its noise (see :class:`lrface.degrade.Degradation`).
+
+        A face keeps its noise whatever subset it is in, and shares none with training, which counts its samples from 0.
+        """
+        digests = (hashlib.sha256(key.encode()).digest() for key in self.table["key"])
+        return torch.tensor([(1 << 61) + (int.from_bytes(d[:7], "big")) for d in digests], dtype=torch.int64)
 
     @property
     def fingerprint(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,24 +26,25 @@ def read_rgb(path: str | Path) -> np.ndarray:
     try:
         if path.stat().st_size == 0:
             raise BadImage("the file is empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                if image.mode.startswith("I;16") or image.mode == "I":
-                    grey = np.asarray(image)
-                    if grey.max(initial=0) > 255:
-                        grey = grey >> 8
-                    image = Image.fromarray(grey.astype(np.uint8))
+        with Image.open(path) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise BadImage("more pixels than any face photo has")
+            image.load()
+            if image.mode.startswith("I;16") or image.mode == "I":
+                grey = np.asarray(image)
+                if grey.max(initial=0) > 255:
+                    grey = grey >> 8
+                image = Image.fromarray(grey.astype(np.uint8))
+            with contextlib.suppress(Exception):  # a damaged EXIF block says nothing about the pixels
                 image = ImageOps.exif_transpose(image)
-                return np.asarray(image.convert("RGB"))
+            return np.asarray(image.convert("RGB"))
     except BadImage:
         raise
     except FileNotFoundError:
         raise BadImage("the file is missing") from None
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
         raise BadImage("more pixels than any face photo has") from None
     except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:
         raise BadImage(f"truncated or corrupt ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -29,8 +30,11 @@ def output_root() -> Path:
 
 
 def slug(data: str) -> str:
-    """A data set's name as a folder name: ``folder:/some/Where`` becomes ``folder-Where``."""
-    return re.sub(r"[^\w.-]+", "-", data if not data.startswith("folder:") else f"folder-{Path(data[7:]).resolve().name}")
+    """A data set's name as a folder name; ``folder:/some/Where`` becomes ``folder-Where-`` and six digits to tell namesakes apart."""
+    if data.startswith("folder:"):
+        path = Path(data[7:]).resolve()
+        data = f"folder-{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    return re.sub(r"[^\w.-]+", "-", data)
 
 
 def places(data: str, preset: str, study: str) -> tuple[Path, Path]:

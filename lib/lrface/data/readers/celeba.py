@@ -25,7 +25,7 @@ def _read(path: Path, **options) -> pd.DataFrame:
 
 
 def read(root: Path) -> pd.DataFrame:
-    """The table of ``root/celeba``: ``key, path, identity, official, gender, age`` and the 40 attributes as booleans."""
+    """The table of ``root/celeba``: ``key, path, identity, official, gender`` and the 40 attributes as booleans."""
     folder = root / "celeba"
     identity = _read(folder / "identity_CelebA.txt", header=None, names=["key", "identity"], dtype=str)
     partition = _read(folder / "list_eval_partition.txt", header=None, names=["key", "part"])
@@ -36,7 +36,8 @@ def read(root: Path) -> pd.DataFrame:
         raise LrfaceError(f"CelebA: the three lists in {folder} name no image in common; fetch them again")
     table["official"] = table.pop("part").map(PARTITION)
     table["path"] = "celeba/img_align_celeba/" + table["key"]
-    table["gender"] = table["Male"].map({True: "male", False: "female"})
+    if "Male" in table:
+        table["gender"] = table["Male"].map({True: "male", False: "female"})
     return table
 
 

@@ -14,10 +14,10 @@ CROP = Crop()
 
 
 def read(root: Path) -> pd.DataFrame:
-    """The table of a folder: ``key`` and ``path`` (identity/image), ``identity``. Hidden files are left alone."""
+    """The table of a folder: ``key`` and ``path`` (identity/image), ``identity``. Hidden files and folders are left alone."""
     if not root.is_dir():
         raise LrfaceError(f"folder {root} does not exist; give folder:PATH, laid out as {LAYOUT}")
-    files = sorted(p for p in root.glob("*/*") if p.is_file() and not p.name.startswith("."))
+    files = sorted(p for p in root.glob("*/*") if p.is_file() and not p.name.startswith(".") and not p.parent.name.startswith("."))
     files = [p for p in files if p.suffix.lower() in SUFFIXES]
     if not files:
         raise LrfaceError(f"folder {root} holds no image one level down; lay it out as {LAYOUT}")
