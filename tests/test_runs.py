@@ -119,7 +119,7 @@ TRAIN = """
 import sys
 from lrface import degrade, runs, train
 train.SAVE_SECONDS = 0.0
-c = runs.Config(method="SRCNN", degradation=degrade.setting("4x_DN"), data="celeba", n_train=32, steps=150, batch=4, patch=32)
+c = runs.Config(method="SRCNN", degradation=degrade.setting("4x_DN"), data="celeba", n_train=32, steps=100, batch=4, patch=32)
 run = runs.fit(c)
 print(run.source, run.record["resumed"])
 """
@@ -138,7 +138,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(own_places, monkeypa
             if list(work.glob("*.training/last.pt")) or process.poll() is not None:
                 break
             time.sleep(0.02)
-        time.sleep(random.uniform(0, 0.6))
+        time.sleep(random.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not [p for p in work.iterdir() if p.is_dir() and not p.name.endswith(".training")] or process.returncode == 0
