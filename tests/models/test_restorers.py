@@ -48,11 +48,12 @@ def test_bicubic_is_the_matrix():
 
 
 def test_cost_of_a_known_network():
-    # SRCNN's multiply-accumulates at 128x128: (81*3*64 + 64*32 + 25*32*3) a pixel, and the two enlargements' matrices
+    # SRCNN's multiply-accumulates at 128x128: (81*3*64 + 64*32 + 25*32*3) a pixel, and at most the whole matrices of the enlargement
     cost = models.cost(models.restorer("SRCNN", 4, "paper"), 32)
     convolutions = (81 * 3 * 64 + 64 * 32 + 25 * 32 * 3) * 128 * 128
     assert cost["parameters"] == 20_099
-    assert cost["macs"] == convolutions + 3 * (32 * 32 * 128 + 128 * 32 * 128)
+    dense = 3 * (32 * 32 * 128 + 128 * 32 * 128)
+    assert convolutions < cost["macs"] <= convolutions + dense
 
 
 def test_wrong_names_and_scales_are_said():
