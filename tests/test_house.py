@@ -42,7 +42,7 @@ def test_files_stay_short():
 
 def test_the_lock_names_no_host_and_the_traps_are_avoided():
     lock = (ROOT / "requirements.lock").read_text()
-    assert "http" not in lock and "index" not in lock
+    assert "://" not in lock and "--" not in re.sub(r"--hash=sha256:", "", lock)
     assert re.search(r"^torch==2\.14\.1 ", lock, re.M) and re.search(r"^torchvision==0\.29\.1 ", lock, re.M)
     assert re.search(r"^opencv-python==4\.", lock, re.M)
     assert all("--hash" in block for block in re.split(r"\n(?=\S)", lock.strip()))
