@@ -1,6 +1,7 @@
 """Notebooks: their contracts, the smoke run through papermill, its reuse, nbval, and what is committed."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,13 +131,17 @@ def test_the_same_command_reuses_and_a_change_computes(smoke, there, monkeypatch
     assert notebooks._source_hash(path, values) != source
 
 
-def test_an_output_changed_by_hand_is_not_reused(smoke, there):
-    path, values, outcome, _ = smoke
-    table = outcome.results / "table2_fidelity.csv"
-    text = table.read_text()
-    table.write_text(text.replace("bicubic", "magic", 1))
-    again = notebooks.run(path, values)
-    assert again.status == "computed" and table.read_text() == text  # and the same command gives the same table
+def test_an_output_changed_by_hand_is_not_reused(smoke, there, monkeypatch, tmp_path):
+    path, values, outcome, places = smoke
+    shutil.copytree(places / "out", tmp_path / "out")
+    monkeypatch.setenv("LRFACE_OUT", str(tmp_path / "out"))
+    table = tmp_path / "out" / outcome.results.relative_to(places / "out") / "table2_fidelity.csv"
+    assert notebooks.run(path, values).status == "reused"
+    table.write_text(table.read_text().replace("bicubic", "magic", 1))
+    executed = []
+    monkeypatch.setattr(notebooks, "_execute", lambda *arguments: executed.append(arguments))
+    assert notebooks.run(path, values).status == "failed" and executed  # the stand-in executes nothing and leaves nothing
+    assert not table.exists()  # nothing made by hand passes for an output
 
 
 def test_nbval_accepts_the_executed_notebook(smoke, there, tmp_path):
