@@ -183,7 +183,8 @@ def train(
                     if not math.isfinite(mean):
                         raise LrfaceError(f"{label}: the loss is {mean} near step {step}; lower the learning rate ({lr:g}) and run again")
                     row = {"step": step, "loss": mean, "lr": optimiser.param_groups[0]["lr"], "val_psnr": float("nan")}
-                    if validation is not None and (step % (every * 5) == 0 or step == steps):
+                    # ten points make a learning curve; a run too short to have one is looked at once
+                    if validation is not None and ((step % (every * 5) == 0 and steps >= 100) or step == steps):
                         net.eval()
                         row["val_psnr"] = validate(net, validation, degrade, runner.device)
                         net.train()

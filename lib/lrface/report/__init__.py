@@ -65,7 +65,7 @@ class Study:
     def table(self, name: str, frame: pd.DataFrame, metrics: list[str] | None = None, note: str = "") -> None:
         """Save a long table as CSV and as Markdown for people, and show it."""
         write_atomic(self.results / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
-        text = pivot(frame, metrics).to_markdown(index=False)
+        text = pivot(frame, metrics).to_markdown(index=False, disable_numparse=True)
         text += f"\n\nMeasured [95 % interval] (published). {note + ' ' if note else ''}{self.footer}.\n"
         write_text(self.results / f"{name}.md", text)
         display(Markdown(text))
