@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lrface import data, degrade, models, runs, train
+from lrface.data.landmarks import MIRRORED
 from lrface.errors import LrfaceError
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -19,6 +20,18 @@ from safetensors.torch import load_file
 def config(**changes):
     fields = {"method": "SRCNN", "degradation": degrade.setting("4x"), "data": "celeba", "n_train": 32, "steps": 6, "batch": 4, "patch": 32}
     return runs.Config(**(fields | changes))
+
+
+class Still:
+    """Three fixed pictures as a face set."""
+
+    pictures = torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self):
+        return 3
+
+    def stack(self, rows):
+        return self.pictures[torch.as_tensor(rows)]
 
 
 def weights(run):
@@ -187,12 +200,116 @@ def test_every_epoch_shows_every_face_once():
 def test_batches_are_aligned_pairs_whatever_the_start():
     faces, d = data.load("celeba", "train", 16), degrade.setting("4x", rounding="none")
     all_of_them = list(train.batches(faces, d, 4, 64, 0, 0, 5))
-    for (lr, hr), (lr2, hr2) in zip(all_of_them[3:], train.batches(faces, d, 4, 64, 0, 3, 5), strict=True):
+    for (lr, hr, _), (lr2, hr2, _) in zip(all_of_them[3:], train.batches(faces, d, 4, 64, 0, 3, 5), strict=True):
         assert torch.equal(lr, lr2) and torch.equal(hr, hr2)
-    lr, hr = all_of_them[0]
+    lr, hr, _ = all_of_them[0]
     assert lr.shape == (4, 3, 16, 16) and hr.shape == (4, 3, 64, 64)
     # away from the border of the cut, the patch degrades to its own LR patch
     assert torch.allclose(d(hr)[..., 3:-3, 3:-3], lr[..., 3:-3, 3:-3], atol=1e-5)
+
+
+@pytest.mark.parametrize("patch", [None, 64])
+def test_landmarks_follow_the_mirror_and_the_cut(patch):
+    """A dark dot at every landmark: whatever a batch did to the picture, the dots are where the landmarks say."""
+
+    class Dots(Still):
+        points = np.random.default_rng(3).integers(8, 120, (3, 68, 2)).astype(np.float32)
+        pictures = torch.full((3, 3, 128, 128), 255, dtype=torch.uint8)
+        for i in range(3):
+            pictures[i, :, points[i, :, 1].astype(int), points[i, :, 0].astype(int)] = 0
+
+    for _, hr, marks in train.batches(Dots(), degrade.setting("4x"), 6, patch, 0, 0, 3, Dots.points):
+        inside = ((marks >= 0) & (marks < hr.shape[2])).all(2)
+        assert inside.any() and (patch is not None or inside.all())
+        for i in range(6):
+            x, y = marks[i][inside[i]].long().T
+            assert (hr[i, :, y, x] == 0).all()
+
+
+def test_the_mirror_image_of_the_landmarks_has_their_names():
+    # left and right change places; twice mirrored is unchanged; the middle of the face stays
+    assert sorted(MIRRORED) == list(range(68)) and (MIRRORED[MIRRORED] == np.arange(68)).all()
+    assert all(MIRRORED[i] == i for i in (8, 27, 28, 29, 30, 33, 51, 57, 62, 66))
+    assert MIRRORED[36] == 45 and MIRRORED[17] == 26 and MIRRORED[48] == 54 and MIRRORED[60] == 64 and MIRRORED[31] == 35
+
+
+class Adversary(torch.nn.Module):
+    """The smallest adversarial objective: a rival that sees the mean."""
+
+    adam, rival_rate = {"betas": (0.0, 0.9)}, 4.0
+
+    def __init__(self, net):
+        super().__init__()
+        self.rival = torch.nn.Conv2d(3, 1, 3)
+
+    def forward(self, net, lr, hr, points):
+        sr = net(lr)
+        loss = torch.nn.functional.l1_loss(sr, hr) - 0.01 * self.rival(sr).mean()
+        return {"loss": loss, "rival": self.rival(sr.detach()).mean() - self.rival(hr).mean() + self.rival.weight.square().sum()}
+
+
+def test_an_adversarial_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    batches = train.batches
+
+    def run(checkpoint):
+        torch.manual_seed(0)
+        net = models.restorer("SRCNN", 4)
+        fields = {"batch": 2, "patch": 32, "lr": 1e-3, "schedule": "constant", "precision": "32-true", "seed": 0, "label": "rivals"}
+        objective = Adversary(net)
+        start = objective.rival.weight.detach().clone()
+        net, _, facts = train.train(
+            net, Still(), None, degrade.setting("4x"), steps=8, objective=objective, checkpoint=checkpoint, **fields
+        )
+        assert not torch.equal(objective.rival.weight, start)
+        return torch.cat([p.detach().flatten() for p in [*net.parameters(), *objective.rival.parameters()]]), facts
+
+    def five(*args):
+        for i, batch in enumerate(batches(*args)):
+            if i == 5:
+                raise KeyboardInterrupt
+            yield batch
+
+    whole, _ = run(tmp_path / "a")
+    monkeypatch.setattr(train, "batches", five)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b")
+    monkeypatch.setattr(train, "batches", batches)
+    again, facts = run(tmp_path / "b")
+    assert facts["resumed"] == 1 and torch.equal(whole, again)
+
+
+def test_a_run_can_start_from_another_and_says_so_in_its_key():
+    first = runs.fit(config(steps=4))
+    later = config(steps=1, init=config(steps=4), lr=1e-12)
+    weights = torch.cat([p.flatten() for p in runs.fit(later).model().parameters()])
+    start = torch.cat([p.flatten() for p in first.model().parameters()])
+    assert torch.allclose(weights, start, atol=1e-9)
+    assert runs.key(later, "x") != runs.key(config(steps=1, lr=1e-12), "x")
+    with pytest.raises(LrfaceError, match="no weight in common"):
+        runs.fit(config(method="EDSR", steps=1, init=config(steps=4)))
+
+
+def test_a_computed_network_goes_through_the_same_fit(monkeypatch):
+    monkeypatch.setattr(models, "METHODS", dict(models.METHODS))
+
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(1, 3, 128, 128))
+
+        def forward(self, lr):
+            return self.mean.expand(len(lr), -1, -1, -1)
+
+    def solve(net, pairs):
+        net.mean.copy_(torch.cat([hr for _, hr in pairs]).mean(0, keepdim=True))
+
+    models.register("mean face", lambda scale, size: Mean(), source="a student", solve=solve)
+    run = runs.fit(config(method="mean face"))
+    faces = data.load("celeba", "train", 32)
+    expected = torch.cat([b.float() / 255 for b in faces.batches(4)]).mean(0)
+    assert torch.allclose(run.model()(torch.zeros(1, 3, 32, 32))[0], expected, atol=1e-5)
+    assert runs.fit(config(method="mean face")).source == "cached"
 
 
 def test_nothing_trained_is_said_with_the_way_out():

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pandas as pd
 import torch
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
@@ -30,6 +30,7 @@ from torch import nn
 from lrface import data, models
 from lrface import train as training
 from lrface.data import FaceSet
+from lrface.data.landmarks import landmarks
 from lrface.degrade import Degradation
 from lrface.errors import LrfaceError
 from lrface.files import cache_dir, project_root, write_atomic, write_text
@@ -55,10 +56,20 @@ class Config(BaseModel):
     """Side of the training cut in HR pixels (None: whole faces)."""
     lr: float = Field(1e-4, gt=0)
     schedule: Literal["cosine", "halve", "constant"] = "cosine"
-    loss: Literal["l1", "mse"] = "l1"
+    loss: str = "l1"
+    """``l1`` or ``mse`` between the pictures, or one of the method's own objectives (``paper``, ...)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: int = Field(0, ge=0)
     split_seed: int = Field(0, ge=0)
+    init: Config | None = None
+    """A run to start from: its weights are taken over wherever name and shape agree."""
+
+    @model_validator(mode="after")
+    def _loss_is_known(self) -> Self:
+        known = [*training.PIXEL, *models.method(self.method).objectives]
+        if self.loss not in known:
+            raise ValueError(f"{self.method} has no loss {self.loss!r}: choose one of {', '.join(known)}")
+        return self
 
     @property
     def label(self) -> str:
@@ -91,8 +102,12 @@ class Run:
 
 def key(config: Config, fingerprint: str) -> str:
     """16 hex digits over the config, the training data's fingerprint, and the versions of the method and of the loop."""
+    # a field that came later counts only where it is used: what was trained before it keeps its key
+    fields = config.model_dump(mode="json", exclude={"init"})
+    if config.init is not None:
+        fields["init"] = key(config.init, fingerprint)
     identity = {
-        "config": config.model_dump(mode="json"),
+        "config": fields,
         "data": fingerprint,
         "method_version": models.method(config.method).version,
         "train_version": training.VERSION,
@@ -113,7 +128,7 @@ def _open(folder: Path, source: Literal["cached", "released"]) -> Run | None:
         config = Config.model_validate_json((folder / "config.json").read_text())
         if _sha256(folder / "model.safetensors") == record["sha256"]:
             return Run(folder, config, record, source)
-    except (OSError, ValueError, KeyError, SafetensorError):
+    except (OSError, ValueError, KeyError, SafetensorError, LrfaceError):  # the last: a method that is not registered now
         pass
     return None
 
@@ -157,17 +172,33 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             part.unlink()
         if not retrain and (run := _open(work, "cached")):  # killed between the last write and the rename
             return _promote(run, folder, "cached")
+        method = models.method(config.method)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             net = models.restorer(config.method, config.degradation.scale, config.size)
+            if config.init is not None:
+                _take_over(net, fit(config.init, faces), config.label)
+            objective = method.objectives[config.loss](net) if config.loss in method.objectives else training.Pixelwise(config.loss)
+        points = landmarks(faces) if method.landmarks else None
         started = datetime.now(UTC).isoformat(timespec="seconds")
         # A small folder may have nobody to validate on; its learning curve is then the loss alone.
         watched = (held_out["split"] == "val").any()
         validation = data.load(config.data, "val", VALIDATION_FACES, config.split_seed) if watched else None
-        fields = config.model_dump(include={"steps", "batch", "patch", "lr", "schedule", "loss", "precision", "seed"})
-        net, log, facts = training.train(
-            net, faces, validation, config.degradation, checkpoint=work / "last.pt", label=config.label, **fields
-        )
+        fields = config.model_dump(include={"steps", "batch", "patch", "lr", "schedule", "precision", "seed"})
+        if method.solve:
+            net, log, facts = training.solve(net, method.solve, faces, validation, config.degradation, config.batch, config.label)
+        else:
+            net, log, facts = training.train(
+                net,
+                faces,
+                validation,
+                config.degradation,
+                objective=objective,
+                points=points,
+                checkpoint=work / "last.pt",
+                label=config.label,
+                **fields,
+            )
         weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
         write_atomic(work / "model.safetensors", lambda path: path.write_bytes(serialise(weights)))
         write_text(work / "config.json", config.model_dump_json(indent=1))
@@ -192,6 +223,15 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         }
         write_text(work / "record.json", json.dumps(record, indent=1))
         return _promote(Run(work, config, record, "trained"), folder, "trained")
+
+
+def _take_over(net: nn.Module, run: Run, label: str) -> None:
+    """Start ``net`` from the weights of ``run`` that have the same name and shape."""
+    own, given = net.state_dict(), run.model().state_dict()
+    shared = {name: w for name, w in given.items() if name in own and own[name].shape == w.shape}
+    if not shared:
+        raise LrfaceError(f"{label}: {run.config.label} has no weight in common with it to start from")
+    net.load_state_dict(own | shared)
 
 
 def _promote(run: Run, folder: Path, source: Literal["trained", "cached"]) -> Run:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.data import FaceSet
+from lrface.data.landmarks import MIRRORED
 from lrface.degrade import Degradation, round_uint8
 from lrface.errors import LrfaceError
 from lrface.files import progress, write_atomic
@@ -27,8 +28,19 @@ from lrface.files import progress, write_atomic
 VERSION = 1
 """Raised when the loop's meaning changes: it is part of every run's key."""
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss}
+PIXEL = {"l1": F.l1_loss, "mse": F.mse_loss}
 SAVE_SECONDS = 30.0
+
+
+class Pixelwise(nn.Module):
+    """The plainest objective: one loss between the restored and the true face."""
+
+    def __init__(self, loss: str):
+        super().__init__()
+        self.loss = PIXEL[loss]
+
+    def forward(self, net: nn.Module, lr: Tensor, hr: Tensor, points: Tensor | None) -> dict[str, Tensor]:
+        return {"loss": self.loss(net(lr).float(), hr)}
 
 
 def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
@@ -57,21 +69,35 @@ def drawn(n: int, batch: int, step: int, seed: int) -> np.ndarray:
 
 
 def batches(
-    faces: FaceSet, degrade: Degradation, batch: int, patch: int | None, seed: int, first: int, steps: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(lr, hr) pairs of steps ``first``..``steps``-1, float in [0, 1]: mirrored at random, cut to ``patch`` HR pixels (None: whole).
+    faces: FaceSet,
+    degrade: Degradation,
+    batch: int,
+    patch: int | None,
+    seed: int,
+    first: int,
+    steps: int,
+    points: np.ndarray | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """(lr, hr, landmarks) of steps ``first``..``steps``-1: mirrored at random, cut to ``patch`` HR pixels (None: whole).
 
+    Images are float in [0, 1]; landmarks (batch, 68, 2) in pixels of the cut, given those of every face as ``points`` (N, 68, 2).
     The face is degraded whole and cut afterwards, so no border of a patch is ever filled in. The next batch is prepared meanwhile.
     """
 
-    def make(step: int) -> tuple[Tensor, Tensor]:
-        hr = faces.stack(drawn(len(faces), batch, step, seed)).float().div(255)
+    def make(step: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        rows = drawn(len(faces), batch, step, seed)
+        hr = faces.stack(rows).float().div(255)
         random = np.random.Generator(np.random.Philox(key=[seed, (1 << 62) + step]))
         flip = torch.from_numpy(random.random(batch) < 0.5).view(-1, 1, 1, 1)
         hr = torch.where(flip, hr.flip(3), hr)
         lr = degrade(hr, torch.arange(step * batch, (step + 1) * batch))
+        marks = None
+        if points is not None:
+            marks = torch.from_numpy(points[rows])
+            mirrored = marks[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([hr.shape[3] - 1.0, 0.0])
+            marks = torch.where(flip[..., 0], mirrored, marks)
         if patch is None:
-            return lr, hr
+            return lr, hr, marks
         cut = patch // degrade.scale
         top, left = (random.integers(0, side - cut + 1, batch) for side in lr.shape[2:])
         s = degrade.scale
@@ -79,7 +105,9 @@ def batches(
             (lr[i, :, t : t + cut, c : c + cut], hr[i, :, t * s : (t + cut) * s, c * s : (c + cut) * s])
             for i, (t, c) in enumerate(zip(top, left, strict=True))
         ]
-        return torch.stack([a for a, _ in pieces]), torch.stack([b for _, b in pieces])
+        if marks is not None:
+            marks = marks - s * torch.from_numpy(np.stack([left, top], 1)).float()[:, None]
+        return torch.stack([a for a, _ in pieces]), torch.stack([b for _, b in pieces]), marks
 
     with ThreadPoolExecutor(1) as ahead:
         pending = ahead.submit(make, first) if first < steps else None
@@ -118,42 +146,53 @@ def train(
     patch: int | None,
     lr: float,
     schedule: str,
-    loss: str,
+    objective: nn.Module,
     precision: str,
     seed: int,
     checkpoint: Path,
     label: str,
+    points: np.ndarray | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
     """Train ``net`` in place and return it with its log (a row each fiftieth of the run) and the facts of the run.
 
+    ``objective(net, lr, hr, points)`` gives the scalars to descend: ``loss`` by the network and, for an adversarial method,
+    ``rival`` by ``objective.rival``, the module that judges it. Further entries are logged. A network in training mode may return
+    more than the image, for its objective; in evaluation mode it returns the image. ``objective.adam`` holds Adam's other settings
+    (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's.
+    ``points`` are the faces' landmarks (N, 68, 2), for an objective that wants them.
     ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
     A loss that is not finite raises :class:`LrfaceError` and leaves the last good checkpoint.
     """
     runner = fabric(precision)
     net = net.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(net.parameters(), lr)
+    adam = getattr(objective, "adam", {})
+    optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr, **adam)
     net, optimiser = runner.setup(net, optimiser)
+    objective.to(runner.device)
+    parts: dict[str, Any] = {"model": net, "optimiser": optimiser}
+    rival = getattr(objective, "rival", None)
+    if rival is not None:
+        objective.rival, rival_optimiser = runner.setup(rival, torch.optim.Adam(rival.parameters(), lr, **adam))
+        parts |= {"rival": objective.rival, "rival_optimiser": rival_optimiser}
     first, log, spent, resumed = 0, [], 0.0, 0
     total, seen, every = torch.zeros((), device=runner.device), 0, max(1, steps // 50)
     if checkpoint.exists():
-        fresh, unused = copy.deepcopy(net.state_dict()), copy.deepcopy(optimiser.state_dict())
+        fresh = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
         try:
             state = torch.load(checkpoint, map_location=runner.device, weights_only=True)
-            net.load_state_dict(state["model"])
-            optimiser.load_state_dict(state["optimiser"])
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
             first, log, spent, resumed = state["step"], state["log"], state["seconds"], state["resumed"] + 1
             total, seen = state["total"].to(runner.device), state["seen"]
         except Exception as error:  # a damaged file says so in many ways; none of them is worth losing the run for
-            net.load_state_dict(fresh)
-            optimiser.load_state_dict(unused)
+            for name, part in parts.items():
+                part.load_state_dict(fresh[name])
             print(f"{label}: cannot read {checkpoint.name} ({type(error).__name__}); training starts again from step 0")
 
     began = saved = time.monotonic()
 
     def save(step: int) -> None:
-        state = {
-            "model": net.state_dict(),
-            "optimiser": optimiser.state_dict(),
+        state = {name: part.state_dict() for name, part in parts.items()} | {
             "step": step,
             "log": log,
             "total": total,
@@ -169,14 +208,22 @@ def train(
     try:
         with progress(label, steps) as advance:
             advance(first)
-            for low, high in batches(faces, degrade, batch, patch, seed, first, steps):
+            for low, high, marks in batches(faces, degrade, batch, patch, seed, first, steps, points):
+                rate = learning_rate(schedule, lr, step, steps)
                 for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(schedule, lr, step, steps)
+                    group["lr"] = rate
                 low, high = (t.to(runner.device).contiguous(memory_format=torch.channels_last) for t in (low, high))
-                value = LOSSES[loss](net(low).float(), high)
+                losses = objective(net, low, high, marks if marks is None else marks.to(runner.device))
+                value = losses["loss"]
                 optimiser.zero_grad()
                 runner.backward(value)
                 optimiser.step()
+                if rival is not None:
+                    for group in rival_optimiser.param_groups:
+                        group["lr"] = rate * getattr(objective, "rival_rate", 1.0)
+                    rival_optimiser.zero_grad()  # also of what the network's own loss left there
+                    runner.backward(losses["rival"])
+                    rival_optimiser.step()
                 total, seen, step = total + value.detach(), seen + 1, step + 1
                 if step % every == 0 or step == steps:
                     mean = float(total / seen)
@@ -200,3 +247,29 @@ def train(
     device = torch.cuda.get_device_name() if runner.device.type == "cuda" else "cpu"
     facts = {"seconds": spent + time.monotonic() - began, "resumed": resumed, "device": device, "threads": torch.get_num_threads()}
     return net.module, log, facts
+
+
+def solve(
+    net: nn.Module,
+    fill: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None],
+    faces: FaceSet,
+    validation: FaceSet | None,
+    degrade: Degradation,
+    batch: int,
+    label: str,
+) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
+    """As :func:`train`, for a network that is computed from one pass over the training pairs (whole faces, not mirrored)."""
+
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        with progress(label, len(faces)) as advance:
+            for first, hr in zip(range(0, len(faces), batch), faces.batches(batch), strict=True):
+                hr = hr.float().div(255)
+                yield degrade(hr, torch.arange(first, first + len(hr))), hr
+                advance(len(hr))
+
+    began = time.monotonic()
+    fill(net, pairs())
+    net.eval()
+    score = validate(net, validation, degrade, torch.device("cpu")) if validation is not None else float("nan")
+    facts = {"seconds": time.monotonic() - began, "resumed": 0, "device": "cpu", "threads": torch.get_num_threads()}
+    return net, [{"step": 1, "loss": float("nan"), "lr": float("nan"), "val_psnr": score}], facts

@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lrface.data.landmarks import model_file
 from lrface.degrade import resize, round_uint8, setting
 from lrface.errors import UsageError
 from lrface.metrics.alignment import Alignment, Landmarker, alignment_error, compare, nrmse
-from lrface.models.recognition.dlib_resnet import FIVE_OF_68, model_file
+from lrface.models.recognition.dlib_resnet import FIVE_OF_68
 from PIL import Image
 
 CELEBA = Path(os.environ.get("LRFACE_DATA", ""), "celeba", "img_align_celeba")

@@ -11,9 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lrface.data import landmarks
+from lrface.data.landmarks import model_file
 from lrface.errors import LrfaceError, UsageError
-from lrface.models.recognition import dlib_resnet
-from lrface.models.recognition.dlib_resnet import FIVE_OF_68, TEMPLATE, DlibResNet, chip_transform, chips, model_file
+from lrface.models.recognition.dlib_resnet import FIVE_OF_68, TEMPLATE, DlibResNet, chip_transform, chips
 from PIL import Image
 
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
@@ -232,7 +233,7 @@ def fake_package(tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     spec = ModuleSpec("face_recognition_models", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
-    monkeypatch.setattr(dlib_resnet, "find_spec", lambda name: spec)
+    monkeypatch.setattr(landmarks, "find_spec", lambda name: spec)
     return tmp_path / "models"
 
 
@@ -253,7 +254,7 @@ def test_missing_weights_give_one_sentence(fake_package):
 
 
 def test_missing_package_gives_one_sentence(monkeypatch):
-    monkeypatch.setattr(dlib_resnet, "find_spec", lambda name: None)
+    monkeypatch.setattr(landmarks, "find_spec", lambda name: None)
     with pytest.raises(LrfaceError, match="not installed.*pip install"):
         model_file(NETWORK)
 

@@ -20,97 +20,17 @@ dlib rounds landmarks to whole pixels. At 128x128 that alone is an error of abou
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
-import dlib
 import numpy as np
-import torch
 from torch import Tensor
 
+from lrface.data.landmarks import Landmarker
 from lrface.errors import UsageError
-from lrface.models.recognition.dlib_resnet import model_file
 
 Normaliser = Literal["interocular", "box", "diagonal"]
 Boxes = Literal["own", "hr"]
-
-
-def _pixels(images: Tensor) -> np.ndarray:
-    """uint8 (N, 3, H, W) to the contiguous uint8 (N, H, W, 3) array dlib reads."""
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise UsageError(f"dlib wants uint8 images (N, 3, H, W), got {images.dtype} of shape {tuple(images.shape)}")
-    return images.permute(0, 2, 3, 1).cpu().numpy().copy(order="C")
-
-
-class Landmarker:
-    """dlib's HOG face detector and its predictors of 68 and 5 landmarks, each loaded when first needed.
-
-    ``upsample`` is how often the image is doubled before detection (1 finds faces from about 40 pixels). ``threads`` share the
-    detection, by default as many as torch uses; the result does not depend on it. Calling it maps uint8 images (N, 3, H, W) to 68
-    landmarks (N, 68, 2), detecting each face unless ``boxes`` are given.
-    """
-
-    def __init__(self, upsample: int = 1, threads: int | None = None) -> None:
-        self.upsample = upsample
-        self.threads = threads or torch.get_num_threads()
-        self._detectors: list = []
-
-    @cached_property
-    def _predictor68(self):
-        return dlib.shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
-
-    @cached_property
-    def _predictor5(self):
-        return dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
-
-    def __call__(self, images: Tensor, boxes: np.ndarray | None = None) -> np.ndarray:
-        return self.landmarks68(images, self.detect(images) if boxes is None else boxes)
-
-    def detect(self, images: Tensor) -> np.ndarray:
-        """The face box of each uint8 image (N, 3, H, W): float64 (N, 4) as left, top, right, bottom in pixels, the last included.
-
-        Where several faces are found, the detector's most confident one; where none is, a row of NaN. Boxes may reach outside the image.
-        """
-        pixels = _pixels(images)
-        workers = max(1, min(self.threads, len(pixels) // 8))
-        # One detector a thread: dlib lets go of the GIL, and a detector that two threads share gives wrong boxes.
-        while len(self._detectors) < workers:
-            self._detectors.append(dlib.get_frontal_face_detector())
-        with ThreadPoolExecutor(workers) as pool:
-            return np.concatenate(list(pool.map(self._detect, self._detectors[:workers], np.array_split(pixels, workers))))
-
-    def _detect(self, detector, pixels: np.ndarray) -> np.ndarray:
-        boxes = np.full((len(pixels), 4), np.nan)
-        for i, image in enumerate(pixels):
-            found, confidence, _ = detector.run(image, self.upsample)
-            if found:
-                best = found[int(np.argmax(confidence))]
-                boxes[i] = best.left(), best.top(), best.right(), best.bottom()
-        return boxes
-
-    def landmarks68(self, images: Tensor, boxes: np.ndarray) -> np.ndarray:
-        """68 landmarks (iBUG 300-W order) of the face in each box: float64 (N, 68, 2), x and y in whole pixels; NaN for a NaN box.
-
-        ``images`` is uint8 (N, 3, H, W), ``boxes`` (N, 4) as :meth:`detect` gives them.
-        """
-        return _landmarks(self._predictor68, 68, images, boxes)
-
-    def landmarks5(self, images: Tensor, boxes: np.ndarray) -> np.ndarray:
-        """dlib's 5 landmarks, those a recognition chip is aligned by: float64 (N, 5, 2); else as :meth:`landmarks68`."""
-        return _landmarks(self._predictor5, 5, images, boxes)
-
-
-def _landmarks(predictor, count: int, images: Tensor, boxes: np.ndarray) -> np.ndarray:
-    pixels, boxes = _pixels(images), np.asarray(boxes, np.float64)
-    if boxes.shape != (len(pixels), 4):
-        raise UsageError(f"{len(pixels)} images want boxes of shape ({len(pixels)}, 4), got {boxes.shape}")
-    points = np.full((len(pixels), count, 2), np.nan)
-    for i in np.flatnonzero(np.isfinite(boxes).all(1)):
-        shape = predictor(pixels[i], dlib.rectangle(*(round(edge) for edge in boxes[i].tolist())))
-        points[i] = [(point.x, point.y) for point in shape.parts()]
-    return points
 
 
 def nrmse(sr_landmarks: np.ndarray, hr_landmarks: np.ndarray, normaliser: Normaliser = "interocular") -> np.ndarray:

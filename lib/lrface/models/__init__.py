@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
@@ -31,6 +31,13 @@ class Method:
     """Raised when the method's behaviour changes on purpose; trained networks of other versions are then not reused."""
     scales: tuple[int, ...] = SCALES
     trained: bool = True
+    objectives: Mapping[str, Callable[[nn.Module], nn.Module]] = field(default_factory=dict)
+    """Losses of the method's own under their names (``paper``, ``code``): each builds, around the network, a module that
+    :func:`lrface.train.train` describes."""
+    landmarks: bool = False
+    """Whether its objectives want the faces' 68 landmarks."""
+    solve: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
+    """For a network that is computed rather than descended to: fills it in from one pass over pairs (lr, hr)."""
 
 
 METHODS: dict[str, Method] = {
@@ -44,13 +51,14 @@ METHODS: dict[str, Method] = {
 }
 
 
-def register(name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, scales: tuple[int, ...] = SCALES) -> Method:
+def register(name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields) -> Method:
     """Add a method of your own (or replace one, while trying things out in a notebook).
 
     ``build(scale, size)`` returns any ``nn.Module`` that maps float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale): a class of
     yours, or a checkpoint opened by spandrel. Raise ``version`` when you change it, or the cache will return what it trained before.
+    ``fields`` are the others of :class:`Method`: ``scales``, ``objectives``, ...
     """
-    METHODS[name] = Method(name, build, source, version, scales)
+    METHODS[name] = Method(name, build, source, version, **fields)
     return METHODS[name]
 
 

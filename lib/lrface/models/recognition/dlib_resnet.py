@@ -9,25 +9,16 @@ Faces enter as chips: 150x150 crops turned upright by five landmarks. The chip's
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrface.data.landmarks import model_file
 from lrface.errors import LrfaceError, UsageError
-
-SHA256 = {
-    "dlib_face_recognition_resnet_model_v1.dat": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-    "shape_predictor_5_face_landmarks.dat": "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
-    "shape_predictor_68_face_landmarks.dat": "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
-}
-"""The model files of face-recognition-models 0.3.0 that this library reads."""
 
 CHIP_SIZE = 150
 PADDING = 0.25
@@ -42,29 +33,6 @@ TEMPLATE = (
 the same two of the eye on its left, the base of the nose."""
 FIVE_OF_68 = (45, 42, 36, 39, 33)
 """The same five points among the 68 of iBUG 300-W, in dlib's order: ``landmarks68[:, FIVE_OF_68]``."""
-
-
-def model_file(name: str) -> Path:
-    """Path of one of dlib's model files (a key of ``SHA256``), located without importing the package that carries it.
-
-    Raises :class:`LrfaceError` if the package or the file is missing, or if the file is not the one this library was tested with.
-    """
-    if name not in SHA256:
-        raise UsageError(f"unknown dlib model file {name!r}: choose one of {', '.join(SHA256)}")
-    # Importing the package itself fails under a recent setuptools: it asks for pkg_resources.
-    package = find_spec("face_recognition_models")
-    repair = "reinstall it with `pip install --force-reinstall --no-deps face-recognition-models==0.3.0`"
-    if package is None or not package.submodule_search_locations:
-        raise LrfaceError(f"the package face-recognition-models, which carries {name}, is not installed: {repair}")
-    path = Path(package.submodule_search_locations[0], "models", name)
-    try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise LrfaceError(f"cannot read dlib's model file {path} ({error.strerror}): {repair}") from None
-    if found != SHA256[name]:
-        raise LrfaceError(f"dlib's model file {path} is damaged or another version (sha256 {found}, expected {SHA256[name]}): {repair}")
-    return path
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
