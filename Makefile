@@ -39,7 +39,7 @@ reproduce: setup
 	@$(BIN)/lrface reproduce --study $(STUDY) --preset $(PRESET) $(if $(DATA),--data "$(DATA)") $(if $(ARGS),$(ARGS))
 
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -m '' $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .

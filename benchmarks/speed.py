@@ -32,9 +32,9 @@ def rounds(*sides, repeats: int = 7):
 
 
 def degradation() -> None:
-    """One 128x128 RGB face on one core, uint8 in and out on both sides' own terms: ours in batches of 64, PIL one by one."""
+    """One 128x128 RGB face on one core: ours in batches of 16 float faces, as training takes them, PIL one uint8 picture at a time."""
     torch.set_num_threads(1)
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 128, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 128, 128, 3), dtype=np.uint8)
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255).contiguous()
     pictures = [Image.fromarray(p) for p in pixels]
     for scale in (2, 4, 8):
@@ -47,7 +47,7 @@ def degradation() -> None:
         def library(size=size):
             F.interpolate(batch, size, mode="bicubic", antialias=True)
 
-        a, b, c = (t / 64 * 1e3 for t in rounds(lambda ours=ours: ours(batch), pil, library, repeats=31))
+        a, b, c = (t / 16 * 1e3 for t in rounds(lambda ours=ours: ours(batch), pil, library, repeats=101))
         print(
             json.dumps(
                 {

@@ -13,6 +13,11 @@ REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).res
 needs_real = pytest.mark.skipif(not REAL, reason="LRFACE_DATA is not set: the tests on real faces need it")
 
 
+def pytest_collection_modifyitems(items):
+    """Fast ones first: what starts kernels or kills processes comes after everything else."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, "test_notebooks" in item.nodeid))
+
+
 def draw(seed: int, width: int = 178, height: int = 218) -> np.ndarray:
     """A smooth picture with a face-like layout, uint8 (height, width, 3); one seed, one picture."""
     random = np.random.default_rng(seed)

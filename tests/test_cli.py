@@ -206,6 +206,7 @@ def test_degrade_is_what_the_studies_do(lrface, tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "lr.png")), expected)
 
 
+@pytest.mark.slow
 def test_a_notebook_that_fails_is_reported_and_keeps_what_was_there(lrface, monkeypatch, own_places):
     path = notebooks.find("01")
     broken = own_places / "notebooks"

@@ -169,6 +169,7 @@ def test_publishing_leaves_pictures_of_people_out(smoke, there, tmp_path):
     assert [c.source for c in after.cells] == [c.source for c in nbformat.read(path, 4).cells]
 
 
+@pytest.mark.slow
 @needs_real
 def test_smoke_on_real_faces(own_places, monkeypatch):
     """The path of the README: CelebA's own files, detector and judge on real faces."""

@@ -201,6 +201,7 @@ print(n, (peak - base) >> 20)
 """
 
 
+@pytest.mark.slow
 @needs_real
 def test_thousands_of_faces_need_little_memory(monkeypatch):
     monkeypatch.setenv("LRFACE_DATA", REAL)
