@@ -56,7 +56,7 @@ def no_kernel(monkeypatch):
         (["--preset", "fast"], 2, "parameter preset"),
         (["--data", "celebb"], 2, "did you mean 'celeba'?"),
         (["--data", "lfw"], 1, "does not exist: put lfw there"),
-        (["--data", "synthetic"], 2, "choose a real set"),
+        (["--data", "synthetic:/nowhere"], 1, "does not exist; give synthetic:PATH"),
         (["--study", "42"], 2, "no study '42'"),
     ],
 )

@@ -36,7 +36,7 @@ def _pairs(given: list[str]) -> dict[str, str]:
 @app.command()
 def reproduce(
     study: Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")] = "all",
-    data: Annotated[str, typer.Option(help="synthetic, celeba, lfw or folder:PATH.")] = "synthetic",
+    data: Annotated[str, typer.Option(help="synthetic, celeba, lfw, folder:PATH or synthetic:PATH.")] = "synthetic",
     preset: Annotated[str, typer.Option(help="smoke, quick, gpu or paper.")] = "quick",
     param: Given = [],  # noqa: B006  (typer copies it)
     force: Annotated[bool, typer.Option(help="Execute again even if nothing changed (trained networks are still reused).")] = False,
@@ -97,7 +97,12 @@ def list_() -> None:
     root = os.environ.get("LRFACE_DATA")
     table = Table("data set", "at hand", "layout", title=f"Data sets (LRFACE_DATA: {root or 'not set'})")
     for name, reader in faces.READERS.items():
-        table.add_row(name, "yes" if root and (Path(root) / name).is_dir() else "no", reader.LAYOUT)
+        try:
+            faces.check_name(name)
+            at_hand = "yes"
+        except LrfaceError:
+            at_hand = "no"
+        table.add_row(name, at_hand, reader.LAYOUT)
     table.add_row("folder:PATH", "yours", faces.folder.LAYOUT)
     console.print(table)
 
@@ -107,7 +112,7 @@ app.add_typer(data_app, name="data")
 
 
 @data_app.command("check")
-def data_check(name: Annotated[str, typer.Argument(help="celeba, lfw or folder:PATH.")]) -> None:
+def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw, folder:PATH or synthetic:PATH.")]) -> None:
     """Read every image of a set once; name the files that cannot be used; show splits, crop rule and fingerprint."""
     from lrface import data as faces
 

@@ -159,7 +159,7 @@ def test_a_damaged_scan_is_made_again(own_places):
         ("celebA", "unknown data set 'celebA': did you mean 'celeba'"),
         ("lfw", "does not exist: put lfw there"),
         ("folder:/nowhere", "does not exist; give folder:PATH"),
-        ("synthetic", "choose a real set"),
+        ("synthetic:/nowhere", "does not exist; give synthetic:PATH"),
     ],
 )
 def test_a_missing_set_is_one_sentence(name, sentence):

@@ -14,14 +14,16 @@ import pandas as pd
 from lrface.data import splits
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
-from lrface.data.readers import celeba, folder, lfw
+from lrface.data.readers import celeba, folder, lfw, rendered
 from lrface.data.scan import scan
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
 
 __all__ = ["READERS", "FaceSet", "check_leakage", "check_name", "data_root", "held_out", "load", "state"]
 
-READERS = {"celeba": celeba, "lfw": lfw}
+READERS = {"synthetic": rendered, "synthetic-clips": rendered, "celeba": celeba, "lfw": lfw}
+OWN = {"folder": folder, "synthetic": rendered, "synthetic-clips": rendered}
+"""Readers of sets that are named with their place, as in ``folder:PATH``."""
 SPLITS = ("train", "val", "test")
 
 
@@ -37,19 +39,19 @@ def data_root() -> Path:
 
 def check_name(name: str) -> None:
     """Raise one sentence if ``name`` is no known set, or its root or folder is missing. Reads no image."""
-    if name == "synthetic":
-        raise UsageError(
-            "the embedded synthetic set is not part of this version (`lrface data make` renders one to look at): choose a real set, "
-            "for example DATA=celeba or DATA=lfw with LRFACE_DATA naming their folder, or DATA=folder:PATH"
-        )
-    if name.startswith("folder:"):
-        if not Path(name[7:]).is_dir():
-            raise LrfaceError(f"folder {name[7:] or '(empty path)'} does not exist; give folder:PATH, laid out as {folder.LAYOUT}")
+    kind, _, path = name.partition(":")
+    if kind in OWN and path:
+        if not Path(path).is_dir():
+            raise LrfaceError(f"folder {path} does not exist; give {kind}:PATH, {OWN[kind].LAYOUT}")
+        return
+    if name in ("synthetic", "synthetic-clips"):
+        if not (rendered.EMBEDDED / "manifest.json").exists():
+            raise LrfaceError(f"the embedded synthetic set is missing from {rendered.EMBEDDED}: install lrface again, or get the files")
         return
     if name not in READERS:
         close = difflib.get_close_matches(name, READERS, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"unknown data set {name!r}: {hint}known are {', '.join(READERS)} and folder:PATH")
+        raise UsageError(f"unknown data set {name!r}: {hint}known are {', '.join(READERS)}, folder:PATH and synthetic:PATH")
     root = data_root()
     if not (root / name).is_dir():
         raise LrfaceError(f"{root / name} does not exist: put {name} there as {READERS[name].LAYOUT}, or set LRFACE_DATA to another root")
@@ -60,9 +62,10 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
 
     Parameters
     ----------
-    name : ``celeba``, ``lfw`` (found under LRFACE_DATA) or ``folder:PATH``.
+    name : ``synthetic`` (embedded), ``celeba``, ``lfw`` (found under LRFACE_DATA), ``folder:PATH``, or ``synthetic:PATH`` for a set
+        that ``lrface data make`` rendered. ``synthetic-clips`` holds the frames of the same world's clips.
     split : ``train``, ``val``, ``test`` or None for all. CelebA's official partition is used when all three of its parts are at
-        hand; every other set, and a partial CelebA, is split by a hash of the identity.
+        hand, the synthetic set's own always; every other set, and a partial CelebA, is split by a hash of the identity.
     limit : at most this many images, drawn evenly over the set by a hash of their keys: limits are nested.
     seed : of the split and of the draw.
 
@@ -73,7 +76,7 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}: ask for at least one image")
     reader, root, table, rule = _listed(name, seed)
-    attributes = celeba.attributes(table) if reader is celeba else ()
+    attributes = reader.attributes(table) if hasattr(reader, "attributes") else ()
     if split is not None:
         people = table["identity"].nunique()
         table = table[table["split"] == split]
@@ -94,7 +97,7 @@ def state(name: str) -> str:
     """A hash over the set's lists and every file's size and time: unchanged means nothing needs to be read again. Opens no image."""
     _, root, table, _ = _listed(name, 0)
     digest = hashlib.sha256(str(root).encode() + table.to_csv(index=False).encode())
-    for path in table["path"]:
+    for path in table["path"].str.rsplit("#", n=1).str[0].unique():
         try:
             stat = os.stat(root / path)
             digest.update(f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
@@ -106,10 +109,15 @@ def state(name: str) -> str:
 def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:
     """Reader, root, the whole table with its splits, and the rule that made them."""
     check_name(name)
-    reader, root = (folder, Path(name[7:]).resolve()) if name.startswith("folder:") else (READERS[name], data_root())
-    table = reader.read(root)
+    kind, _, path = name.partition(":")
+    if kind.startswith("synthetic"):
+        reader, root = rendered, Path(path).resolve() if path else rendered.EMBEDDED
+        table = reader.read(root, "clips" if kind == "synthetic-clips" else "images")
+    else:
+        reader, root = (folder, Path(path).resolve()) if kind == "folder" else (READERS[name], data_root())
+        table = reader.read(root)
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)
-    if set(official.unique()) == set(SPLITS):
+    if reader is rendered or set(official.unique()) == set(SPLITS):
         table["split"], rule = official, "official partition"
     else:
         table["split"], rule = splits.by_identity(table["identity"], seed), f"sha256 of identity, seed {seed}, {splits.FRACTIONS}"
@@ -119,17 +127,24 @@ def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:
 def _usable(
     name: str, root: Path, table: pd.DataFrame, crop: Crop, limit: int | None, attributes: tuple[str, ...], rule: str, split: str | None
 ) -> FaceSet:
-    seen = scan(name, root, table["path"].tolist(), crop, limit)
-    table = table.iloc[: len(seen)].assign(digest=seen["digest"].to_numpy())
-    problem = seen["problem"].to_numpy()
-    skipped = dict(zip(table["key"][problem != ""], problem[problem != ""], strict=True))
-    table = table[problem == ""].sort_values("key", ignore_index=True)
+    skipped: dict[str, str] = {}
+    if "digest" in table:  # a set we made ourselves brings its digests, and its files have been compared with their hashes
+        table = table.iloc[:limit].sort_values("key", ignore_index=True)
+    else:
+        seen = scan(name, root, table["path"].tolist(), crop, limit)
+        table = table.iloc[: len(seen)].assign(digest=seen["digest"].to_numpy())
+        problem = seen["problem"].to_numpy()
+        skipped = dict(zip(table["key"][problem != ""], problem[problem != ""], strict=True))
+        table = table[problem == ""].sort_values("key", ignore_index=True)
     if table.empty:
         why = f": {next(iter(skipped.values()))} ({next(iter(skipped))}, and {len(skipped) - 1} more)" if skipped else ""
         raise LrfaceError(f"{name} has no usable image{f' in its {split} split' if split else ''}{why}")
     if skipped:
         first = "; ".join(f"{key}: {reason}" for key, reason in list(skipped.items())[:5])
-        print(f"{name}: skipped {len(skipped)} of {len(seen)} files: {first}{'; ...' if len(skipped) > 5 else ''}", file=sys.stderr)
+        print(
+            f"{name}: skipped {len(skipped)} of {len(skipped) + len(table)} files: {first}{'; ...' if len(skipped) > 5 else ''}",
+            file=sys.stderr,
+        )
     front = ["key", "identity", "split", "path", "digest"]
     table = table[front + [c for c in table.columns if c not in front]]
-    return FaceSet(name, root, table, crop, True, attributes, rule, skipped)
+    return FaceSet(name, root, table, crop, not name.startswith("synthetic"), attributes, rule, skipped)

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lrface.data import packed
 from lrface.data.images import BadImage, Crop, read_rgb
 from lrface.data.splits import manifest
 from lrface.errors import LrfaceError
@@ -26,7 +27,8 @@ class FaceSet:
     """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand, however large the set.
 
     ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them, ``group, gender, age, yaw,
-    pitch, native_height, clip, frame`` and one boolean column an attribute, under the set's own names.
+    pitch, native_height, clip, frame`` and one boolean column an attribute, under the set's own names. ``path`` is a file under
+    ``root``, or the address of a row in a Parquet file (:mod:`lrface.data.packed`).
     """
 
     name: str
@@ -45,11 +47,23 @@ class FaceSet:
 
     def read(self, row: int) -> np.ndarray:
         """The crop of one row, uint8 (size, size, 3)."""
-        path = self.root / self.table["path"].iat[row]
+        path = self.table["path"].iat[row]
         try:
-            return self.crop(read_rgb(path))
+            return self.crop(read_rgb(packed.fetch(self.root, path) or b"" if packed.is_packed(path) else self.root / path))
         except BadImage as problem:  # it could be read when the set was loaded
-            raise LrfaceError(f"{path}: {problem}; put the file back, or run the same command again without it") from None
+            raise LrfaceError(f"{self.root / path}: {problem}; put the file back, or run the same command again without it") from None
+
+    def native(self, row: int) -> np.ndarray:
+        """What a poor camera saw of the same moment, uint8 (h, h, 3) with h the row's ``native_height``; synthetic sets only."""
+        path = self.table["path"].iat[row]
+        content = packed.fetch(self.root, path, "native") if packed.is_packed(path) else None
+        if content is None:
+            raise LrfaceError(f"{self.name} has no native low-resolution capture of {self.table['key'].iat[row]}: use the synthetic set")
+        return read_rgb(content)
+
+    def stored(self, *columns: str) -> pd.DataFrame:
+        """Columns a synthetic set leaves on disk (``landmarks``, ``landmarks_visible``), a row an image, in table order."""
+        return packed.columns(self.root, self.table["path"], list(columns))
 
     def stack(self, rows: Sequence[int]) -> Tensor:
         """The crops of these rows as uint8 (N, 3, H, W), decoded by as many threads as there are cores."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +17,16 @@ class BadImage(Exception):
     """Why one file cannot be used; it is skipped, counted and named, and the others go on."""
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
-    """Read any common image as uint8 (H, W, 3).
+def read_rgb(source: str | Path | bytes) -> np.ndarray:
+    """Read any common image, a file or its content, as uint8 (H, W, 3).
 
     Greyscale, palette and CMYK files are converted; 16-bit greyscale keeps its high byte; transparency is dropped; the EXIF
     orientation is applied. A file that is empty, truncated, corrupt or no image raises :class:`BadImage` with the reason.
     """
-    path = Path(path)
     try:
-        if path.stat().st_size == 0:
+        if (len(source) if isinstance(source, bytes) else Path(source).stat().st_size) == 0:
             raise BadImage("the file is empty")
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise BadImage("more pixels than any face photo has")
             image.load()

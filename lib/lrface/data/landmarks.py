@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrface.data import packed
 from lrface.data.faceset import FaceSet
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, progress, write_atomic
@@ -136,8 +137,8 @@ def landmarks(faces: FaceSet) -> np.ndarray:
 
     A set that comes with landmarks gives its own. Else dlib's are found once and kept beside the scans, by the set's fingerprint.
     """
-    if "landmarks" in faces.table:
-        return np.stack([np.asarray(points, np.float32).reshape(68, 2) for points in faces.table["landmarks"]])
+    if len(faces) and packed.is_packed(faces.table["path"].iat[0]):
+        return np.stack(faces.stored("landmarks")["landmarks"].to_numpy()).astype(np.float32).reshape(-1, 68, 2)
     store = cache_dir("landmarks") / f"{faces.fingerprint}.npy"
     if store.exists():
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -16,12 +17,12 @@ def unit_hash(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def by_identity(identity: pd.Series, seed: int = 0) -> pd.Series:
+def by_identity(identity: pd.Series, seed: int = 0, fractions: Mapping[str, float] = FRACTIONS) -> pd.Series:
     """``train``, ``val`` or ``test`` for each row; all images of an identity fall together (85, 5 and 10 % of identities)."""
 
     def assign(name: str) -> str:
         u = unit_hash(f"split:{seed}:{name}")
-        for split, fraction in FRACTIONS.items():
+        for split, fraction in fractions.items():
             u -= fraction
             if u < 0:
                 return split

@@ -31,9 +31,10 @@ def output_root() -> Path:
 
 def slug(data: str) -> str:
     """A data set's name as a folder name; ``folder:/some/Where`` becomes ``folder-Where-`` and six digits to tell namesakes apart."""
-    if data.startswith("folder:"):
-        path = Path(data[7:]).resolve()
-        data = f"folder-{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    kind, colon, place = data.partition(":")
+    if colon:
+        path = Path(place).resolve()
+        data = f"{kind}-{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
     return re.sub(r"[^\w.-]+", "-", data)
 
 

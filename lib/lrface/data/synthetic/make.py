@@ -208,13 +208,14 @@ def _sha256(file: Path) -> str:
 
 
 def _write_protocols(plan: Plan, out: Path, files: list[Path]) -> dict:
-    """Pairs, 1:N lists and their hashes; a protocol the set is too small for is named with the reason."""
+    """Pairs of test identities, 1:N lists and their hashes; a protocol the set is too small for is named with the reason."""
     columns = ["key", "identity", "split", "group", "gender", "yaw", "pitch"]
     table = pd.concat([pd.read_parquet(file, columns=columns) for file in files if file.name.startswith("images")], ignore_index=True)
+    test = table[table["split"] == "test"]
     made, reasons = {}, {}
     builders = {
-        "pairs": lambda: protocols.verification_pairs(table, plan.seed),
-        "pairs_hard": lambda: protocols.verification_pairs(table, plan.seed, hard=True),
+        "pairs": lambda: protocols.verification_pairs(test, plan.seed),
+        "pairs_hard": lambda: protocols.verification_pairs(test, plan.seed, hard=True),
         "identification": lambda: protocols.identification_lists(table, plan.seed),
     }
     for name, build in builders.items():
