@@ -200,9 +200,9 @@ def test_every_epoch_shows_every_face_once():
 def test_batches_are_aligned_pairs_whatever_the_start():
     faces, d = data.load("celeba", "train", 16), degrade.setting("4x", rounding="none")
     all_of_them = list(train.batches(faces, d, 4, 64, 0, 0, 5))
-    for (lr, hr, _), (lr2, hr2, _) in zip(all_of_them[3:], train.batches(faces, d, 4, 64, 0, 3, 5), strict=True):
+    for (lr, hr, *_), (lr2, hr2, *_) in zip(all_of_them[3:], train.batches(faces, d, 4, 64, 0, 3, 5), strict=True):
         assert torch.equal(lr, lr2) and torch.equal(hr, hr2)
-    lr, hr, _ = all_of_them[0]
+    lr, hr, *_ = all_of_them[0]
     assert lr.shape == (4, 3, 16, 16) and hr.shape == (4, 3, 64, 64)
     # away from the border of the cut, the patch degrades to its own LR patch
     assert torch.allclose(d(hr)[..., 3:-3, 3:-3], lr[..., 3:-3, 3:-3], atol=1e-5)
@@ -218,7 +218,7 @@ def test_landmarks_follow_the_mirror_and_the_cut(patch):
         for i in range(3):
             pictures[i, :, points[i, :, 1].astype(int), points[i, :, 0].astype(int)] = 0
 
-    for _, hr, marks in train.batches(Dots(), degrade.setting("4x"), 6, patch, 0, 0, 3, Dots.points):
+    for _, hr, marks, _ in train.batches(Dots(), degrade.setting("4x"), 6, patch, 0, 0, 3, Dots.points):
         inside = ((marks >= 0) & (marks < hr.shape[2])).all(2)
         assert inside.any() and (patch is not None or inside.all())
         for i in range(6):
@@ -242,8 +242,8 @@ class Adversary(torch.nn.Module):
         super().__init__()
         self.rival = torch.nn.Conv2d(3, 1, 3)
 
-    def forward(self, net, lr, hr, points):
-        sr = net(lr)
+    def forward(self, net, batch):
+        sr, hr = net(batch.lr), batch.hr
         loss = torch.nn.functional.l1_loss(sr, hr) - 0.01 * self.rival(sr).mean()
         return {"loss": loss, "rival": self.rival(sr.detach()).mean() - self.rival(hr).mean() + self.rival.weight.square().sum()}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,23 @@ PIXEL = {"l1": F.l1_loss, "mse": F.mse_loss}
 SAVE_SECONDS = 30.0
 
 
+class Batch(NamedTuple):
+    """What one step sees, on the device it runs on."""
+
+    lr: Tensor
+    """float (N, 3, h, w) in [0, 1]."""
+    hr: Tensor
+    """float (N, 3, H, W) in [0, 1]."""
+    points: Tensor | None = None
+    """float (N, 68, 2): the landmarks in pixels of ``hr``, NaN where unknown; only for a method that wants them."""
+    labels: Tensor | None = None
+    """int64 (N,): the number of each face's identity among the training identities in order of their names."""
+
+    def to(self, device: torch.device) -> Batch:
+        pictures = (t.to(device).contiguous(memory_format=torch.channels_last) for t in (self.lr, self.hr))
+        return Batch(*pictures, *(t if t is None else t.to(device) for t in (self.points, self.labels)))
+
+
 class Pixelwise(nn.Module):
     """The plainest objective: one loss between the restored and the true face."""
 
@@ -39,8 +56,8 @@ class Pixelwise(nn.Module):
         super().__init__()
         self.loss = PIXEL[loss]
 
-    def forward(self, net: nn.Module, lr: Tensor, hr: Tensor, points: Tensor | None) -> dict[str, Tensor]:
-        return {"loss": self.loss(net(lr).float(), hr)}
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.loss(net(batch.lr).float(), batch.hr)}
 
 
 def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
@@ -77,27 +94,28 @@ def batches(
     first: int,
     steps: int,
     points: np.ndarray | None = None,
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """(lr, hr, landmarks) of steps ``first``..``steps``-1: mirrored at random, cut to ``patch`` HR pixels (None: whole).
+    labels: np.ndarray | None = None,
+) -> Iterator[Batch]:
+    """The batches of steps ``first``..``steps``-1: mirrored at random, cut to ``patch`` HR pixels (None: whole).
 
-    Images are float in [0, 1]; landmarks (batch, 68, 2) in pixels of the cut, given those of every face as ``points`` (N, 68, 2).
-    The face is degraded whole and cut afterwards, so no border of a patch is ever filled in. The next batch is prepared meanwhile.
+    ``points`` (N, 68, 2) and ``labels`` (N,) are those of every face, for batches that carry them. The face is
+    degraded whole and cut afterwards, so no border of a patch is ever filled in. The next batch is prepared meanwhile.
     """
 
-    def make(step: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def make(step: int) -> Batch:
         rows = drawn(len(faces), batch, step, seed)
         hr = faces.stack(rows).float().div(255)
         random = np.random.Generator(np.random.Philox(key=[seed, (1 << 62) + step]))
         flip = torch.from_numpy(random.random(batch) < 0.5).view(-1, 1, 1, 1)
         hr = torch.where(flip, hr.flip(3), hr)
         lr = degrade(hr, torch.arange(step * batch, (step + 1) * batch))
-        marks = None
+        marks, names = None, None if labels is None else torch.from_numpy(labels[rows])
         if points is not None:
             marks = torch.from_numpy(points[rows])
             mirrored = marks[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([hr.shape[3] - 1.0, 0.0])
             marks = torch.where(flip[..., 0], mirrored, marks)
         if patch is None:
-            return lr, hr, marks
+            return Batch(lr, hr, marks, names)
         cut = patch // degrade.scale
         top, left = (random.integers(0, side - cut + 1, batch) for side in lr.shape[2:])
         s = degrade.scale
@@ -107,7 +125,7 @@ def batches(
         ]
         if marks is not None:
             marks = marks - s * torch.from_numpy(np.stack([left, top], 1)).float()[:, None]
-        return torch.stack([a for a, _ in pieces]), torch.stack([b for _, b in pieces]), marks
+        return Batch(torch.stack([a for a, _ in pieces]), torch.stack([b for _, b in pieces]), marks, names)
 
     with ThreadPoolExecutor(1) as ahead:
         pending = ahead.submit(make, first) if first < steps else None
@@ -152,14 +170,15 @@ def train(
     checkpoint: Path,
     label: str,
     points: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
     """Train ``net`` in place and return it with its log (a row each fiftieth of the run) and the facts of the run.
 
-    ``objective(net, lr, hr, points)`` gives the scalars to descend: ``loss`` by the network and, for an adversarial method,
+    ``objective(net, batch)`` gives the scalars to descend: ``loss`` by the network and, for an adversarial method,
     ``rival`` by ``objective.rival``, the module that judges it. Further entries are logged. A network in training mode may return
     more than the image, for its objective; in evaluation mode it returns the image. ``objective.adam`` holds Adam's other settings
     (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's.
-    ``points`` are the faces' landmarks (N, 68, 2), for an objective that wants them.
+    ``points`` are the faces' landmarks (N, 68, 2) and ``labels`` (N,) their identities, for an objective that wants them.
     ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
     A loss that is not finite raises :class:`LrfaceError` and leaves the last good checkpoint.
     """
@@ -208,12 +227,11 @@ def train(
     try:
         with progress(label, steps) as advance:
             advance(first)
-            for low, high, marks in batches(faces, degrade, batch, patch, seed, first, steps, points):
+            for one in batches(faces, degrade, batch, patch, seed, first, steps, points, labels):
                 rate = learning_rate(schedule, lr, step, steps)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
-                low, high = (t.to(runner.device).contiguous(memory_format=torch.channels_last) for t in (low, high))
-                losses = objective(net, low, high, marks if marks is None else marks.to(runner.device))
+                losses = objective(net, one.to(runner.device))
                 value = losses["loss"]
                 optimiser.zero_grad()
                 runner.backward(value)

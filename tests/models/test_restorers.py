@@ -87,7 +87,7 @@ def behaviour(name, scale=4):
         losses = {}
     else:
         optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-3)
-        losses = objective(net.train(), lr, hr, points)
+        losses = objective(net.train(), train.Batch(lr, hr, points))
         losses["loss"].backward()
         optimiser.step()
     after = net.eval()(lr).detach()
