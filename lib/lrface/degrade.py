@@ -183,6 +183,10 @@ SETTINGS: dict[str, Degradation] = {
 """The settings of EDFace-Celeb-1M, section 3.4, in the order of its Table 2."""
 
 
+HR = Degradation("HR", 1)
+"""No degradation at all: what a recognition network sees that is trained on the high-resolution faces."""
+
+
 def setting(name: str, **changes) -> Degradation:
     """A named setting, with fields changed if asked: ``setting("4x_DN", seed=1)``, ``setting("4x", rounding="none")``."""
     if name not in SETTINGS:

@@ -38,8 +38,12 @@ from lrface.files import cache_dir, project_root, write_atomic, write_text
 VALIDATION_FACES = 64
 
 
+def _method(name: str) -> models.Method:
+    return models.RECOGNISERS.get(name) or models.method(name)
+
+
 class Config(BaseModel):
-    """Everything that decides what a trained restorer is. Unknown or wrongly typed fields are refused."""
+    """Everything that decides what a trained restorer or recogniser is. Unknown or wrongly typed fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -66,7 +70,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _loss_is_known(self) -> Self:
-        known = [*training.PIXEL, *models.method(self.method).objectives]
+        known = [*([] if self.method in models.RECOGNISERS else training.PIXEL), *_method(self.method).objectives]
         if self.loss not in known:
             raise ValueError(f"{self.method} has no loss {self.loss!r}: choose one of {', '.join(known)}")
         return self
@@ -88,7 +92,7 @@ class Run:
 
     def model(self) -> nn.Module:
         """The trained network in evaluation mode, on the CPU."""
-        net = models.restorer(self.config.method, self.config.degradation.scale, self.config.size)
+        net = _build(self.config, self.record.get("classes"))
         weights = load_file(self.folder / "model.safetensors")
         net.load_state_dict({name: w.float() if w.is_floating_point() else w for name, w in weights.items()})
         return net.eval().to(memory_format=torch.channels_last)
@@ -100,6 +104,12 @@ class Run:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
+def _build(config: Config, classes: int | None) -> nn.Module:
+    if config.method in models.RECOGNISERS:
+        return models.recogniser(config.method, classes, config.size)
+    return models.restorer(config.method, config.degradation.scale, config.size)
+
+
 def key(config: Config, fingerprint: str) -> str:
     """16 hex digits over the config, the training data's fingerprint, and the versions of the method and of the loop."""
     # a field that came later counts only where it is used: what was trained before it keeps its key
@@ -109,7 +119,7 @@ def key(config: Config, fingerprint: str) -> str:
     identity = {
         "config": fields,
         "data": fingerprint,
-        "method_version": models.method(config.method).version,
+        "method_version": _method(config.method).version,
         "train_version": training.VERSION,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -145,8 +155,7 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
     ``train`` is the training set if the caller holds it already; by default it is loaded from the config. ``retrain`` ignores released
     and cached runs but goes on with an unfinished one. A damaged run is set aside, with a warning, and trained again.
     """
-    net_method = models.method(config.method)
-    if not net_method.trained:
+    if not _method(config.method).trained:
         raise LrfaceError(f"{config.method} has nothing to train: use models.restorer({config.method!r}, scale)")
     faces = train if train is not None else data.load(config.data, "train", config.n_train, config.split_seed)
     name = key(config, faces.fingerprint)
@@ -172,17 +181,19 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             part.unlink()
         if not retrain and (run := _open(work, "cached")):  # killed between the last write and the rename
             return _promote(run, folder, "cached")
-        method = models.method(config.method)
+        method = _method(config.method)
+        names = {name: i for i, name in enumerate(sorted(faces.table["identity"].unique()))}
+        recognises = config.method in models.RECOGNISERS
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            net = models.restorer(config.method, config.degradation.scale, config.size)
+            net = _build(config, len(names))
             if config.init is not None:
                 _take_over(net, fit(config.init, faces), config.label)
             objective = method.objectives[config.loss](net) if config.loss in method.objectives else training.Pixelwise(config.loss)
         points = landmarks(faces) if method.landmarks else None
         started = datetime.now(UTC).isoformat(timespec="seconds")
         # A small folder may have nobody to validate on; its learning curve is then the loss alone.
-        watched = (held_out["split"] == "val").any()
+        watched = not recognises and (held_out["split"] == "val").any()
         validation = data.load(config.data, "val", VALIDATION_FACES, config.split_seed) if watched else None
         fields = config.model_dump(include={"steps", "batch", "patch", "lr", "schedule", "precision", "seed"})
         if method.solve:
@@ -195,6 +206,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
                 config.degradation,
                 objective=objective,
                 points=points,
+                labels=faces.table["identity"].map(names).to_numpy() if recognises else None,
                 checkpoint=work / "last.pt",
                 label=config.label,
                 **fields,
@@ -208,9 +220,10 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             writer.writerows(log)
         record = {
             "key": folder.name,
-            "method_version": models.method(config.method).version,
+            "method_version": _method(config.method).version,
             "train_version": training.VERSION,
             "data": {"name": faces.name, "n": len(faces), "fingerprint": faces.fingerprint, "manifest": faces.manifest["sha256"]},
+            **({"classes": len(names)} if recognises else {}),
             "parameters": sum(p.numel() for p in net.parameters()),
             "loss": log[-1]["loss"],
             "val_psnr": log[-1]["val_psnr"],

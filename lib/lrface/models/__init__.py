@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
+from lrface.models.recognition import frnet
+from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
 from lrface.models.sr import bicubic, edsr, rcan, srcnn
 
-__all__ = ["METHODS", "Method", "chips", "cost", "embedder", "method", "register", "restorer"]
+__all__ = ["METHODS", "RECOGNISERS", "Method", "align", "chips", "cost", "embedder", "method", "recogniser", "register", "restorer"]
 
 SCALES = (2, 4, 8)
 
@@ -51,6 +53,22 @@ METHODS: dict[str, Method] = {
 }
 
 
+RECOGNISERS: dict[str, Method] = {
+    m.name: m
+    for m in (
+        Method(
+            "FRNET",
+            frnet.build,
+            "Wu et al., Deep joint face hallucination and recognition, 2016",
+            frnet.VERSION,
+            objectives={"softmax": lambda net: frnet.Softmax()},
+            landmarks=True,
+        ),
+    )
+}
+"""Networks that turn aligned faces into vectors; built as (number of training identities, size)."""
+
+
 def register(name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields) -> Method:
     """Add a method of your own (or replace one, while trying things out in a notebook).
 
@@ -84,6 +102,15 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
     net = chosen.build(scale, size)
     net.scale = scale
     return net
+
+
+def recogniser(name: str, classes: int, size: str = "small") -> nn.Module:
+    """An untrained recognition network with ``classes`` training identities: aligned float faces in [0, 1] to vectors."""
+    if name not in RECOGNISERS:
+        raise UsageError(f"unknown recognition network {name!r}: known are {', '.join(RECOGNISERS)}")
+    if size not in ("paper", "small"):
+        raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
+    return RECOGNISERS[name].build(classes, size)
 
 
 def embedder(name: str = "dlib") -> nn.Module:

@@ -1,0 +1,84 @@
+"""FRNET: the recognition network of the joint model (Wu et al. 2016, Table 2), a CentreFace with fewer pixels.
+
+The paper prints convolutions, poolings and residual blocks, but no activation and no rule for odd sizes: PReLU after every
+convolution and Caffe's pooling, which rounds up, are those of the network it says it follows (Wen et al., ECCV 2016).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrface.models.recognition.align import SIZE, align
+
+VERSION = 1
+SIZES = {
+    "paper": {"widths": (64, 128, 256, 512), "units": (1, 2, 5, 3), "features": 512},
+    "small": {"widths": (16, 32, 64, 128), "units": (1, 1, 2, 1), "features": 256},
+}
+
+
+def conv(n_in: int, n_out: int, padding: int) -> nn.Sequential:
+    """3x3 convolution and PReLU."""
+    return nn.Sequential(nn.Conv2d(n_in, n_out, 3, padding=padding), nn.PReLU(n_out))
+
+
+class Unit(nn.Module):
+    """Two 3x3 convolutions of the same width, plus the input."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(conv(width, width, 1), conv(width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class FRNET(nn.Module):
+    """float (N, 3, 124, 108) in [0, 1] to features (N, 512); in training mode to (features, logits of the training identities)."""
+
+    distance = "cosine"
+    input_size = SIZE
+
+    def __init__(self, classes: int, widths: tuple[int, ...], units: tuple[int, ...], features: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        n_in, (h, w) = 3, self.input_size
+        for width, count in zip(widths, units, strict=True):
+            layers += [conv(n_in, width, 0), nn.MaxPool2d(2, ceil_mode=True), *(Unit(width) for _ in range(count))]
+            n_in, h, w = width, -(-(h - 2) // 2), -(-(w - 2) // 2)
+        self.body = nn.Sequential(*layers)
+        self.feature = nn.Linear(n_in * h * w, features)
+        self.identity = nn.Linear(features, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, Unit):
+                for part in module.body:  # caffe-face starts a residual branch near zero
+                    nn.init.normal_(part[0].weight, std=0.01)
+
+    def forward(self, faces: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.body((faces * 255 - 127.5) / 128)
+        features = self.feature(x.flatten(1))
+        return (features, self.identity(features)) if self.training else features
+
+
+def describe(net: FRNET, faces: Tensor) -> Tensor:
+    """The paper's representation: features of a face and of its mirror image side by side, (N, 2 * features)."""
+    return torch.cat([net(faces), net(faces.flip(3))], 1)
+
+
+class Softmax(nn.Module):
+    """Identity classification of aligned faces: cross-entropy over the training identities."""
+
+    adam = {"weight_decay": 5e-4}
+
+    def forward(self, net: nn.Module, batch) -> dict[str, Tensor]:
+        _, logits = net(align(batch.hr, batch.points))
+        return {"loss": F.cross_entropy(logits.float(), batch.labels)}
+
+
+def build(classes: int, size: str) -> FRNET:
+    return FRNET(classes, **SIZES[size])
