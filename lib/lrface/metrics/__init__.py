@@ -1,8 +1,28 @@
-"""Scores: fidelity (PSNR, SSIM), alignment (NRMSE of landmarks), identity (embedding similarity), and how sure they are."""
+"""Scores: fidelity (PSNR, SSIM), alignment (NRMSE of landmarks), identity (embedding similarity), verification of pairs, 1:N
+identification, and how sure they are."""
 
 from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
 from lrface.metrics.fidelity import psnr, ssim
+from lrface.metrics.identification import Identification, identification
 from lrface.metrics.identity import distance, similarity
 from lrface.metrics.intervals import Estimate, bootstrap
+from lrface.metrics.verification import McNemar, Verification, mcnemar, verification
 
-__all__ = ["Alignment", "Estimate", "Landmarker", "bootstrap", "compare", "distance", "nrmse", "psnr", "similarity", "ssim"]
+__all__ = [
+    "Alignment",
+    "Estimate",
+    "Identification",
+    "Landmarker",
+    "McNemar",
+    "Verification",
+    "bootstrap",
+    "compare",
+    "distance",
+    "identification",
+    "mcnemar",
+    "nrmse",
+    "psnr",
+    "similarity",
+    "ssim",
+    "verification",
+]

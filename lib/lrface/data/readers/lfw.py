@@ -32,3 +32,24 @@ def read(root: Path) -> pd.DataFrame:
     if gender:
         table["gender"] = table["key"].map(gender)
     return table
+
+
+def pairs(root: Path) -> pd.DataFrame:
+    """The verification pairs of ``root/lfw/pairs.txt`` in its order: ``first, second`` (keys of :func:`read`), ``same``, ``fold`` (from 0).
+
+    The official file has 10 folds of 300 same and then 300 different pairs. Raises :class:`LrfaceError` if it is missing or not whole.
+    """
+    file = root / "lfw" / "pairs.txt"
+    if not file.is_file():
+        raise LrfaceError(f"LFW: {file} is missing; it is the list of pairs that comes with the set")
+    try:
+        header, *lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
+        folds, half = (int(number) for number in header)
+        rows = [(line[0], int(line[1]), line[-2] if len(line) == 4 else line[0], int(line[-1])) for line in lines]
+        fold = [i // (2 * half) for i in range(len(rows))]
+        if len(rows) != folds * 2 * half or any(len(line) != 3 + (i // half) % 2 for i, line in enumerate(lines)):
+            raise ValueError
+    except (ValueError, IndexError, ZeroDivisionError):
+        raise LrfaceError(f"LFW: {file} is not whole: want a line 'folds n', then n same and n different pairs a fold") from None
+    first, second = ([f"{name}_{number:04d}.jpg" for name, number in side] for side in ([r[:2] for r in rows], [r[2:] for r in rows]))
+    return pd.DataFrame({"first": first, "second": second, "same": [len(line) == 3 for line in lines], "fold": fold})

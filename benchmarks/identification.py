@@ -1,0 +1,108 @@
+"""1:N search at TinyFace's size, and among a million: `.venv/bin/python benchmarks/identification.py`, one JSON line a measurement.
+
+Random unit vectors of 512 numbers, mates a little alike; no data set is needed. Each measurement has a process of its own, so its peak
+memory is its own too: with the interpreter, the libraries and the vectors, which `before_mb` shows. At TinyFace's size (3,728 probes,
+4,443 mates, 153,428 distractors) the peers are the whole matrix of distances, sorted whole, or sorted a probe at a time as the
+published evaluation does. One thread each (the sort has no more anyway), in turns, and the median of the rounds: a busy machine slows
+them alike, and `cpu_s` hardly at all. The million vectors (2 GB) are written to a temporary folder and read from there.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from lrface.metrics import identification
+
+PROBES, MATES, DISTRACTORS, PEOPLE, DIMS = 3728, 4443, 153_428, 2570, 512
+
+
+def unit(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    x = random.standard_normal(shape, dtype=np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def faces(distractors: int, path: Path | None = None):
+    """Probes, gallery, their ids; the gallery in memory, or written in parts to ``path`` and mapped."""
+    random = np.random.default_rng(0)
+    people = unit(random, (PEOPLE, DIMS))
+    probe_ids, mate_ids = (np.append(np.arange(PEOPLE), random.integers(0, PEOPLE, n - PEOPLE)) for n in (PROBES, MATES))
+    probe, mates = (people[ids] + 2.2 * unit(random, (len(ids), DIMS)) for ids in (probe_ids, mate_ids))
+    probe, mates = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (probe, mates))
+    ids = np.append(mate_ids, np.full(distractors, -100))
+    if path is not None and path.exists():
+        return probe, np.load(path, mmap_mode="r"), probe_ids, ids
+    shape = (MATES + distractors, DIMS)
+    gallery = np.lib.format.open_memmap(path, "w+", np.float32, shape) if path else np.empty(shape, np.float32)
+    gallery[:MATES] = mates
+    for start in range(MATES, len(gallery), 20_000):
+        part = gallery[start : start + 20_000]
+        part[:] = unit(random, part.shape)
+    return probe, gallery, probe_ids, ids
+
+
+def naive(probe, gallery, probe_ids, ids, whole: bool) -> tuple[float, float]:
+    """rank-1 and mAP from every distance: sorted in one call, or a probe at a time."""
+    distances = torch.cdist(torch.from_numpy(probe), torch.from_numpy(gallery)).numpy()
+    order = distances.argsort(axis=1) if whole else None
+    first, areas = [], []
+    for i, identity in enumerate(probe_ids):
+        row = order[i] if whole else distances[i].argsort()
+        rank = np.flatnonzero(ids[row] == identity) + 1
+        place = np.arange(1, len(rank) + 1)
+        before = np.where(rank > 1, (place - 1) / np.maximum(rank - 1, 1), 1)
+        first.append(rank[0])
+        areas.append((before + place / rank).mean() / 2)
+    return float(np.mean(np.array(first) == 1)), float(np.mean(areas))
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def measure(way: str, path: str = "") -> None:
+    if way == "write":
+        faces(1_000_000 - MATES, Path(path))
+        return
+    case = faces(1_000_000 - MATES, Path(path)) if way == "million" else faces(DISTRACTORS)
+    torch.set_num_threads(1)
+    before, began, used = peak(), time.perf_counter(), time.process_time()
+    if way.startswith("naive"):
+        rank1, mean = naive(*case, whole=way == "naive, sorted whole")
+    else:
+        found = identification(*case)
+        rank1, mean = found.rank(1), found.mAP
+    line = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - used, "peak_mb": peak(), "before_mb": before}
+    print(json.dumps(line | {"rank1": rank1, "mAP": mean}))
+
+
+def apart(*arguments: str) -> dict:
+    out = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(out) if out else {}
+
+
+def report(what: str, runs: list[dict]) -> None:
+    middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    print(json.dumps({"what": what, "rounds": len(runs)} | {k: round(v, 6 if k in ("rank1", "mAP") else 1) for k, v in middle.items()}))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        measure(*sys.argv[1:])
+        sys.exit()
+    ways = ["lrface", "naive, sorted whole", "naive, sorted a probe at a time"]
+    rounds = [[apart(way) for way in ways] for _ in range(3)]
+    for way, runs in zip(ways, zip(*rounds, strict=True), strict=True):
+        report(f"TinyFace size, {way}", list(runs))
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder, "gallery.npy"))
+        apart("write", file)
+        report("a million from disk, lrface", [apart("million", file)])

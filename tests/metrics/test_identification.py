@@ -1,0 +1,209 @@
+"""1:N search against TinyFace's evaluation written out, on exact integers, on real-valued vectors, and where float32 is not enough."""
+
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lrface.errors import LrfaceError
+from lrface.metrics import identification
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On cases this small threads only wait for one another, and longest on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def reference(probe, gallery, probe_ids, gallery_ids, distance="euclidean", digits=10):
+    """All distances in float64, a stable sort with mates behind their ties, and the evaluation's own loop over the ranking."""
+    probe, gallery = np.asarray(probe, np.float64), np.asarray(gallery, np.float64)
+    if distance == "cosine":
+        probe, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (probe, gallery))
+    ranks, precisions = [], []
+    for vector, identity in zip(probe, probe_ids, strict=True):
+        far = np.linalg.norm(gallery - vector, axis=1).round(digits)
+        good = np.asarray(gallery_ids) == identity
+        found, area, old_recall, old_precision, first = 0, 0.0, 0.0, 1.0, None
+        for n, hit in enumerate(good[np.lexsort((good, far))]):
+            found += hit
+            first = n + 1 if hit and first is None else first
+            recall, precision = found / good.sum(), found / (n + 1)
+            area += (recall - old_recall) * (old_precision + precision) / 2
+            old_recall, old_precision = recall, precision
+            if found == good.sum():
+                break
+        ranks.append(first)
+        precisions.append(area)
+    return np.array(ranks), np.array(precisions)
+
+
+def agrees(ours, theirs):
+    np.testing.assert_array_equal(ours.first_rank, theirs[0])
+    np.testing.assert_allclose(ours.average_precision, theirs[1], atol=1e-12, rtol=0)
+    for k in (1, 2, 5, 50):
+        assert ours.rank(k) == np.mean(theirs[0] <= k) == pytest.approx(ours.cmc[k - 1], abs=1e-15)
+    assert ours.mAP == pytest.approx(theirs[1].mean(), abs=1e-12) and ours.n == len(theirs[0]) and ours.cmc.shape == (50,)
+
+
+def people(random, probes, gallery, count):
+    """Ids of probes and of a shuffled gallery that holds each of ``count`` people at least once, the rest mates and distractors (-100)."""
+    theirs = np.concatenate([np.arange(count), random.choice([-100, *range(count)], gallery)])
+    return random.integers(0, count, probes), random.permutation(theirs)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    probes=st.integers(1, 12),
+    gallery=st.integers(0, 50),
+    dims=st.integers(1, 6),
+    spread=st.integers(1, 3),
+    distance=st.sampled_from(["euclidean", "cosine"]),
+    block=st.integers(1, 64),
+)
+def test_small_integers_where_ties_are_exact(seed, probes, gallery, dims, spread, distance, block):
+    random = np.random.default_rng(seed)
+    probe_ids, gallery_ids = people(random, probes, gallery, 3)
+    probe, vectors = (random.integers(-spread, spread + 1, (n, dims)) for n in (probes, len(gallery_ids)))
+    if distance == "cosine":  # no direction; and 3 * v ties with v, though not bit by bit
+        probe[(probe == 0).all(1)] = 1
+        vectors[(vectors == 0).all(1)] = 3
+    case = probe, vectors, probe_ids, gallery_ids, distance
+    agrees(identification(*case, block=block), reference(*case))
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize(("offset", "noise"), [(0, 1), (5, 1e-3), (1, 1e-5)])
+def test_real_vectors_in_any_block_and_precision_setting(distance, offset, noise, tmp_path):
+    """Ordinary embeddings, nearly collapsed ones far from the origin, and differences near float32's step."""
+    random = np.random.default_rng(1)
+    probe_ids, gallery_ids = people(random, 30, 900, 20)
+    centres = np.append(0.3 * random.standard_normal((20, 64)), np.zeros((1, 64)), axis=0)  # the last: of distractors
+    probe = offset + noise * (centres[probe_ids] + random.standard_normal((30, 64)))
+    vectors = offset + noise * (centres[gallery_ids.clip(min=-1)] + random.standard_normal((len(gallery_ids), 64)))
+    ranks, precisions = expected = reference(probe, vectors, probe_ids, gallery_ids, distance, digits=17)
+    assert ranks.max() > 1 and 0.02 < precisions.mean() < 0.98
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for block in (100, 4096):
+                agrees(identification(probe, vectors, probe_ids, gallery_ids, distance, block=block), expected)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    case = probe.astype(np.float32), vectors.astype(np.float32), probe_ids, gallery_ids, distance
+    np.save(tmp_path / "gallery.npy", case[1])
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    expected = reference(*case, digits=17)
+    tensors = torch.tensor(case[0], requires_grad=True), torch.tensor(case[1]), torch.tensor(probe_ids), pd.Series(gallery_ids)
+    for again in (case, (case[0], mapped, *case[2:]), (*tensors, distance)):
+        agrees(identification(*again, block=333), expected)
+    np.testing.assert_array_equal(mapped, case[1])
+    # A part of a map, begun away from its start: the other pages are given back as well.
+    agrees(
+        identification(case[0], mapped[20:], probe_ids, gallery_ids[20:], distance),
+        reference(case[0], case[1][20:], probe_ids, gallery_ids[20:], distance, 17),
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_gpu_finds_what_the_cpu_finds():
+    random = np.random.default_rng(7)
+    probe_ids, gallery_ids = people(random, 50, 5000, 20)
+    probe, vectors = random.integers(-2, 3, (50, 16)), random.integers(-2, 3, (len(gallery_ids), 16))
+    expected = reference(probe, vectors, probe_ids, gallery_ids)
+    for a, b in ((torch.tensor(probe).cuda(), vectors), (probe, torch.tensor(vectors).cuda())):
+        agrees(identification(a, b, probe_ids, gallery_ids), expected)
+
+
+def test_the_fractions_of_a_hand_made_ranking():
+    gallery = np.arange(1, 9, dtype=np.float32)[:, None]
+    ids = np.array(["d", "a", "d", "d", "a", "a", None, "d"], object)  # mates at ranks 2, 5 and 6
+    found = identification(np.zeros((1, 1)), gallery, ["a"], ids, max_rank=6)
+    pairs = [(Fraction(0, 1), Fraction(1, 2)), (Fraction(1, 4), Fraction(2, 5)), (Fraction(2, 5), Fraction(3, 6))]
+    assert found.mAP == pytest.approx(float(sum(a + b for a, b in pairs) / 6), abs=1e-15)
+    assert found.first_rank.tolist() == [2] and found.mates.tolist() == [3] and found.gallery_size == 8
+    assert found.cmc.tolist() == [0, 1, 1, 1, 1, 1] and found.rank(1) == 0 and found.rank(100) == 1
+
+
+def test_perfect_and_collapsed_networks():
+    random = np.random.default_rng(2)
+    probe_ids, gallery_ids = people(random, 30, 200, 10)
+    one_hot = np.eye(11)[np.where(gallery_ids < 0, 10, gallery_ids)]
+    perfect = identification(np.eye(11)[probe_ids], one_hot, probe_ids, gallery_ids, "cosine")
+    assert perfect.mAP == perfect.rank(1) == 1
+    for distance in ("euclidean", "cosine"):
+        point = identification(np.full((30, 4), 0.7), np.full((len(gallery_ids), 4), 0.7), probe_ids, gallery_ids, distance)
+        np.testing.assert_array_equal(point.first_rank, len(gallery_ids) - point.mates + 1)  # behind every distractor
+    assert point.rank(1) == 0
+
+
+def test_a_distractor_equal_to_the_mate_stands_before_it_in_any_order():
+    random = np.random.default_rng(3)
+    vectors = random.standard_normal((300, 128)).astype(np.float32)
+    vectors[[7, 180, 299]] = vectors[42]
+    probe = vectors[42:43] + 0.01 * random.standard_normal((1, 128)).astype(np.float32)
+    for mate in (7, 42, 180, 299):
+        for distance in ("euclidean", "cosine"):
+            ids = np.where(np.arange(300) == mate, 1, -100)
+            assert identification(probe, vectors, [1], ids, distance, block=64).first_rank.tolist() == [4]
+
+
+def test_the_order_of_gallery_and_probes_does_not_matter():
+    random = np.random.default_rng(4)
+    probe_ids, gallery_ids = people(random, 40, 400, 15)
+    probe, vectors = random.integers(-1, 2, (40, 5)), random.integers(-1, 2, (len(gallery_ids), 5))
+    once = identification(probe, vectors, probe_ids, gallery_ids)
+    i, j = random.permutation(40), random.permutation(len(gallery_ids))
+    again = identification(probe[i], vectors[j], probe_ids[i], gallery_ids[j])
+    np.testing.assert_array_equal(once.first_rank[i], again.first_rank)
+    np.testing.assert_array_equal(once.average_precision[i], again.average_precision)
+
+
+def test_more_mates_than_one_tile_holds(monkeypatch):
+    random = np.random.default_rng(5)
+    ids, vectors = np.arange(400) % 3, random.standard_normal((400, 8))
+    case = random.standard_normal((5, 8)), vectors, [0, 2, 1, 0, 0], ids
+    for size in (512, 50, 1):
+        monkeypatch.setitem(identification.__globals__, "PAIRS", size)
+        agrees(identification(*case, block=150), reference(*case))
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e15])
+def test_very_short_and_very_long_vectors(length):
+    random = np.random.default_rng(6)
+    probe_ids, gallery_ids = people(random, 10, 100, 4)
+    probe, vectors = random.integers(-2, 3, (10, 5)), random.integers(-2, 3, (len(gallery_ids), 5))
+    ours = identification(probe * length, vectors * length, probe_ids, gallery_ids)
+    agrees(ours, reference(probe, vectors, probe_ids, gallery_ids))
+
+
+def test_what_cannot_be_searched_is_said_in_one_sentence():
+    probe, vectors = np.eye(3), np.eye(3)
+    with pytest.raises(LrfaceError, match="2 of 3 probes have no mate in the gallery, the first in row 0"):
+        identification(probe, vectors, [7, 1, None], [1, 2, None])
+    for bad, word in ((np.nan, "gallery vector holds NaN"), (np.inf, "gallery vector holds NaN")):
+        with pytest.raises(LrfaceError, match=word):
+            identification(probe, np.where(vectors == 1, bad, vectors), [0, 1, 2], [0, 1, 2])
+    with pytest.raises(LrfaceError, match="probe vector is zero and has no direction"):
+        identification(probe * 0, vectors, [0, 1, 2], [0, 1, 2], "cosine")
+    assert identification(probe * 0, vectors, [0, 1, 2], [0, 1, 2]).rank(3) == 1
+    for case, word in (
+        ((probe, vectors[:, :2], [0, 1, 2], [0, 1, 2]), "want probes"),
+        ((probe[:0], vectors, [], [0, 1, 2]), "want probes"),
+        ((probe, vectors, [0, 1], [0, 1, 2]), "2 ids for 3 probes"),
+        ((probe, vectors, [0, 1, 2], [0, 1, 2], "manhattan"), "euclidean"),
+        ((probe, vectors, [0, 1, 2], [0, 1, 2], "cosine", 0), "max_rank"),
+    ):
+        with pytest.raises(LrfaceError, match=word):
+            identification(*case)
+    with pytest.raises(LrfaceError, match="from 1"):
+        identification(probe, vectors, [0, 1, 2], [0, 1, 2]).rank(0)

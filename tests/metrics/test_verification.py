@@ -1,0 +1,152 @@
+"""Verification against scikit-learn, scipy and loops written out, on ties and on rising transforms."""
+
+from math import comb
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lrface.errors import LrfaceError
+from lrface.metrics import mcnemar, verification
+from scipy.stats import binomtest, sem
+from sklearn.metrics import roc_auc_score, roc_curve
+
+
+def pairs(seed, folds=10, half=15, signal=1.0, steps=None):
+    """Scores and truth in LFW's order, ``half`` same and ``half`` different a fold; ``steps`` rounds them, for ties."""
+    random = np.random.default_rng(seed)
+    same = np.tile(np.repeat([True, False], half), folds)
+    scores = random.standard_normal(len(same)) + signal * same
+    return (np.round(scores * steps) / steps if steps else scores), same
+
+
+def slow(scores, same, labels):
+    """Every threshold tried on the other folds; the highest of the best is kept."""
+    thresholds, accuracies = [], []
+    for label in np.unique(labels):
+        inside, best = labels == label, (-1, None)
+        for t in sorted({np.inf, *scores[~inside]}):
+            best = max(best, (int(((scores >= t) == same)[~inside].sum()), t))
+        thresholds.append(best[1])
+        accuracies.append(((scores >= best[1]) == same)[inside].mean())
+    return thresholds, accuracies
+
+
+cases = {
+    "seed": st.integers(0, 2**32),
+    "folds": st.integers(2, 10),
+    "half": st.integers(1, 12),
+    "signal": st.sampled_from([-2.0, 0.0, 1.0, 9.0]),
+    "steps": st.sampled_from([None, 1, 3]),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(**cases)
+def test_against_loops_and_scikit_learn(seed, folds, half, signal, steps):
+    scores, same = pairs(seed, folds, half, signal, steps)
+    ours = verification(scores, same, folds)
+    thresholds, accuracies = slow(scores, same, np.repeat(np.arange(folds), 2 * half))
+    np.testing.assert_array_equal(ours.thresholds, thresholds)
+    np.testing.assert_array_equal(ours.fold_accuracies, accuracies)
+    assert ours.accuracy == np.mean(accuracies) == pytest.approx(ours.correct.mean())
+    assert ours.stderr == pytest.approx(sem(accuracies), abs=1e-15) and ours.n == len(same)
+    fpr, tpr, cuts = roc_curve(same, scores, drop_intermediate=False)
+    for column, theirs in (("fpr", fpr), ("tpr", tpr), ("threshold", cuts)):
+        np.testing.assert_array_equal(ours.roc[column], theirs)
+    assert ours.auc == pytest.approx(roc_auc_score(same, scores), abs=1e-12)
+    for wanted in (0, 1e-3, 0.05, 1 / 3, 1):
+        brute = max((scores[same] >= t).mean() for t in [np.inf, *scores] if (scores[~same] >= t).mean() <= wanted)
+        assert ours.tpr_at(wanted) == brute
+
+
+@settings(max_examples=40, deadline=None)
+@given(**cases)
+def test_rising_transforms_and_the_order_within_folds_change_nothing(seed, folds, half, signal, steps):
+    scores, same = pairs(seed, folds, half, signal, steps)
+    once = verification(scores, same, folds)
+    labels = np.repeat(np.arange(folds), 2 * half)
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    warped = verification(np.arctan(scores) * 7 - 3, same, folds)
+    shuffled = verification(scores[order], same[order], folds)
+    everywhere = np.random.default_rng(seed + 1).permutation(len(labels))
+    labelled = verification(scores[everywhere], same[everywhere], labels[everywhere] * 3 - 5)
+    distances = verification(torch.tensor(-scores, requires_grad=True), torch.tensor(same), folds, higher_is_same=False)
+    for again in (warped, shuffled, labelled, distances):
+        np.testing.assert_array_equal(again.fold_accuracies, once.fold_accuracies)
+        np.testing.assert_array_equal(again.roc[["fpr", "tpr"]], once.roc[["fpr", "tpr"]])
+    np.testing.assert_array_equal(warped.correct, once.correct)
+    np.testing.assert_array_equal(shuffled.correct, once.correct[order])
+    np.testing.assert_array_equal(labelled.correct, once.correct[everywhere])
+    np.testing.assert_array_equal(distances.thresholds, -once.thresholds)
+    np.testing.assert_array_equal(distances.roc["threshold"], -once.roc["threshold"])
+
+
+def test_perfect_inverted_tied_and_random_scores():
+    _, same = pairs(0)
+    perfect, inverted, tied = verification(same, same), verification(~same, same), verification(same * 0.0, same)
+    assert (perfect.accuracy, perfect.stderr, perfect.auc, perfect.tpr_at(0)) == (1, 0, 1, 1) and set(perfect.thresholds) == {1}
+    assert (inverted.accuracy, inverted.auc, inverted.tpr_at(0.5)) == (0.5, 0, 0) and set(inverted.thresholds) == {np.inf}
+    assert (tied.accuracy, tied.auc, tied.tpr_at(0.99), tied.tpr_at(1)) == (0.5, 0.5, 0, 1)
+    random = verification(*pairs(1, half=300, signal=0))
+    assert abs(random.accuracy - 0.5) < 0.03 and abs(random.auc - 0.5) < 0.03 and 0.001 < random.stderr < 0.02
+
+
+def test_a_threshold_is_chosen_without_its_own_fold():
+    scores, same = np.tile([0.9, 0.1], 3), np.tile([True, False], 3)
+    scores[4:] = [0.3, 0.2]
+    found = verification(scores, same, 3)
+    # The first two folds' best includes the third's 0.3; the third is judged by 0.9, and its same pair is lost.
+    assert found.thresholds.tolist() == [0.3, 0.3, 0.9] and found.fold_accuracies.tolist() == [1, 1, 0.5]
+    assert found.correct.tolist() == [True] * 4 + [False, True]
+
+
+def test_rates_below_the_resolution_are_those_without_a_false_accept():
+    scores, same = pairs(2, half=100)
+    found = verification(scores, same)
+    assert found.resolution == 1 / 1000
+    assert found.tpr_at(1e-4) == found.tpr_at(0) == (scores[same] > scores[~same].max()).mean()
+    assert found.tpr_at(1e-3) == (scores[same] > np.sort(scores[~same])[-2]).mean() >= found.tpr_at(0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(b=st.integers(0, 40), c=st.integers(0, 40), both=st.integers(0, 5))
+def test_mcnemar_is_the_exact_binomial_test(b, c, both):
+    first = np.repeat([True, False, True, False], [b, c, both, both])
+    second = np.repeat([False, True, True, False], [b, c, both, both])
+    found = mcnemar(first, second)
+    tail = 2 * sum(comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert (found.b, found.c) == (b, c) and found.p == pytest.approx(min(1, tail), rel=1e-9)
+    assert found.p == mcnemar(second, first).p and (b + c == 0 or found.p == binomtest(b, b + c).pvalue)
+
+
+def test_two_systems_on_the_same_pairs():
+    scores, same = pairs(3, half=300)
+    better = verification(scores + 0.7 * same, same)
+    assert mcnemar(verification(scores, same).correct, better.correct).p < 1e-6
+    assert mcnemar(better.correct, better.correct) == (1, 0, 0)
+
+
+def test_what_cannot_be_judged_is_said_in_one_sentence():
+    scores, same = pairs(4)
+    for case, word in (
+        ((scores[:-1], same), "a score and a truth for each pair"),
+        ((scores[:, None], same), "a score and a truth for each pair"),
+        ((np.where(np.arange(300) < 3, np.nan, scores), same), "3 of 300 scores are not finite"),
+        ((scores, same + 1), "0/1"),
+        ((scores, same, 2.5), "number or as integer labels"),
+        ((scores, same, 1), "at least 2 folds"),
+        ((scores, same, 301), "a pair in each"),
+        ((scores, same, np.zeros(300, int)), "every pair is in one fold"),
+        ((scores, same, np.zeros(299, int)), "a score and a truth for each pair"),
+        ((np.sort(scores), np.sort(same)), "fold 0 holds only different pairs"),
+        ((scores, same, 300), "fold 0 holds only same pairs"),
+    ):
+        with pytest.raises(LrfaceError, match=word):
+            verification(*case)
+    for rate in (-0.1, 1.1, np.nan):
+        with pytest.raises(LrfaceError, match="lies in"):
+            verification(scores, same).tpr_at(rate)
+    with pytest.raises(LrfaceError, match="two bool arrays"):
+        mcnemar(same, same.astype(int))
