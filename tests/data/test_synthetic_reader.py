@@ -69,6 +69,16 @@ def test_splits_share_nobody_and_runs_are_trained_on_it(made):
     assert "synthetic-set-" in report.slug(name)
 
 
+def test_a_small_set_says_why_it_has_no_pairs_and_gives_its_search_lists(made):
+    with pytest.raises(LrfaceError, match="has no pairs.csv.*larger set"):
+        data.pairs(f"synthetic:{made}")
+    lists = data.identification_lists(f"synthetic:{made}")
+    test = data.load(f"synthetic:{made}", "test").table
+    assert set(lists.query("role == 'probe'")["identity"]) == set(test["identity"])
+    with pytest.raises(LrfaceError, match="has no list"):
+        data.pairs("celeba")
+
+
 def test_limits_are_nested(made):
     few, more = (set(data.load(f"synthetic:{made}", limit=n).table["key"]) for n in (5, 12))
     assert len(few) == 5 and few < more

@@ -19,7 +19,18 @@ from lrface.data.scan import scan
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
 
-__all__ = ["READERS", "FaceSet", "check_leakage", "check_name", "data_root", "held_out", "load", "state"]
+__all__ = [
+    "READERS",
+    "FaceSet",
+    "check_leakage",
+    "check_name",
+    "data_root",
+    "held_out",
+    "identification_lists",
+    "load",
+    "pairs",
+    "state",
+]
 
 READERS = {"synthetic": rendered, "synthetic-clips": rendered, "celeba": celeba, "lfw": lfw}
 OWN = {"folder": folder, "synthetic": rendered, "synthetic-clips": rendered}
@@ -93,6 +104,38 @@ def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     return table.loc[table["split"] != "train", ["key", "identity", "split"]]
 
 
+def pairs(name: str, hard: bool = False) -> pd.DataFrame:
+    """The set's own verification pairs: ``first, second`` (keys), ``same``, ``fold`` from 0; folds share no identity.
+
+    LFW has its official 6,000; a synthetic set has 6,000 of its test identities and, with ``hard``, 6,000 whose different people are
+    of one group and one gender. A set without such a list raises :class:`LrfaceError`.
+    """
+    return _list(name, "pairs_hard" if hard else "pairs")
+
+
+def identification_lists(name: str) -> pd.DataFrame:
+    """The set's own 1:N lists: ``key, identity, role``, the role being ``gallery``, ``probe`` or ``distractor``."""
+    return _list(name, "identification")
+
+
+def _list(name: str, which: str) -> pd.DataFrame:
+    check_name(name)
+    reader, root, kind = _place(name)
+    if reader is rendered and kind == "images":
+        return rendered.protocol(root, which)
+    if reader is lfw and which == "pairs":
+        return lfw.pairs(root)
+    raise LrfaceError(f"{name} has no list {which!r}: use synthetic (or lfw for its official pairs)")
+
+
+def _place(name: str) -> tuple[ModuleType, Path, str]:
+    """Reader, root and kind of rows of a set that :func:`check_name` accepts."""
+    kind, _, path = name.partition(":")
+    if kind.startswith("synthetic"):
+        return rendered, Path(path).resolve() if path else rendered.EMBEDDED, "clips" if kind == "synthetic-clips" else "images"
+    return (folder, Path(path).resolve(), "images") if kind == "folder" else (READERS[name], data_root(), "images")
+
+
 def state(name: str) -> str:
     """A hash over the set's lists and every file's size and time: unchanged means nothing needs to be read again. Opens no image."""
     _, root, table, _ = _listed(name, 0)
@@ -109,13 +152,8 @@ def state(name: str) -> str:
 def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:
     """Reader, root, the whole table with its splits, and the rule that made them."""
     check_name(name)
-    kind, _, path = name.partition(":")
-    if kind.startswith("synthetic"):
-        reader, root = rendered, Path(path).resolve() if path else rendered.EMBEDDED
-        table = reader.read(root, "clips" if kind == "synthetic-clips" else "images")
-    else:
-        reader, root = (folder, Path(path).resolve()) if kind == "folder" else (READERS[name], data_root())
-        table = reader.read(root)
+    reader, root, kind = _place(name)
+    table = reader.read(root, kind) if reader is rendered else reader.read(root)
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)
     if reader is rendered or set(official.unique()) == set(SPLITS):
         table["split"], rule = official, "official partition"

@@ -6,6 +6,7 @@ from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import Identification, identification
 from lrface.metrics.identity import distance, similarity
 from lrface.metrics.intervals import Estimate, bootstrap
+from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import McNemar, Verification, mcnemar, verification
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "identification",
     "mcnemar",
     "nrmse",
+    "power_spectrum",
     "psnr",
     "similarity",
     "ssim",

@@ -32,6 +32,14 @@ def read(root: Path, kind: str = "images") -> pd.DataFrame:
     return table
 
 
+def protocol(root: Path, which: str) -> pd.DataFrame:
+    """One of the lists made with the set: ``pairs``, ``pairs_hard`` or ``identification``."""
+    text = _whole(root)
+    if f"{which}.csv" not in json.loads(text)["files"]:
+        raise LrfaceError(f"{root} has no {which}.csv ({json.loads(text)['not_made'].get(which, 'not made')})")
+    return pd.read_csv(root / f"{which}.csv", dtype={"same": bool})
+
+
 def _whole(root: Path) -> str:
     """The manifest's text, once every file it names is there and whole."""
     try:
