@@ -82,7 +82,7 @@ def _resting_pitch(person: Person) -> list[float]:
         centre, opening = person.vertices[rows].mean(0), person.vertices[person.template.landmarks[lids]].mean(0)
         rise, reach = opening[1] + 0.006 - centre[1], opening[2] - centre[2]
         pitch.append(float(np.degrees(-0.8 * np.arctan2(rise, reach))))
-    return pitch
+    return [sum(pitch) / 2] * 2  # both alike, or the eyes would not be parallel
 
 
 def render(person: Person, view: View, size: int = 128, oversample: int = OVERSAMPLE) -> Frame:

@@ -9,7 +9,7 @@ import numpy as np
 from lrface.data.synthetic.assets import head
 from lrface.data.synthetic.prevalence import NORMAL, SCORED
 
-SPREAD = {"default": 0.39, "wide": 0.53, "asymmetry": 0.22, "outline": 0.30}
+SPREAD = {"default": 0.32, "wide": 0.42, "asymmetry": 0.14, "outline": 0.24}
 """Standard deviation of local shape targets; the outline is one of the seven face forms."""
 
 # fmt: off
@@ -69,7 +69,7 @@ def draw_shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool
         drawn = rng.normal() * spread
         weight = float(np.clip(drawn, -2.4 * spread, 2.4 * spread)) + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
         add(base, end, high, weight)
-        tilt = rng.normal() * 0.05
+        tilt = rng.normal() * 0.03
         if "/l-" in base:
             add(base.replace("/l-", "/r-"), end, high, weight + tilt * (weight != 0))
     # The mesh's default neck is an athlete's and its eyes are small.
