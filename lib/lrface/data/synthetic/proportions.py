@@ -19,12 +19,13 @@ DRAWN = {"face width": (2.414, 0.121), "jaw width": (2.029, 0.122), "eye width":
 REAL = {"face width": (2.19, 0.090), "jaw width": (1.83, 0.090), "eye width": (0.430, 0.020), "eye height": (0.132, 0.018),
         "mouth width": (0.845, 0.068), "nose width": (0.385, 0.045), "nose length": (0.75, 0.050), "eyes to mouth": (1.075, 0.074),
         "eyes to chin": (1.84, 0.105), "eyes to brows": (0.315, 0.036), "lip height": (0.31, 0.050), "nose to lip": (0.215, 0.034),
-        "crown": (1.82, 0.080), "jaw corner width": (1.53, 0.085), "chin width": (1.08, 0.075), "jaw corner": (1.35, 0.085), "chin corner": (1.56, 0.090)}
+        "crown": (1.82, 0.080), "jaw corner width": (1.53, 0.085), "chin width": (1.08, 0.075), "jaw corner": (1.35, 0.085),
+        "chin corner": (1.56, 0.090)}
 """What they become: a landmark detector finds the same means and spreads on the pictures as on portraits. ``crown`` is anthropometry's."""
 HANDLES = ("head/head-scale-vert", "forehead/forehead-scale-vert", "chin/chin-height", "mouth/mouth-trans:up:down", "nose/nose-scale-vert",
            "nose/nose-trans:up:down", "eyebrows/eyebrows-trans:up:down", "mouth/mouth-scale-horiz", "mouth/mouth-scale-vert",
-           "eyes/l-eye-scale", "eyes/l-eye-height2", "nose/nose-scale-horiz", "nose/nose-width3", "eyes/l-eye-trans:out:in", "head/head:square:diamond",
-           "chin/chin-width", "head/head-scale-horiz", "lift", "taper")
+           "eyes/l-eye-scale", "eyes/l-eye-height2", "nose/nose-scale-horiz", "nose/nose-width3", "eyes/l-eye-trans:out:in",
+           "head/head:square:diamond", "chin/chin-width", "head/head-scale-horiz", "lift", "taper")
 # fmt: on
 """Pairs of targets that move them, more and less, and two fields of our own: see :func:`_fields`."""
 LIMIT = 2.3

@@ -192,15 +192,16 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     )
 
     def draw(curves, colours, gloss, roots, cover, thick) -> None:
-        strands.draw(curves, colours, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss), roots, cover, thick, depth, image)
+        opacity = np.ascontiguousarray(np.broadcast_to(cover, len(curves)), float)
+        strands.draw(curves, colours, opacity, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss), roots, thick, depth, image)
 
-    thick = max(1, round(width / 420))
+    thick = max(1, round(width / 620))
     if hair is not None:
-        draw(hair, person.hair.colours, (0.045 if identity.texture == "coily" else 0.13, 16.0), True, 0.85, thick)
+        draw(hair, person.hair.colours, (0.045 if identity.texture == "coily" else 0.13, 16.0), True, person.hair.cover, thick)
     solid = depth.copy()
-    draw(brows, person.brows.colours, (0.03, 8.0), False, 0.55, thick)
+    draw(brows, person.brows.colours, (0.03, 8.0), False, 0.50, thick)
     if beard is not None:
-        draw(beard, person.beard.colours, (0.04, 8.0), True, 0.75, thick)
+        draw(beard, person.beard.colours, (0.04, 8.0), True, 0.50, thick)
     lashes = lash_strands(posed, template.lashes)
     dark = 0.6 if view.makeup else 0.42
     draw(lashes, np.full((len(lashes), 3), 0.008), (0.0, 8.0), False, dark if identity.gender == "female" else 0.8 * dark, thick)

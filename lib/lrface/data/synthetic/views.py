@@ -84,8 +84,8 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
     if smiling:
         a = 0.42 + 0.38 * u[0]
         both("mouthSmile", a, 0.02 * (u[1] - 0.5))
-        both("cheekSquint", 0.45 * a)
-        both("eyeSquint", 0.22 * a)
+        both("cheekSquint", 0.25 * a)
+        both("eyeSquint", 0.15 * a)
         if mouth_open:  # the smile of a portrait: lips drawn off the upper teeth, jaw hardly dropped
             w["jawOpen"] = 0.06 + 0.07 * u[2] ** 1.5
             both("mouthUpperUp", 0.18 + 0.22 * u[3])
@@ -115,7 +115,7 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
     elif u[9] < 0.04:
         both("eyeWide", 0.06 + 0.12 * u[10])
     elif u[9] < 0.40:
-        both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.20 * u[10])
+        both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.12 * u[10])
     return {name: round(float(weight), 4) for name, weight in w.items() if weight > 0}
 
 
