@@ -55,15 +55,15 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     rng = stream(identity.seed, identity.number, IDENTITY, "brows")
     male, bushy, arched = identity.gender == "male", identity.scores["Bushy_Eyebrows"], identity.scores["Arched_Eyebrows"]
     wild = identity.attributes["Bushy_Eyebrows"]
-    count = int(430 + 110 * male + 90 * np.clip(bushy, -1.5, 2.5))
-    thick = (0.027 if male else 0.019) * float(np.exp(0.30 * bushy))
+    count = int(520 + 110 * male + 90 * np.clip(bushy, -1.5, 2.5))
+    thick = (0.026 if male else 0.022) * float(np.exp(0.30 * bushy))
     arch = 0.026 + 0.012 * arched - 0.012 * male
     u = rng.random(4)
     start, end = 0.125 + 0.065 * (u[0] - 0.3), 0.53 + 0.06 * (u[1] - 0.5)
     base, tail = 7.470 + 0.045 * (u[2] - 0.5), 0.014 + 0.022 * u[3]
 
     def midline(t):
-        return base + arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5 - tail * smoothstep(0.55, 1, t)
+        return base + arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5 - tail * smoothstep(0.55, 1, t) + 0.016 * (1 - t) ** 2
 
     strands = []
     for side in (-1, 1):

@@ -126,12 +126,12 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
         )
         return replace(plan, lowest=7.72)
     if style == "sidepart":
-        lift = layer * 0.15 * (0.5 + 0.5 * s.top)
+        lift = layer * 0.11 * (0.5 + 0.5 * s.top)
         return _Plan(
             (s.side + 0.45 * s.back) * top + falls + 0.25 * up * front,
             (0.6 + 0.4 * u[0]) * (0.35 + 0.65 * s.top),
             lift,
-            0.08 + lift,
+            0.02 + 0.6 * lift,
             0.6,
             gravity=0.8,
             segments=10,
@@ -145,7 +145,7 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
             (s.forward + 0.35 * s.side) * top + falls, length, 0.12 * layer, 0.05 + 0.12 * layer, gravity=0.8, segments=9, lowest=7.56
         )
     if style in ("coils", "coilfringe", "afro", "ringlets"):
-        low, vary = {"coils": (0.10, 0.10), "coilfringe": (0.16, 0.08), "afro": (0.36, 0.26), "ringlets": (0.6, 0.5)}[style]
+        low, vary = {"coils": (0.10, 0.10), "coilfringe": (0.16, 0.08), "afro": (0.28, 0.22), "ringlets": (0.6, 0.5)}[style]
         height = low + vary * u[0]
         hanging = style == "ringlets"
         length = height * (0.45 + 0.55 * smoothstep(6.9, 7.7, s.template[:, 1])) * (0.75 + 0.5 * rng.random(n))
@@ -256,7 +256,8 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
         _clump(points, scalp.template, 0.055, 0.45)
     points, roots = points[keep], scalp.template[keep]
     rise = roots[:, 1] - np.array([hairline(t, skin[LINE], skin[RECEDING]) for t in np.arctan2(roots[:, 0], roots[:, 2] - 0.55)])
-    cover = 0.22 + 0.60 * smoothstep(-0.02, 0.13, rise)
+    soft = 0.22 if identity.texture != "coily" else 0.45
+    cover = soft + (0.85 - soft) * smoothstep(-0.02, 0.13, rise)
     if style == "bun":
         knot = _bun(rng, roots, plan.segments, rng.random() < 0.6)
         points, roots = np.concatenate([points, knot]), np.concatenate([roots, np.tile([[0, 8.3, 0.0]], (len(knot), 1))])

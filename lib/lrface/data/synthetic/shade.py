@@ -130,7 +130,7 @@ def shade(
                 gap = 0.88 + 0.12 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
                 dim = step(0.40, 0.14, abs(q[0]))
                 for d in range(3):
-                    colour[d] = teeth[d] * gap * (0.55 + 0.45 * dim) * (1.06 - 0.06 * d)
+                    colour[d] = teeth[d] * gap * (0.62 + 0.38 * dim) * (1.22 - 0.07 * d)
                 sky, gloss, power = 1.0, 0.12, 50.0
             elif kind == TONGUE:
                 colour[0], colour[1], colour[2] = 0.34, 0.10, 0.10

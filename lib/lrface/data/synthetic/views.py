@@ -105,17 +105,19 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
     if u[5] < 0.08:
         w["browInnerUp"] = 0.20 + 0.25 * u[6]
         both("browOuterUp", 0.15 + 0.25 * u[7])
-    elif u[5] < 0.13 and not smiling:
-        both("browDown", 0.10 + 0.22 * u[6])
+    elif u[5] < 0.11 and not smiling:
+        both("browDown", 0.06 + 0.14 * u[6])
     else:
-        w["browInnerUp"] = 0.03 + 0.09 * u[6]
-        both("browOuterUp", 0.06 * u[7], 0.01 * (u[8] - 0.5))
+        w["browInnerUp"] = 0.03 + 0.08 * u[6]
+        both("browOuterUp", 0.04 + 0.08 * u[7], 0.01 * (u[8] - 0.5))
     if u[9] < 0.012:
         both("eyeBlink", 0.9 + 0.1 * u[10])
     elif u[9] < 0.04:
         both("eyeWide", 0.06 + 0.12 * u[10])
     elif u[9] < 0.40:
         both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.12 * u[10])
+    else:
+        both("eyeWide", 0.10 * u[10])
     return {name: round(float(weight), 4) for name, weight in w.items() if weight > 0}
 
 
