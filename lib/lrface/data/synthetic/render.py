@@ -129,7 +129,9 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     shadow = depth_map(vertices, triangles, axes, SHADOW_SIZE, SHADOW_EXTENT)
     for curves in (hair, beard):
         if curves is not None:
-            strands.cast(curves, axes, SHADOW_EXTENT, shadow)
+            # The sparse outer half of coily hair lets light through: as a shadow it would be a net over the face.
+            solid = curves if identity.texture != "coily" else np.ascontiguousarray(curves[:, : curves.shape[1] // 2])
+            strands.cast(solid, axes, SHADOW_EXTENT, shadow)
 
     scale = width / 128
     focal = view.framing.scale * scale * (view.framing.distance - 1.0)
@@ -197,7 +199,7 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
 
     thick = max(1, round(width / 620))
     if hair is not None:
-        draw(hair, person.hair.colours, (0.045 if identity.texture == "coily" else 0.13, 16.0), True, person.hair.cover, thick)
+        draw(hair, person.hair.colours, (0.045 if identity.texture == "coily" else 0.09, 13.0), True, person.hair.cover, thick)
     solid = depth.copy()
     draw(brows, person.brows.colours, (0.03, 8.0), False, 0.50, thick)
     if beard is not None:
