@@ -18,8 +18,8 @@ _CALM = {"chin-bones": 0.08, "chin-height": 0.15, "chin-jaw-drop": 0.12, "chin-t
          "mouth-angles": 0.12, "mouth-scale-depth": 0.12, "head-angle": 0.15, "neck": 0.15, "lowerlip-ext": 0.15, "upperlip-ext": 0.15,
          "eye-bag": 0.15, "nose-trans": 0.18, "nose-scale-depth": 0.22, "cheek-inner": 0.18, "mouth-trans": 0.20, "eye-trans": 0.20,
          "head-back": 0.20, "nose-greek": 0.20, "chin-prognathism": 0.20, "nose-septum": 0.20, "eyebrows-trans": 0.22,
-         "eyebrows-angle": 0.12, "nose-hump": 0.22, "nose-curve": 0.22, "chin-prominent": 0.22, "forehead": 0.22, "nose-base": 0.22, "nose-nostrils-angle": 0.22,
-         "eye-eyefold": 0.22, "eye-height": 0.24, "ear-wing": 0.18, "ear-scale": 0.18}
+         "eyebrows-angle": 0.12, "nose-hump": 0.22, "nose-curve": 0.22, "chin-prominent": 0.22, "forehead": 0.22, "nose-base": 0.22,
+         "nose-nostrils-angle": 0.22, "eye-eyefold": 0.22, "eye-height": 0.24, "ear-wing": 0.18, "ear-scale": 0.18}
 """Targets that turn a face into a caricature, or move all of it, get less; the first part of a name that fits counts."""
 _WIDE = ("nose-scale-horiz", "nose-width", "mouth-scale-horiz", "eye-scale", "chin-width", "head-scale-horiz", "eye-corner",
          "nose-scale-vert", "nose-volume", "mouth-scale-vert", "cheek-bones", "nose-point-width")
