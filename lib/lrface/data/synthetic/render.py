@@ -31,6 +31,8 @@ OVERSAMPLE = 3
 HAIR_HANGS_BELOW = 7.05
 LENS_BLUR = 0.15
 """Standard deviation of the portrait lens's point spread, in pixels of the finished picture."""
+SHARPENING = 0.12
+"""Strength of the good camera's unsharp mask, one pixel wide."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ def shrink(light: np.ndarray, size: int, blur: float = 0.0) -> np.ndarray:
     """Light (H, W, 3) gathered by ``size`` x ``size`` pixels through a Gaussian lens; ``blur`` in pixels of the result."""
     if blur > 0:
         light = cv2.GaussianBlur(light, (0, 0), blur * light.shape[0] / size, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA)
+    if blur > 0:  # cameras sharpen what their lenses soften
+        small = np.maximum(small + SHARPENING * (small - cv2.GaussianBlur(small, (0, 0), 1.0)), 0)
+    return small
 
 
 def develop(light: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "chee
 class Framing:
     """Camera of the high-resolution picture. Lengths in decimetres; ``scale`` for a picture of 128 pixels, others in proportion."""
 
-    scale: float = 44.0
+    scale: float = 52.0
     """Pixels a decimetre at the face."""
     x: float = 0.0
     y: float = 7.13
@@ -108,8 +108,8 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
     elif u[5] < 0.11 and not smiling:
         both("browDown", 0.06 + 0.14 * u[6])
     else:
-        w["browInnerUp"] = 0.03 + 0.08 * u[6]
-        both("browOuterUp", 0.04 + 0.08 * u[7], 0.01 * (u[8] - 0.5))
+        w["browInnerUp"] = 0.03 + 0.07 * u[6]
+        both("browOuterUp", 0.12 + 0.13 * u[7], 0.01 * (u[8] - 0.5))
     if u[9] < 0.012:
         both("eyeBlink", 0.9 + 0.1 * u[10])
     elif u[9] < 0.04:
@@ -117,7 +117,7 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
     elif u[9] < 0.40:
         both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.12 * u[10])
     else:
-        both("eyeWide", 0.10 * u[10])
+        both("eyeWide", 0.05 + 0.12 * u[10])
     return {name: round(float(weight), 4) for name, weight in w.items() if weight > 0}
 
 
@@ -183,7 +183,7 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
 def _frame(turn: tuple[float, float, float], n: np.ndarray, distance: float) -> Framing:
     """A frame around the face however the head is turned: the eyes a little above the middle, as in aligned portraits."""
     face = rotation(*turn) @ (_FACE - PIVOT) + PIVOT
-    return Framing(float(43.5 * np.exp(0.045 * n[0])), float(0.85 * face[0] + 0.035 * n[1]), float(face[1] + 0.035 * n[2]), distance)
+    return Framing(float(52.0 * np.exp(0.045 * n[0])), float(0.85 * face[0] + 0.035 * n[1]), float(face[1] + 0.035 * n[2]), distance)
 
 
 def _share(prevalence: Prevalence, name: str) -> float:
