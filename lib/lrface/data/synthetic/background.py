@@ -7,7 +7,7 @@ import numpy as np
 
 from lrface.data.synthetic.kernel import linear
 
-SCENES = {"studio": 0.13, "wall": 0.23, "lights": 0.05, "room": 0.20, "foliage": 0.17, "street": 0.08, "people": 0.08, "banner": 0.06}
+SCENES = {"studio": 0.20, "wall": 0.22, "lights": 0.05, "room": 0.19, "foliage": 0.18, "street": 0.07, "people": 0.07, "banner": 0.02}
 """Scenes and their shares."""
 SIZE = 160
 
@@ -156,7 +156,7 @@ def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
     """A scene's name and its linear light, float32 (SIZE, SIZE, 3)."""
     scene = list(SCENES)[int(np.searchsorted(np.cumsum(list(SCENES.values())), rng.random() * 0.9999))]
     image = np.empty((SIZE, SIZE, 3), np.float32)
-    blur = 0.5 + 2.6 * rng.random() ** 1.7
+    blur = 0.9 + 3.0 * rng.random() ** 1.5
     if scene == "studio":
         y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
         image[:] = _colour(rng, _WALLS)
@@ -165,7 +165,11 @@ def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
     else:
         _DRAW[scene](rng, image)
     if scene in ("people", "street"):
-        blur += 0.7
+        blur += 1.0
     image = cv2.GaussianBlur(image, (0, 0), blur)
+    # A lens that draws the face draws what lies behind it paler: towards its mean, and towards grey.
+    mean = image.mean((0, 1))
+    image = mean + 1.05 * (image - mean)
+    image += 0.28 * (image.mean(2, keepdims=True) - image)
     light = linear(np.clip(image, 0, 255)).astype(np.float32)
     return scene, light * np.float32(np.exp(rng.normal(-0.1, 0.3)))

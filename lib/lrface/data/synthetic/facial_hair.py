@@ -55,15 +55,15 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     rng = stream(identity.seed, identity.number, IDENTITY, "brows")
     male, bushy, arched = identity.gender == "male", identity.scores["Bushy_Eyebrows"], identity.scores["Arched_Eyebrows"]
     wild = identity.attributes["Bushy_Eyebrows"]
-    count = int(430 + 110 * male + 90 * np.clip(bushy, -1.5, 2.5))
-    thick = (0.031 if male else 0.024) * float(np.exp(0.30 * bushy))
-    arch = 0.032 + 0.013 * arched - 0.012 * male
+    count = int(520 + 110 * male + 90 * np.clip(bushy, -1.5, 2.5))
+    thick = (0.026 if male else 0.022) * float(np.exp(0.30 * bushy))
+    arch = 0.026 + 0.012 * arched - 0.012 * male
     u = rng.random(4)
     start, end = 0.125 + 0.065 * (u[0] - 0.3), 0.53 + 0.06 * (u[1] - 0.5)
-    base, tail = 7.470 + 0.045 * (u[2] - 0.5), 0.025 + 0.035 * u[3]
+    base, tail = 7.470 + 0.045 * (u[2] - 0.5), 0.014 + 0.022 * u[3]
 
     def midline(t):
-        return base + arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5 - tail * smoothstep(0.55, 1, t)
+        return base + arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5 - tail * smoothstep(0.55, 1, t) + 0.016 * (1 - t) ** 2
 
     strands = []
     for side in (-1, 1):
@@ -72,8 +72,8 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
         middle = midline(t)
         x = start + (end - start) * t
         y = middle + (rng.random(count) + rng.random(count) - 1) * thick * taper * 1.15
-        angle = np.radians(44 - 40 * smoothstep(0, 0.4, t) - 18 * t + rng.normal(0, 8, count)) - 0.3 * (y - middle) / thick
-        length = (0.040 + 0.030 * rng.random(count)) * (1.2 if wild else 1.0)
+        angle = np.radians(36 - 32 * smoothstep(0, 0.4, t) - 18 * t + rng.normal(0, 8, count)) - 0.3 * (y - middle) / thick
+        length = (0.036 + 0.026 * rng.random(count)) * (1.2 if wild else 1.0)
         k = np.linspace(0, 1, 4)[None]
         bent = angle[:, None] - 0.5 * k
         strands.append(
@@ -83,7 +83,7 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     corners, weights, found = template.behind(xy[..., 0], xy[..., 1])
     keep = found.all(1)
     darker = {"blond": 0.50, "lightbrown": 0.65, "red": 0.65, "white": 0.30, "grey": 0.42}.get(identity.hair_colour, 0.95)
-    colour = np.array(identity.hair) * darker
+    colour = 0.85 * np.array(identity.hair) * darker + 0.07 * np.array(identity.tone)
     colours = colour[None] * np.exp(rng.normal(0, 0.15, (len(xy), 1)))
     offsets = np.broadcast_to(np.array([0.003, 0.009, 0.010, 0.007]), xy.shape[:2])
     outward = np.array([1.0, 0.78, 0.53, 0.28, 0.02])
@@ -105,10 +105,10 @@ def grow_beard(identity: Identity, template: Head) -> Beard | None:
     chin = (across < 0.25) & (c[:, 1] < 6.58) & (c[:, 2] > 0.95)
     u = rng.random(2)
     parts = {
-        "stubble": (density, 3000, 0.028),
-        "mustache": (density * upper_lip, 640, 0.032 + 0.020 * u[0]),
-        "goatee": (density * chin, 1100, 0.055 + 0.06 * u[0]),
-        "full": (density * ~upper_lip, 5200, 0.045 + 0.10 * u[1] ** 1.5),
+        "stubble": (density, 4500, 0.020),
+        "mustache": (density * upper_lip, 1900, 0.026 + 0.016 * u[0]),
+        "goatee": (density * chin, 2600, 0.040 + 0.05 * u[0]),
+        "full": (density * ~upper_lip, 9000, 0.034 + 0.075 * u[1] ** 1.5),
     }
     corners, weights, lengths = [], [], []
     for kind in identity.beard:
@@ -117,7 +117,7 @@ def grow_beard(identity: Identity, template: Head) -> Beard | None:
         x = place(template.vertices, a, b)[:, 0]
         corners.append(a)
         weights.append(b)
-        lengths.append(length * (0.7 + 0.6 * rng.random(count)) * np.where(np.abs(x) > 0.5, 0.55, 1.0))
+        lengths.append(length * (0.5 + 0.8 * rng.random(count)) * np.where(np.abs(x) > 0.5, 0.55, 1.0))
     a, b, lengths = np.concatenate(corners), np.concatenate(weights), np.concatenate(lengths)
-    colours = 0.9 * np.array(identity.hair)[None] * np.exp(rng.normal(0, 0.18, (len(a), 1)))
+    colours = 1.05 * np.array(identity.hair)[None] * np.exp(rng.normal(0, 0.22, (len(a), 1)))
     return Beard(a, b, lengths, 0.20 * rng.normal(size=(len(a), 3)), colours)

@@ -11,6 +11,7 @@ from lrface.data.synthetic.assets import Head, head
 from lrface.data.synthetic.groups import RACES
 from lrface.data.synthetic.identities import Identity
 from lrface.data.synthetic.kernel import kernel, smoothstep
+from lrface.data.synthetic.proportions import conform
 
 PIVOT = np.array([0.0, 6.6, 0.45])
 """The point the head turns about, in decimetres."""
@@ -38,6 +39,7 @@ def neutral(identity: Identity) -> np.ndarray:
     for name, weight in (*_macros(identity).items(), *identity.shape):
         if weight > 0:
             template.morph(vertices, name, weight)
+    conform(vertices)
     eyes = np.stack([vertices[rows].mean(0) for rows in template.eyes])
     own = np.stack([template.vertices[rows].mean(0) for rows in template.eyes])
     # Partly, since real people differ in how far apart their eyes are too.

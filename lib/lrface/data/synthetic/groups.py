@@ -17,18 +17,18 @@ HAIR_COLOURS = ("black", "darkbrown", "brown", "lightbrown", "blond", "red")
 EYE_COLOURS = ("dark", "brown", "hazel", "green", "blue", "grey")
 
 # fmt: off
-HAIR = {"black": (21, 18, 18), "darkbrown": (58, 38, 26), "brown": (88, 58, 38), "lightbrown": (122, 88, 58), "blond": (196, 160, 106),
-        "red": (138, 66, 32), "grey": (148, 145, 142), "white": (208, 205, 202)}
+HAIR = {"black": (21, 18, 18), "darkbrown": (58, 38, 26), "brown": (88, 58, 38), "lightbrown": (122, 88, 58), "blond": (176, 148, 112),
+        "red": (122, 66, 42), "grey": (148, 145, 142), "white": (208, 205, 202)}
 # fmt: on
 """sRGB of hair; ``grey`` and ``white`` come with age."""
 # fmt: off
-EYES = {"dark": (46, 28, 18), "brown": (92, 56, 30), "hazel": (112, 88, 48), "green": (88, 108, 74), "blue": (92, 116, 140),
-        "grey": (118, 128, 134)}
+EYES = {"dark": (46, 28, 18), "brown": (92, 56, 30), "hazel": (96, 78, 50), "green": (82, 92, 70), "blue": (84, 100, 116),
+        "grey": (98, 106, 110)}
 # fmt: on
 
 # Skin from palest to deepest: sRGB of unshaded skin at depth 0, 1/7, ... 1.
 _SKIN = linear(
-    [(246, 216, 200), (236, 194, 170), (224, 174, 145), (204, 150, 118), (174, 120, 90), (134, 88, 63), (96, 62, 45), (66, 44, 35)]
+    [(240, 212, 198), (230, 190, 169), (218, 172, 148), (197, 150, 124), (165, 121, 97), (126, 91, 71), (93, 67, 53), (64, 48, 40)]
 )
 
 

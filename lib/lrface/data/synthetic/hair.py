@@ -25,10 +25,12 @@ class Strands:
     """float64 (n, 3), linear RGB."""
     roots: np.ndarray
     """float64 (n, 3): where on the template each begins."""
+    cover: np.ndarray
+    """float64 (n,): opacity; hair thins out at its line."""
 
     def where(self, keep: np.ndarray) -> Strands:
         """Only the strands where ``keep`` (n,) is true."""
-        return Strands(self.points[keep], self.colours[keep], self.roots[keep])
+        return Strands(self.points[keep], self.colours[keep], self.roots[keep], self.cover[keep])
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _scalp(rng: np.random.Generator, template: Head, vertices: np.ndarray, style
     c = template.centres
     turns = np.arctan2(c[:, 0], c[:, 2] - 0.55)
     edge = np.array([hairline(t, line, receding) for t in turns])
-    weight = smoothstep(-0.01, 0.08, c[:, 1] - edge) * (template.skin_masks[EARS] < 0.3) * (c[:, 1] > 6.8) * (np.abs(c[:, 0]) <= 0.80)
+    weight = smoothstep(-0.04, 0.09, c[:, 1] - edge) * (template.skin_masks[EARS] < 0.3) * (c[:, 1] > 6.8) * (np.abs(c[:, 0]) <= 0.80)
     if style == "bald":  # what is left is a wreath around the back
         weight = weight * smoothstep(7.75, 7.55, c[:, 1]) * smoothstep(0.95, 0.6, c[:, 2])
     elif style != "buzz":
@@ -124,12 +126,12 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
         )
         return replace(plan, lowest=7.72)
     if style == "sidepart":
-        lift = layer * 0.15 * (0.5 + 0.5 * s.top)
+        lift = layer * 0.11 * (0.5 + 0.5 * s.top)
         return _Plan(
             (s.side + 0.45 * s.back) * top + falls + 0.25 * up * front,
             (0.6 + 0.4 * u[0]) * (0.35 + 0.65 * s.top),
             lift,
-            0.08 + lift,
+            0.02 + 0.6 * lift,
             0.6,
             gravity=0.8,
             segments=10,
@@ -143,7 +145,7 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
             (s.forward + 0.35 * s.side) * top + falls, length, 0.12 * layer, 0.05 + 0.12 * layer, gravity=0.8, segments=9, lowest=7.56
         )
     if style in ("coils", "coilfringe", "afro", "ringlets"):
-        low, vary = {"coils": (0.10, 0.10), "coilfringe": (0.16, 0.08), "afro": (0.36, 0.26), "ringlets": (0.6, 0.5)}[style]
+        low, vary = {"coils": (0.10, 0.10), "coilfringe": (0.16, 0.08), "afro": (0.28, 0.22), "ringlets": (0.6, 0.5)}[style]
         height = low + vary * u[0]
         hanging = style == "ringlets"
         length = height * (0.45 + 0.55 * smoothstep(6.9, 7.7, s.template[:, 1])) * (0.75 + 0.5 * rng.random(n))
@@ -197,6 +199,16 @@ def _bun(rng: np.random.Generator, roots: np.ndarray, segments: int, high: bool)
     return ball + (np.array([0, 8.42, -0.05]) if high else np.array([0, 7.65, -0.75]))
 
 
+def _clump(points: np.ndarray, roots: np.ndarray, size: float, strength: float) -> None:
+    """Draw strands (n, k, 3) towards the first that grows in the same cell of the scalp, more so at their tips, in place."""
+    cells = np.floor(roots / size + 0.35 * np.sin(9 * roots[:, [1, 2, 0]])).astype(np.int64)
+    _, first, which = np.unique(cells @ np.array([1, 10_007, 100_000_007]), return_index=True, return_inverse=True)
+    guide = points[first][which]
+    apart = np.sqrt(((points[:, -1] - guide[:, -1]) ** 2).sum(-1))
+    share = strength * (np.linspace(0, 1, points.shape[1]) ** 1.2)[None] * smoothstep(0.40, 0.15, apart)[:, None]
+    points += share[..., None] * (guide - points)
+
+
 def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np.ndarray) -> Strands | None:
     """The person's hair on their own head (n, 3); None for a shaven head."""
     rng = stream(identity.seed, identity.number, IDENTITY, "hair")
@@ -240,12 +252,18 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
     keep = ~over_face(points, plan.lowest, skin[LINE] - slack, skin[RECEDING])
     if style in ("buzz", "short", "coils", "coilfringe", "afro"):
         keep &= points[:, :, 1].min(1) > 6.74  # a lone strand on the neck reads as a scratch too
+    if identity.texture != "coily" and style not in ("buzz", "bald", "bun"):
+        _clump(points, scalp.template, 0.055, 0.45)
     points, roots = points[keep], scalp.template[keep]
+    rise = roots[:, 1] - np.array([hairline(t, skin[LINE], skin[RECEDING]) for t in np.arctan2(roots[:, 0], roots[:, 2] - 0.55)])
+    soft = 0.22 if identity.texture != "coily" else 0.45
+    cover = soft + (0.85 - soft) * smoothstep(-0.02, 0.13, rise)
     if style == "bun":
         knot = _bun(rng, roots, plan.segments, rng.random() < 0.6)
         points, roots = np.concatenate([points, knot]), np.concatenate([roots, np.tile([[0, 8.3, 0.0]], (len(knot), 1))])
+        cover = np.concatenate([cover, np.full(len(knot), 0.8)])
     clump = 0.6 * noise_at(lattice(), roots, 13.0, 3) + 0.6 * noise_at(lattice(), roots, 5.0, 4)
     shade = np.exp(0.12 * strand_rng.normal(size=len(points)) + 0.30 * clump)
     if identity.hair_colour in ("grey", "white"):
         shade = shade * np.exp(0.22 * strand_rng.normal(size=len(points)))
-    return Strands(points, np.array(identity.hair)[None] * shade[:, None], roots)
+    return Strands(points, np.array(identity.hair)[None] * shade[:, None], roots, cover)

@@ -151,6 +151,7 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
     else:
         depth = group.depth[0] + group.depth[1] * NORMAL.inv_cdf(min(max(u, 0.01), 0.99))
     tone = skin_colour(max(depth, 0.0), group.undertone) * np.exp(rng.normal(0, [0.03, 0.03, 0.05]))
+    tone = tone * np.exp(rng.normal() * np.array([0.02, 0.015, -0.07]))  # golden or pink
 
     eye_colour = _pick(rng.random(), dict(zip(EYE_COLOURS, group.eyes, strict=True)))
     colour = _hair_colour(rng.random(), rng.random(), group, age, prevalence)

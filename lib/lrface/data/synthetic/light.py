@@ -76,7 +76,7 @@ class ToneCurve:
     """From linear light to a finished picture: a soft shoulder for the highlights, the sRGB curve, and an S of contrast on top."""
 
     shoulder: float = 0.30
-    contrast: float = 0.30
+    contrast: float = 0.38
     """How much steeper than sRGB the middle is."""
 
     def __call__(self, light: np.ndarray) -> np.ndarray:

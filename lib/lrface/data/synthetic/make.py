@@ -34,7 +34,7 @@ from lrface.data.synthetic.views import view
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import progress, write_atomic, write_text
 
-VERSION = 1
+VERSION = 2
 """Raised when the same parameters make other pictures."""
 PER_PART = 4
 """Identities a work item renders: what a killed run can lose, a worker at most."""

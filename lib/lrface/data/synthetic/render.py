@@ -31,6 +31,8 @@ OVERSAMPLE = 3
 HAIR_HANGS_BELOW = 7.05
 LENS_BLUR = 0.15
 """Standard deviation of the portrait lens's point spread, in pixels of the finished picture."""
+SHARPENING = 0.12
+"""Strength of the good camera's unsharp mask, one pixel wide."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ def shrink(light: np.ndarray, size: int, blur: float = 0.0) -> np.ndarray:
     """Light (H, W, 3) gathered by ``size`` x ``size`` pixels through a Gaussian lens; ``blur`` in pixels of the result."""
     if blur > 0:
         light = cv2.GaussianBlur(light, (0, 0), blur * light.shape[0] / size, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA)
+    if blur > 0:  # cameras sharpen what their lenses soften
+        small = np.maximum(small + SHARPENING * (small - cv2.GaussianBlur(small, (0, 0), 1.0)), 0)
+    return small
 
 
 def develop(light: np.ndarray) -> np.ndarray:
@@ -82,7 +87,7 @@ def _resting_pitch(person: Person) -> list[float]:
         centre, opening = person.vertices[rows].mean(0), person.vertices[person.template.landmarks[lids]].mean(0)
         rise, reach = opening[1] + 0.006 - centre[1], opening[2] - centre[2]
         pitch.append(float(np.degrees(-0.8 * np.arctan2(rise, reach))))
-    return pitch
+    return [sum(pitch) / 2] * 2  # both alike, or the eyes would not be parallel
 
 
 def render(person: Person, view: View, size: int = 128, oversample: int = OVERSAMPLE) -> Frame:
@@ -129,7 +134,9 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     shadow = depth_map(vertices, triangles, axes, SHADOW_SIZE, SHADOW_EXTENT)
     for curves in (hair, beard):
         if curves is not None:
-            strands.cast(curves, axes, SHADOW_EXTENT, shadow)
+            # The sparse outer half of coily hair lets light through: as a shadow it would be a net over the face.
+            solid = curves if identity.texture != "coily" else np.ascontiguousarray(curves[:, : curves.shape[1] // 2])
+            strands.cast(solid, axes, SHADOW_EXTENT, shadow)
 
     scale = width / 128
     focal = view.framing.scale * scale * (view.framing.distance - 1.0)
@@ -192,15 +199,16 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     )
 
     def draw(curves, colours, gloss, roots, cover, thick) -> None:
-        strands.draw(curves, colours, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss), roots, cover, thick, depth, image)
+        opacity = np.ascontiguousarray(np.broadcast_to(cover, len(curves)), float)
+        strands.draw(curves, colours, opacity, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss), roots, thick, depth, image)
 
-    thick = max(1, round(width / 420))
+    thick = max(1, round(width / 620))
     if hair is not None:
-        draw(hair, person.hair.colours, (0.045 if identity.texture == "coily" else 0.13, 16.0), True, 0.85, thick)
+        draw(hair, person.hair.colours, (0.045 if identity.texture == "coily" else 0.09, 13.0), True, person.hair.cover, thick)
     solid = depth.copy()
-    draw(brows, person.brows.colours, (0.03, 8.0), False, 0.55, thick)
+    draw(brows, person.brows.colours, (0.03, 8.0), False, 0.50, thick)
     if beard is not None:
-        draw(beard, person.beard.colours, (0.04, 8.0), True, 0.75, thick)
+        draw(beard, person.beard.colours, (0.04, 8.0), True, 0.50, thick)
     lashes = lash_strands(posed, template.lashes)
     dark = 0.6 if view.makeup else 0.42
     draw(lashes, np.full((len(lashes), 3), 0.008), (0.0, 8.0), False, dark if identity.gender == "female" else 0.8 * dark, thick)

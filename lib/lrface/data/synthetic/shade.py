@@ -109,7 +109,7 @@ def shade(
                     lip, inside, gloss = skin_at(table, skin, moles, masks, q, u, v, colour, bump)
                     sky *= (1 - 0.75 * inside) * edge
                     power = skin[GLOSS] * (1 + 1.2 * lip)
-                    wrap_r, wrap_g, wrap_b = 0.36, 0.17, 0.11
+                    wrap_r, wrap_g, wrap_b = 0.32, 0.19, 0.14
                 # The bump is in the template's frame; only its part along the surface tilts the normal.
                 tx = rotation[0, 0] * bump[0] + rotation[0, 1] * bump[1] + rotation[0, 2] * bump[2]
                 ty = rotation[1, 0] * bump[0] + rotation[1, 1] * bump[1] + rotation[1, 2] * bump[2]
@@ -126,12 +126,12 @@ def shade(
                 sky = eyeball(table, n, outward, gazes[e], iris, colour)
                 gloss, power = 0.55, 240.0
             elif kind in (UPPER_TEETH, LOWER_TEETH):
-                cell = q[0] * 8.5 + 0.5
-                gap = 0.84 + 0.16 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
+                cell = q[0] * 12.5 + 0.5
+                gap = 0.88 + 0.12 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
                 dim = step(0.40, 0.14, abs(q[0]))
                 for d in range(3):
-                    colour[d] = teeth[d] * gap * (0.45 + 0.55 * dim)
-                sky, gloss, power = 0.8, 0.15, 60.0
+                    colour[d] = teeth[d] * gap * (0.62 + 0.38 * dim) * (1.22 - 0.07 * d)
+                sky, gloss, power = 1.0, 0.12, 50.0
             elif kind == TONGUE:
                 colour[0], colour[1], colour[2] = 0.34, 0.10, 0.10
                 sky, gloss, power = 0.45, 0.08, 30.0
@@ -156,10 +156,10 @@ def shade(
                     sky, gloss, power, wrap_r, wrap_g, wrap_b = 0.9, 0.05, 20.0, 0.1, 0.1, 0.1
             facing = n[0] * lights[0, 0] + n[1] * lights[0, 1] + n[2] * lights[0, 2]
             # Where light grazes, neighbouring cells of the map differ in depth and would shade the surface with itself.
-            bias = 0.020 + 0.034 * (1 - facing) / max(facing, 0.15)
+            bias = 0.026 + 0.034 * (1 - facing) / max(facing, 0.15)
             lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, 1.5) if facing > -0.4 else 0.0
             if kind in (UPPER_TEETH, LOWER_TEETH):
-                lit = 0.25 + 0.75 * lit  # lips let light through
+                lit = 0.70 + 0.30 * lit  # lips let light through
             fill = max((n[0] * lights[2, 0] + n[1] * lights[2, 1] + n[2] * lights[2, 2] + 0.3) / 1.3, 0.0)
             up, side = 0.5 + 0.5 * n[1], max(1 + slope * n[0], 0.2)
             shine = gloss * max(n[0] * half[0] + n[1] * half[1] + n[2] * half[2], 0.0) ** power * max(facing, 0.0) * lit * (power + 8) / 30

@@ -9,19 +9,20 @@ import numpy as np
 from lrface.data.synthetic.assets import head
 from lrface.data.synthetic.prevalence import NORMAL, SCORED
 
-SPREAD = {"default": 0.39, "wide": 0.53, "asymmetry": 0.22, "outline": 0.30}
+SPREAD = {"default": 0.32, "wide": 0.42, "asymmetry": 0.14, "outline": 0.24}
 """Standard deviation of local shape targets; the outline is one of the seven face forms."""
 
 # fmt: off
-_CALM = {"neck-trans": 0.0, "neck-double": 0.0, "measure": 0.0, "head-trans": 0.0, "head-age": 0.0, "head-fat": 0.0, "eye-push": 0.0,
+_CALM = {"chin-bones": 0.08, "chin-height": 0.15, "chin-jaw-drop": 0.12, "chin-triangle": 0.1, "scale-vert": 0.15,
+         "neck-trans": 0.0, "neck-double": 0.0, "measure": 0.0, "head-trans": 0.0, "head-age": 0.0, "head-fat": 0.0, "eye-push": 0.0,
          "mouth-angles": 0.12, "mouth-scale-depth": 0.12, "head-angle": 0.15, "neck": 0.15, "lowerlip-ext": 0.15, "upperlip-ext": 0.15,
-         "eye-bag": 0.15, "nose-trans": 0.18, "cheek-inner": 0.18, "mouth-trans": 0.20, "eye-trans": 0.20, "head-back": 0.20,
-         "nose-greek": 0.20, "chin-prognathism": 0.20, "nose-septum": 0.20, "eyebrows-trans": 0.22, "eyebrows-angle": 0.22,
-         "nose-hump": 0.22, "nose-curve": 0.22, "chin-prominent": 0.22, "forehead": 0.22, "nose-base": 0.22, "nose-nostrils-angle": 0.22,
-         "eye-eyefold": 0.22, "eye-height": 0.24, "ear-wing": 0.28}
+         "eye-bag": 0.15, "nose-trans": 0.18, "nose-scale-depth": 0.22, "cheek-inner": 0.18, "mouth-trans": 0.20, "eye-trans": 0.20,
+         "head-back": 0.20, "nose-greek": 0.20, "chin-prognathism": 0.20, "nose-septum": 0.20, "eyebrows-trans": 0.22,
+         "eyebrows-angle": 0.12, "nose-hump": 0.22, "nose-curve": 0.22, "chin-prominent": 0.22, "forehead": 0.22, "nose-base": 0.22,
+         "nose-nostrils-angle": 0.22, "eye-eyefold": 0.22, "eye-height": 0.24, "ear-wing": 0.18, "ear-scale": 0.18}
 """Targets that turn a face into a caricature, or move all of it, get less; the first part of a name that fits counts."""
-_WIDE = ("nose-scale-horiz", "nose-width", "mouth-scale-horiz", "eye-scale", "chin-width", "chin-height", "head-scale-horiz", "eye-corner",
-         "nose-scale-vert", "nose-volume", "mouth-scale-vert", "chin-bones", "cheek-bones", "nose-point-width")
+_WIDE = ("nose-scale-horiz", "nose-width", "mouth-scale-horiz", "eye-scale", "chin-width", "head-scale-horiz", "eye-corner",
+         "nose-scale-vert", "nose-volume", "mouth-scale-vert", "cheek-bones", "nose-point-width")
 """Targets that tell people apart without turning anyone into a caricature get more."""
 _DRIVEN = {
     "Big_Nose": {"nose/nose-scale-horiz": 0.28, "nose/nose-volume": 0.24, "nose/nose-width3": 0.26, "nose/nose-scale-depth": 0.10,
@@ -67,9 +68,9 @@ def draw_shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool
             (s for part, s in _CALM.items() if part in base), SPREAD["wide" if any(part in base for part in _WIDE) else "default"]
         )
         drawn = rng.normal() * spread
-        weight = float(np.clip(drawn, -2.4 * spread, 2.4 * spread)) + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
+        weight = float(np.clip(drawn, -1.8 * spread, 1.8 * spread)) + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
         add(base, end, high, weight)
-        tilt = rng.normal() * 0.05
+        tilt = rng.normal() * 0.03
         if "/l-" in base:
             add(base.replace("/l-", "/r-"), end, high, weight + tilt * (weight != 0))
     # The mesh's default neck is an athlete's and its eyes are small.
@@ -86,5 +87,5 @@ def draw_shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool
         if name.startswith("asym/"):
             chance, amount = rng.random(2)
             if chance < 0.25:
-                weights[name] = SPREAD["asymmetry"] * float(amount)
+                weights[name] = SPREAD["asymmetry"] * float(amount) * (0.4 if "mouth" in name or "eye" in name else 1.0)
     return tuple(sorted(weights.items()))

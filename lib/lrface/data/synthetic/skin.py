@@ -119,9 +119,9 @@ def skin_at(table, s, moles, masks, q, u, v, colour, bump):
     tip = exp(-((q[0] / 0.16) ** 2 + ((q[1] - 6.93) / 0.14) ** 2)) * step(1.2, 1.4, q[2])
     chin = exp(-((q[0] / 0.22) ** 2 + ((q[1] - 6.27) / 0.12) ** 2))
     red = max(cheek * (0.6 + s[BLUSH]) + 0.7 * tip + 0.7 * ear + 0.4 * chin + 0.25 * mid, -0.3) * s[BLOOD]
-    colour[0] = s[TONE] * grain * (1 + 0.03 * red)
-    colour[1] = s[TONE + 1] * grain * (1 - 0.19 * red)
-    colour[2] = s[TONE + 2] * grain * (1 - 0.16 * red)
+    colour[0] = s[TONE] * grain * (1 + 0.02 * red)
+    colour[1] = s[TONE + 1] * grain * (1 - 0.15 * red)
+    colour[2] = s[TONE + 2] * grain * (1 - 0.12 * red)
     socket = exp(-(((ax - 0.31) / 0.20) ** 2 + ((q[1] - 7.30) / 0.13) ** 2)) * step(0.9, 1.05, q[2])
     under = exp(-(((ax - 0.29) / 0.16) ** 2 + ((q[1] - 7.13) / 0.05) ** 2))
     k = 1 - 0.10 * socket - s[CIRCLES] * 0.28 * under
@@ -185,7 +185,7 @@ def skin_at(table, s, moles, masks, q, u, v, colour, bump):
         colour[2] = colour[2] * (1 - inside) + 0.03 * inside
     if s[SCALP] > 0 and ear < 0.3 and q[1] > 6.8:
         edge = hairline(atan2(q[0], q[2] - 0.55), s[LINE], s[RECEDING]) + 0.025 * noise(table, q[0] * 20, q[1] * 20, q[2] * 20, 5)
-        a = s[SCALP] * step(0.0, 0.12, q[1] - edge) * 0.97
+        a = s[SCALP] * step(-0.05, 0.13, q[1] - edge) * 0.95
         for d in range(3):
             colour[d] = colour[d] * (1 - a) + s[HAIR + d] * 0.7 * a
     zone = 0.55 + 0.6 * exp(-((q[0] / 0.3) ** 2)) * step(6.7, 7.2, q[1])
@@ -199,7 +199,7 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     tone, hair, aged = np.array(identity.tone), np.array(identity.hair), float(smoothstep(30, 74, identity.age))
     fair = identity.depth < 0.25
     s[TONE : TONE + 3], s[HAIR : HAIR + 3] = tone, hair
-    s[BLOOD] = (0.55 + 0.4 * u[0] + 0.4 * identity.attributes["Rosy_Cheeks"]) * (1 - 0.35 * identity.depth)
+    s[BLOOD] = (0.50 + 0.4 * u[0] + 0.4 * identity.attributes["Rosy_Cheeks"]) * (1 - 0.6 * identity.depth)
     s[BLUSH] = 0.8 * identity.attributes["Rosy_Cheeks"] * max(1 - identity.depth, 0.3)
     s[BLOTCH] = 0.6 + 0.6 * u[1] + 0.4 * aged
     s[FRECKLE] = (0.4 + 0.5 * u[2]) * (fair and identity.group == "White" and u[3] < 0.25)
@@ -207,12 +207,12 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     s[FOLD] = 0.15 + 0.5 * aged
     if identity.gender == "male":
         s[SHADOW] = (
-            (0.06 + 0.22 * u[5]) * (1 - 0.5 * identity.depth) + 0.30 * ("stubble" in identity.beard) + 0.25 * ("full" in identity.beard)
+            (0.06 + 0.22 * u[5]) * (1 - 0.5 * identity.depth) + 0.30 * ("stubble" in identity.beard) + 0.45 * ("full" in identity.beard)
         )
-    s[LIP : LIP + 3] = tone * ([0.80, 0.54, 0.54] if identity.depth < 0.55 else [0.92, 0.70, 0.70])
+    s[LIP : LIP + 3] = tone * ([0.80, 0.58, 0.58] if identity.depth < 0.55 else [0.84, 0.70, 0.72])
     s[LIP_COVER], s[OIL], s[BUMP] = 0.72, 0.06 + 0.08 * u[6], 0.05 + 0.06 * u[7] + 0.06 * aged
     s[SEED], s[GLOSS] = int(u[8] * 4096), 11 + 10 * u[9]
-    s[SCALP] = {"bald": 0.0, "buzz": 0.62}.get(identity.hairstyle, 1.0)
+    s[SCALP] = {"bald": 0.0, "buzz": 0.80}.get(identity.hairstyle, 1.0)
     s[LINE], s[RECEDING] = np.clip((0.01 if identity.gender == "male" else -0.045) + 0.04 * rng.normal(), -0.12, 0.08), identity.receding
     s[CIRCLES] = u[10] * (0.15 + 0.25 * aged) + 0.5 * identity.attributes["Bags_Under_Eyes"]
     return s
@@ -222,11 +222,11 @@ def with_makeup(numbers: np.ndarray, identity: Identity, lipstick: bool, heavy: 
     """A copy of the skin's numbers with lipstick or full make-up for one picture."""
     s, u = numbers.copy(), rng.random(5)
     if lipstick:
-        shades = linear([(178, 44, 56), (168, 64, 78), (140, 36, 52), (196, 96, 94), (150, 74, 66)])
+        shades = linear([(168, 52, 60), (164, 78, 84), (140, 52, 60), (186, 104, 98), (158, 92, 82), (178, 100, 104)])
         s[LIP : LIP + 3] = shades[int(u[0] * len(shades))] * (1 - 0.35 * identity.depth) * np.exp(0.2 * (u[1] - 0.5))
-        s[LIP_COVER] = 0.85
+        s[LIP_COVER] = 0.45 + 0.35 * u[4] ** 2
     if heavy:
-        s[EYESHADOW], s[BLUSH], s[LASHLINE] = 0.45 + 0.5 * u[2], s[BLUSH] + 0.35 + 0.5 * u[3], 0.10
+        s[EYESHADOW], s[BLUSH], s[LASHLINE] = 0.20 + 0.4 * u[2], s[BLUSH] + 0.12 + 0.2 * u[3], 0.10
         s[BLOTCH] *= 0.5
         s[CIRCLES] *= 0.4
     return s

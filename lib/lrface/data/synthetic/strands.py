@@ -158,12 +158,12 @@ def cast(points, axes, extent, shadow):
 
 
 @kernel
-def draw(points, colours, camera, lights, axes, extent, shadow, gloss, shaded_roots, cover, thick, depth, image):
+def draw(points, colours, cover, camera, lights, axes, extent, shadow, gloss, shaded_roots, thick, depth, image):
     """Draw strands (n, k, 3) as depth-tested lines into ``image`` (H, W, 3) and ``depth`` (H, W), in place.
 
     ``camera``: focal length in pixels, distance, centre x and y in pixels, height of the optical axis. ``gloss``: strength and power
-    of the highlight (Kajiya and Kay 1989). ``shaded_roots`` darkens the inside of the hair; ``cover`` is the opacity of one line,
-    ``thick`` its width in pixels.
+    of the highlight (Kajiya and Kay 1989). ``shaded_roots`` darkens the inside of the hair; ``cover`` (n,) is the opacity of each
+    line, which thins out towards its tip, ``thick`` its width in pixels.
     """
     height, width = depth.shape
     colour = np.zeros(3)
@@ -196,10 +196,12 @@ def draw(points, colours, camera, lights, axes, extent, shadow, gloss, shaded_ro
             for i in range(count):
                 t = i / count
                 xf, yf, near = a0 + (a1 - a0) * t, b0 + (b1 - b0) * t, -(z + dz * t)
+                along_it = (j + t) / (points.shape[1] - 1)
+                alpha = cover[s] * (1 - 0.85 * along_it * along_it * along_it)
                 for k in range(thick):
                     px, py = (int(floor(xf)), int(floor(yf)) + k) if flat else (int(floor(xf)) + k, int(floor(yf)))
                     if 0 <= px < width and 0 <= py < height and near < depth[py, px] + 0.004:
-                        if near < depth[py, px]:
+                        if near < depth[py, px] and alpha > 0.30:
                             depth[py, px] = near
                         for d in range(3):
-                            image[py, px, d] += cover * (colour[d] - image[py, px, d])
+                            image[py, px, d] += alpha * (colour[d] - image[py, px, d])

@@ -8,12 +8,16 @@ import numpy as np
 
 from lrface.data.synthetic.accessories import HATS
 from lrface.data.synthetic.clothes import Clothes, sample_clothes
+from lrface.data.synthetic.geometry import PIVOT
 from lrface.data.synthetic.identities import Identity
+from lrface.data.synthetic.kernel import rotation
 from lrface.data.synthetic.light import Light, sample_light
 from lrface.data.synthetic.prevalence import PICTURE_SHARES, Prevalence
 from lrface.data.synthetic.streams import stream
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
+_FACE = np.array([0.0, 7.215, 1.05])
+"""A little below the eyes, on the unturned head: what a photographer aims at."""
 
 # fmt: off
 FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
@@ -27,7 +31,7 @@ FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "chee
 class Framing:
     """Camera of the high-resolution picture. Lengths in decimetres; ``scale`` for a picture of 128 pixels, others in proportion."""
 
-    scale: float = 44.0
+    scale: float = 52.0
     """Pixels a decimetre at the face."""
     x: float = 0.0
     y: float = 7.13
@@ -78,46 +82,42 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
         w[f"{name}Left"], w[f"{name}Right"] = max(weight + tilt, 0), max(weight - tilt, 0)
 
     if smiling:
-        a = 0.45 + 0.45 * u[0]
-        both("mouthSmile", a, 0.08 * (u[1] - 0.5))
-        both("cheekSquint", 0.5 * a)
-        both("eyeSquint", 0.28 * a)
-        if mouth_open:
-            w["jawOpen"] = 0.07 + 0.13 * u[2]
-            both("mouthUpperUp", 0.25 + 0.25 * u[3])
-            both("mouthLowerDown", 0.10 + 0.20 * u[4])
-    elif mouth_open:
-        w["jawOpen"] = 0.12 + 0.30 * u[0] ** 1.5
-        if u[1] < 0.35:
-            w["mouthFunnel"] = 0.35 * u[2]
-        elif u[1] < 0.6:
-            both("mouthStretch", 0.3 * u[2])
-        both("mouthLowerDown", 0.15 * u[3])
-    elif u[0] < 0.16:
-        both("mouthFrown", 0.15 + 0.4 * u[1])
-    elif u[0] < 0.26:
-        w["mouthPucker"] = 0.2 + 0.35 * u[1]
-    elif u[0] < 0.36:
-        both("mouthPress", 0.2 + 0.4 * u[1])
-    else:
+        a = 0.42 + 0.38 * u[0]
+        both("mouthSmile", a, 0.02 * (u[1] - 0.5))
+        both("cheekSquint", 0.25 * a)
+        both("eyeSquint", 0.15 * a)
+        if mouth_open:  # the smile of a portrait: lips drawn off the upper teeth, jaw hardly dropped
+            w["jawOpen"] = 0.06 + 0.07 * u[2] ** 1.5
+            both("mouthUpperUp", 0.18 + 0.22 * u[3])
+            both("mouthLowerDown", 0.12 + 0.20 * u[4])
+            both("mouthStretch", 0.12 * u[12])
+    elif mouth_open:  # speech, or lips just parted
+        w["jawOpen"] = 0.07 + 0.16 * u[0] ** 2
+        both("mouthLowerDown", 0.12 * u[3])
         both("mouthSmile", 0.14 * u[1])
-    # A neutral brow on this mesh reads as stern: every face carries it a little raised.
-    if u[5] < 0.18:
-        w["browInnerUp"] = 0.35 + 0.45 * u[6]
-        both("browOuterUp", 0.25 + 0.45 * u[7])
-    elif u[5] < 0.28 and not smiling:
-        both("browDown", 0.15 + 0.45 * u[6])
+    elif u[0] < 0.06:
+        both("mouthFrown", 0.08 + 0.16 * u[1])
+    elif u[0] < 0.10:
+        both("mouthPress", 0.12 + 0.22 * u[1])
     else:
-        w["browInnerUp"] = 0.03 + 0.13 * u[6]
-        both("browOuterUp", 0.10 * u[7], 0.06 * (u[8] - 0.5))
-    if u[9] < 0.025:
+        both("mouthSmile", 0.04 + 0.20 * u[1], 0.015 * (u[2] - 0.5))
+    # A neutral brow on this mesh reads as stern: every face carries it a little raised in the middle.
+    if u[5] < 0.08:
+        w["browInnerUp"] = 0.20 + 0.25 * u[6]
+        both("browOuterUp", 0.15 + 0.25 * u[7])
+    elif u[5] < 0.11 and not smiling:
+        both("browDown", 0.06 + 0.14 * u[6])
+    else:
+        w["browInnerUp"] = 0.03 + 0.07 * u[6]
+        both("browOuterUp", 0.12 + 0.13 * u[7], 0.01 * (u[8] - 0.5))
+    if u[9] < 0.012:
         both("eyeBlink", 0.9 + 0.1 * u[10])
-    elif u[9] < 0.11:
-        both("eyeWide", 0.12 + 0.25 * u[10])
-    elif u[9] < 0.36:
-        both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.25 * u[10])
+    elif u[9] < 0.04:
+        both("eyeWide", 0.06 + 0.12 * u[10])
+    elif u[9] < 0.40:
+        both("eyeSquint", w.get("eyeSquintLeft", 0) + 0.12 * u[10])
     else:
-        both("eyeWide", 0.05 * u[10])
+        both("eyeWide", 0.05 + 0.12 * u[10])
     return {name: round(float(weight), 4) for name, weight in w.items() if weight > 0}
 
 
@@ -128,11 +128,17 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
     prevalence, male = prevalence or Prevalence(), identity.gender == "male"
     key = (identity.seed, identity.number, number)
     pose, wear = stream(*key, "pose"), stream(*key, "wear")
-    yaw, pitch, roll = pose.normal(size=3) * (17.0, 7.0, 5.0) + (0, 1.0, 0)
-    gaze = pose.normal(size=2) * (7.0, 3.5) - (0.25 * yaw, 0.3 * pitch)  # people tend to look back at the camera
+    yaw, pitch, roll = pose.normal(size=3) * (16.0, 6.0, 4.0) + (0, 1.0, 0)
+    # Most look into the camera, as far as the eyes turn without strain; a few look elsewhere.
+    away = 3.0 if pose.random() < 0.15 else 1.0
+    gaze = pose.normal(size=2) * (2.5 * away, 1.3 * away) - (0.75 * np.clip(yaw, -22, 22), 0.7 * pitch)
 
     u = wear.random(12)
-    smiling, mouth_open = bool(u[0] < _share(prevalence, "Smiling")), bool(u[1] < _share(prevalence, "Mouth_Slightly_Open"))
+    smile, parted = _share(prevalence, "Smiling"), _share(prevalence, "Mouth_Slightly_Open")
+    smiling = bool(u[0] < smile)
+    # Lips part in a smile more than at rest: two portraits in three that smile show teeth.
+    in_smile = min(max(1.75 * parted, (parted - 1 + smile) / max(smile, 1e-9)), 1.0, parted / max(smile, 1e-9))
+    mouth_open = bool(u[1] < (in_smile if smiling else (parted - smile * in_smile) / max(1 - smile, 1e-9)))
     women = max(1 - prevalence.male, 1e-9)
     painted = not male and bool(
         u[2] < (prevalence["Wearing_Lipstick"] / women if "Wearing_Lipstick" in prevalence.given else PICTURE_SHARES["Wearing_Lipstick"])
@@ -153,15 +159,16 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
     hat_colour = sample_clothes(stream(*key, "hat"), False, male)
     frame = stream(*key, "framing")
     n = frame.normal(size=3)
+    turn = tuple(float(np.clip(a, -most, most)) for a, most in zip((yaw, pitch, roll), (MAX_YAW, MAX_PITCH, MAX_ROLL), strict=True))
     return View(
         number=number,
-        yaw=float(np.clip(yaw, -MAX_YAW, MAX_YAW)),
-        pitch=float(np.clip(pitch, -MAX_PITCH, MAX_PITCH)),
-        roll=float(np.clip(roll, -MAX_ROLL, MAX_ROLL)),
+        yaw=turn[0],
+        pitch=turn[1],
+        roll=turn[2],
         expression=sample_expression(stream(*key, "expression"), smiling, mouth_open),
         gaze=(float(np.clip(gaze[0], -22, 22)), float(np.clip(gaze[1], -12, 12))),
         light=sample_light(stream(*key, "light"), sum(identity.tone) / 3),
-        framing=Framing(float(44 * np.exp(0.05 * n[0])), float(0.05 * n[1]), float(7.13 + 0.05 * n[2]), float(10 + 10 * frame.random())),
+        framing=_frame(turn, n, float(10 + 10 * frame.random())),
         clothes=cloth,
         glasses=glasses,
         hat=hat,
@@ -171,6 +178,12 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         smiling=smiling,
         mouth_open=mouth_open,
     )
+
+
+def _frame(turn: tuple[float, float, float], n: np.ndarray, distance: float) -> Framing:
+    """A frame around the face however the head is turned: the eyes a little above the middle, as in aligned portraits."""
+    face = rotation(*turn) @ (_FACE - PIVOT) + PIVOT
+    return Framing(float(52.0 * np.exp(0.045 * n[0])), float(0.85 * face[0] + 0.035 * n[1]), float(face[1] + 0.035 * n[2]), distance)
 
 
 def _share(prevalence: Prevalence, name: str) -> float:
