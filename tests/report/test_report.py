@@ -28,7 +28,9 @@ def test_no_interval_no_verdict():
 
 
 def test_the_published_tables_are_the_papers():
-    known = report.published().query("paper == 'edface' and table in ['2', '3']").set_index(["table", "setting", "method", "metric"])["value"]
+    known = (
+        report.published().query("paper == 'edface' and table in ['2', '3']").set_index(["table", "setting", "method", "metric"])["value"]
+    )
     assert len(known) == 152 and known.index.is_unique
     # spot checks against the printed tables, and the sentences under them
     assert known["2", "2x", "RCAN", "psnr"] == 31.42 and known["3", "4x_DN", "WaveletSRNet", "identity"] == 0.7857
