@@ -312,6 +312,21 @@ def test_a_computed_network_goes_through_the_same_fit(monkeypatch):
     assert runs.fit(config(method="mean face")).source == "cached"
 
 
+def test_a_released_run_comes_first_in_half_precision(tmp_path, monkeypatch):
+    monkeypatch.setenv("LRFACE_ROOT", str(tmp_path))
+    run = runs.fit(config())
+    released = runs.release(run, tmp_path / "results" / "synthetic" / "quick" / "checkpoints")
+    assert runs.fit(config()).source == "released" and runs.kept(run.record["key"]).source == "released"
+    assert (released.folder / "model.safetensors").stat().st_size < 0.6 * (run.folder / "model.safetensors").stat().st_size
+    lr = torch.rand(1, 3, 16, 16)
+    assert torch.allclose(released.model()(lr), run.model()(lr), atol=2e-3)
+    assert released.record["trained_sha256"] == run.record["sha256"]
+    with open(released.folder / "model.safetensors", "r+b") as file:  # a damaged release is left aside for the cache
+        file.write(b"damage")
+    assert runs.fit(config()).source == "cached"
+    assert runs.kept("0" * 16) is None
+
+
 def test_nothing_trained_is_said_with_the_way_out():
     with pytest.raises(LrfaceError, match="make reproduce"):
         runs.trained("EDSR", "8x")

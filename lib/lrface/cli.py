@@ -218,6 +218,9 @@ def publish(
         _tell(outcome)
         if outcome.status == "failed":
             raise typer.Exit(1)
+        if notebooks.release(outcome):  # the tables are to stand on what is released, to the last digit
+            outcome = notebooks.run(path, values, force=True)
+            _tell(outcome)
         notebooks.publish(path, outcome)
 
 

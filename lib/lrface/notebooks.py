@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import nbformat
+import pandas as pd
 import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from lrface import data, models, report
+from lrface import data, models, report, runs
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, project_root, relayed, write_atomic, write_text
 from lrface.runs import environment
@@ -222,6 +223,20 @@ def _execute(path: Path, out: Path, values: dict[str, Any]) -> None:
             progress_bar=False,
             extra_arguments=["--log-level=50"],  # a kernel tells every terminal that it listens on TCP
         )
+
+
+def release(outcome: Outcome) -> int:
+    """Put the networks a study of rendered faces was computed with beside its results; the number of those not there before."""
+    listed = outcome.results / "runs.csv"
+    if not outcome.results.parts[-3].startswith("synthetic") or not listed.exists():
+        return 0
+    new = 0
+    for key in pd.read_csv(listed, dtype={"key": str})["key"]:
+        run = runs.kept(key)
+        if run is not None and run.source == "cached":
+            runs.release(run, outcome.results.parent / "checkpoints")
+            new += 1
+    return new
 
 
 def publish(path: Path, outcome: Outcome) -> None:

@@ -256,6 +256,31 @@ def _promote(run: Run, folder: Path, source: Literal["trained", "cached"]) -> Ru
     return Run(folder, run.config, run.record, source)
 
 
+def release(run: Run, folder: Path) -> Run:
+    """Copy a run into ``folder`` (a ``checkpoints`` folder under ``results/``) with its weights in half precision.
+
+    What is released is what every later table is computed with, so a table must be made again after its runs were released.
+    """
+    target = folder / run.folder.name
+    if target.is_dir() and (there := _open(target, "released")):
+        return there
+    halves = {name: w.half() if w.is_floating_point() else w for name, w in load_file(run.folder / "model.safetensors").items()}
+    write_atomic(target / "model.safetensors", lambda path: path.write_bytes(serialise(halves)))
+    write_text(target / "config.json", (run.folder / "config.json").read_text())
+    write_text(target / "log.csv", (run.folder / "log.csv").read_text())
+    record = {**run.record, "trained_sha256": run.record["sha256"], "sha256": _sha256(target / "model.safetensors")}
+    write_text(target / "record.json", json.dumps(record, indent=1))  # last: without it the folder is no run
+    return Run(target, run.config, record, "released")
+
+
+def kept(key: str) -> Run | None:
+    """The run of this key, released or cached, if there is one and it is whole."""
+    for place, source in _places():
+        if (place / key).is_dir() and (run := _open(place / key, source)):
+            return run
+    return None
+
+
 def listing(trained: Iterable[Run]) -> pd.DataFrame:
     """A row a run: what was trained, on what, how long, and the hash of what came out. The record of a table's numbers."""
     rows = [

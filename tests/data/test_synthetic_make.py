@@ -150,6 +150,12 @@ def toy_table(people: int = 160, each: int = 12) -> pd.DataFrame:
     return table.assign(split=[split_of(name, 0) for name in table["identity"]])
 
 
+def test_the_generator_needs_no_torch():
+    """Its workers must stay small: torch alone would double their memory."""
+    code = "import sys, lrface.data.synthetic.make; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_croissant_names_every_file_and_column(written):
     folder, manifest = written
     described = json.loads((folder / "croissant.json").read_text())

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from lrface.data import packed
 from lrface.data.images import BadImage, Crop, read_rgb
 from lrface.data.splits import manifest
 from lrface.errors import LrfaceError
+
+if TYPE_CHECKING:  # torch is loaded where pictures become tensors: the generator's workers never need it
+    from torch import Tensor
 
 THREADS = os.cpu_count() or 1
 
@@ -67,6 +69,8 @@ class FaceSet:
 
     def stack(self, rows: Sequence[int]) -> Tensor:
         """The crops of these rows as uint8 (N, 3, H, W), decoded by as many threads as there are cores."""
+        import torch
+
         with ThreadPoolExecutor(THREADS) as pool:
             crops = list(pool.map(self.read, rows))
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
@@ -92,6 +96,8 @@ class FaceSet:
 
         A face keeps its noise whatever subset it is in, and shares none with training, which counts its samples from 0.
         """
+        import torch
+
         digests = (hashlib.sha256(key.encode()).digest() for key in self.table["key"])
         return torch.tensor([(1 << 61) + (int.from_bytes(d[:7], "big")) for d in digests], dtype=torch.int64)
 
