@@ -10,13 +10,13 @@ UV := .venv-uv/bin/uv
 BIN := .venv/bin
 
 PRESET ?= quick
-STUDY ?= 01
+STUDY ?= all
 export PYTHONHASHSEED := 0
 
 .PHONY: help setup reproduce test lint notebooks lock clean
 
 help:
-	@echo "make reproduce [DATA=celeba] [STUDY=01] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
+	@echo "make reproduce [DATA=synthetic] [STUDY=all] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
 	@echo "make test        pass the tests        make lint        style and formatting"
 	@echo "make notebooks   refresh the committed, executed notebooks        make clean   remove the environments"
 	@echo "LRFACE_DATA names the folder that holds the face sets (celeba/, lfw/, ...)."

@@ -184,6 +184,25 @@ def test_smoke_on_real_faces(own_places, monkeypatch):
     assert got["8x", "alignment"] > got["2x", "alignment"] > 0
 
 
+@pytest.mark.slow
+def test_smoke_of_the_faces_themselves(own_places, monkeypatch):
+    """Notebook 00 as a newcomer runs it: embedded faces, no data root."""
+    monkeypatch.delenv("LRFACE_DATA")
+    path = notebooks.find("00")
+    values = notebooks.parameters(path, {"preset": "smoke"})
+    notebooks.check(path, values)
+    outcome = notebooks.run(path, values)
+    assert outcome.status == "computed", outcome.why
+    found = pd.read_csv(outcome.results / "detection.csv").set_index(["setting", "metric"])["value"]
+    assert found["all", "detected"] > 0.9 and found["all", "landmark_error"] < 0.04
+    bicubic = pd.read_csv(outcome.results / "interpolation.csv").set_index("setting")["value"]
+    assert abs(bicubic["4x"] - 27.0) < 1 and abs(bicubic["8x"] - 22.7) < 1  # as hard to enlarge as CelebA's crops
+    names = {Path(o).name for o in outcome.outputs}
+    tables = {"table1_sets", "composition", "tinyface_table1_sets", "tinyface_table2_partition", "spectrum", "recognition"}
+    figures = {"pose_age_resolution", "examples", "atlas_settings", "atlas_camera", "spectrum"}
+    assert {f"{t}.csv" for t in tables} | {f"{f}.png" for f in figures} <= names
+
+
 def test_a_folder_set_has_a_folder_name():
     assert report.slug("celeba") == "celeba" and report.slug("folder:/a/My faces").startswith("folder-My-faces-")
     assert report.slug("folder:/a/faces") != report.slug("folder:/b/faces")
