@@ -17,6 +17,7 @@ export PYTHONHASHSEED := 0
 
 help:
 	@echo "make reproduce [DATA=synthetic] [STUDY=all] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
+	@echo "               [RETRAIN=1]: train every network here instead of taking the released ones"
 	@echo "make test        pass the tests        make lint        style and formatting"
 	@echo "make notebooks   refresh the committed, executed notebooks        make clean   remove the environments"
 	@echo "LRFACE_DATA names the folder that holds the face sets (celeba/, lfw/, ...)."
@@ -36,7 +37,7 @@ $(UV):
 setup: .venv/.installed
 
 reproduce: setup
-	@$(BIN)/lrface reproduce --study $(STUDY) --preset $(PRESET) $(if $(DATA),--data "$(DATA)") $(if $(ARGS),$(ARGS))
+	@$(BIN)/lrface reproduce --study $(STUDY) --preset $(PRESET) $(if $(DATA),--data "$(DATA)") $(if $(RETRAIN),--retrain) $(ARGS)
 
 test: setup
 	@$(BIN)/python -m pytest -m '' $(ARGS)

@@ -40,10 +40,17 @@ def reproduce(
     preset: Annotated[str, typer.Option(help="smoke, quick, gpu or paper.")] = "quick",
     param: Given = [],  # noqa: B006  (typer copies it)
     force: Annotated[bool, typer.Option(help="Execute again even if nothing changed (trained networks are still reused).")] = False,
+    retrain: Annotated[
+        bool, typer.Option(help="Leave the released networks aside: train them here (what is trained here is kept).")
+    ] = False,
 ) -> None:
     """Execute studies and say where their tables and figures are."""
+    import os
+
     from lrface import notebooks
 
+    if retrain:  # the notebooks' kernels inherit it
+        os.environ["LRFACE_RETRAIN"] = "1"
     if study == "all":
         paths = [path for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb"))]
     else:
@@ -53,7 +60,7 @@ def reproduce(
         notebooks.check(path, values)
     outcomes = []
     for path, values in work:
-        outcome = notebooks.run(path, values, force)
+        outcome = notebooks.run(path, values, force or retrain)
         outcomes.append(outcome)
         _tell(outcome)
     counts = {s: sum(o.status == s for o in outcomes) for s in ("computed", "reused", "failed")}

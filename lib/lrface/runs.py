@@ -144,8 +144,9 @@ def _open(folder: Path, source: Literal["cached", "released"]) -> Run | None:
 
 
 def _places() -> Iterator[tuple[Path, Literal["cached", "released"]]]:
-    for folder in sorted(project_root().glob("results/*/*/checkpoints")):
-        yield folder, "released"
+    if not os.environ.get("LRFACE_RETRAIN"):
+        for folder in sorted(project_root().glob("results/*/*/checkpoints")):
+            yield folder, "released"
     yield cache_dir("runs"), "cached"
 
 
