@@ -27,7 +27,7 @@ def test_the_committed_notebook_is_executed_with_its_defaults_and_shows_nobody(p
     default = notebooks.contract(path)()
     for cell in code:
         for output in cell.outputs:
-            assert output.output_type != "error"
+            assert output.output_type != "error" and output.get("name") != "stderr"  # a warning would show a machine's paths
             if "image/png" in output.get("data", {}):
                 mark = output.metadata["lrface"]
                 assert not mark["photos"], f"{path.name} shows real people in {mark['figure']}"
