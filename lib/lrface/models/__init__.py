@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
-from lrface.models.sr import bicubic, edsr, rcan, srcnn
+from lrface.models.sr import bicubic, dic, edsr, rcan, srcnn
 
 __all__ = ["METHODS", "Method", "chips", "cost", "embedder", "method", "register", "restorer"]
 
@@ -47,6 +47,8 @@ METHODS: dict[str, Method] = {
         Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION),
         Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION),
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
+        Method("DICNet", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.NET_OBJECTIVES, landmarks=True),
+        Method("DICGAN", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.GAN_OBJECTIVES, landmarks=True),
     )
 }
 
