@@ -22,6 +22,7 @@ PARAMETERS = {  # the papers' released codes, counted
     ("RCAN", 8): 15_740_067,
     ("DICNet", 4): 17_389_434,
     ("DICNet", 8): 21_803_849,
+    ("HiFaceGAN", 4): 130_568_012,
 }
 TRAINED = [name for name, m in models.METHODS.items() if m.trained]
 STORED = Path(__file__).with_name("behaviour.json")

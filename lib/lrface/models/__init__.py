@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
-from lrface.models.sr import bicubic, dic, edsr, rcan, srcnn
+from lrface.models.sr import bicubic, dic, edsr, hifacegan, rcan, srcnn
 
 __all__ = ["METHODS", "Method", "chips", "cost", "embedder", "method", "register", "restorer"]
 
@@ -49,6 +49,7 @@ METHODS: dict[str, Method] = {
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
         Method("DICNet", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.NET_OBJECTIVES, landmarks=True),
         Method("DICGAN", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.GAN_OBJECTIVES, landmarks=True),
+        Method("HiFaceGAN", hifacegan.build, "Yang et al., ACM MM 2020", hifacegan.VERSION, objectives=hifacegan.OBJECTIVES),
     )
 }
 
