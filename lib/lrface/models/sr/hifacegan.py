@@ -5,9 +5,10 @@ its levels, a weighted average of what it sees, the weights computed from the co
 starts from a thumbnail and grows, its normalised features scaled and shifted at each level by the encoder's features of that level
 (SPADE). There is no pixel loss: a two-scale rival and deep features alone say what a face is.
 
-Five halvings make the released code's 512-pixel crops 16x16 at the base; at **128x128** they leave 4x4, and no layer changes. Where
-a side is no multiple of 32 (or only 32, since a single place has no variance to normalise by) the image is padded by reflection and
-cut again. The condition of a SPADE layer has the encoder's width at its level; the released code has those widths written in for ngf 48.
+Five halvings make the released code's 512-pixel crops 16x16 at the base; at **128x128** they leave 4x4, and no layer changes
+(``small`` halves four times, to 8x8). Where a side is no multiple of 32 (or 32 itself, since a single place has no variance to
+normalise by) the image is continued by its last row and column, and cut again. The condition of a SPADE layer has the encoder's width
+at its level; the released code has those widths written in for ngf 48.
 
 Ours: weights start as PyTorch draws them; with the released Xavier gain of 0.02 the output stays grey for longer than a short run.
 """
