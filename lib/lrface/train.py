@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,29 +24,13 @@ from lrface.data.landmarks import MIRRORED
 from lrface.degrade import Degradation, round_uint8
 from lrface.errors import LrfaceError
 from lrface.files import progress, write_atomic
+from lrface.models.losses import Batch
 
 VERSION = 1
 """Raised when the loop's meaning changes: it is part of every run's key."""
 
 PIXEL = {"l1": F.l1_loss, "mse": F.mse_loss}
 SAVE_SECONDS = 30.0
-
-
-class Batch(NamedTuple):
-    """What one step sees, on the device it runs on."""
-
-    lr: Tensor
-    """float (N, 3, h, w) in [0, 1]."""
-    hr: Tensor
-    """float (N, 3, H, W) in [0, 1]."""
-    points: Tensor | None = None
-    """float (N, 68, 2): the landmarks in pixels of ``hr``, NaN where unknown; only for a method that wants them."""
-    labels: Tensor | None = None
-    """int64 (N,): the number of each face's identity among the training identities in order of their names."""
-
-    def to(self, device: torch.device) -> Batch:
-        pictures = (t.to(device).contiguous(memory_format=torch.channels_last) for t in (self.lr, self.hr))
-        return Batch(*pictures, *(t if t is None else t.to(device) for t in (self.points, self.labels)))
 
 
 class Pixelwise(nn.Module):

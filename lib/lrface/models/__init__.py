@@ -14,7 +14,7 @@ from lrface.errors import UsageError
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
-from lrface.models.sr import bicubic, edsr, rcan, srcnn
+from lrface.models.sr import bicubic, dic, edsr, hifacegan, rcan, srcnn
 
 __all__ = ["METHODS", "RECOGNISERS", "Method", "align", "chips", "cost", "embedder", "method", "recogniser", "register", "restorer"]
 
@@ -49,6 +49,9 @@ METHODS: dict[str, Method] = {
         Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION),
         Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION),
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
+        Method("DICNet", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.NET_OBJECTIVES, landmarks=True),
+        Method("DICGAN", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.GAN_OBJECTIVES, landmarks=True),
+        Method("HiFaceGAN", hifacegan.build, "Yang et al., ACM MM 2020", hifacegan.VERSION, objectives=hifacegan.OBJECTIVES),
     )
 }
 

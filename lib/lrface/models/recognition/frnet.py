@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lrface.models.losses import Batch
 from lrface.models.recognition.align import SIZE, align
 
 VERSION = 1
@@ -75,7 +76,7 @@ class Softmax(nn.Module):
 
     adam = {"weight_decay": 5e-4}
 
-    def forward(self, net: nn.Module, batch) -> dict[str, Tensor]:
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         _, logits = net(align(batch.hr, batch.points))
         return {"loss": F.cross_entropy(logits.float(), batch.labels)}
 

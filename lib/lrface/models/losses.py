@@ -1,0 +1,69 @@
+"""What objectives share: the batch a step sees, deep features of faces to compare, and a rival that is asked without being taught."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrface.models.recognition.dlib_resnet import CHIP_SIZE, DlibResNet
+
+
+class Batch(NamedTuple):
+    """What one step sees, on the device it runs on."""
+
+    lr: Tensor
+    """float (N, 3, h, w) in [0, 1]."""
+    hr: Tensor
+    """float (N, 3, H, W) in [0, 1]."""
+    points: Tensor | None = None
+    """float (N, 68, 2): the landmarks in pixels of ``hr``, NaN where unknown; only for a method that wants them."""
+    labels: Tensor | None = None
+    """int64 (N,): the number of each face's identity among the training identities in order of their names."""
+
+    def to(self, device: torch.device) -> Batch:
+        pictures = (t.to(device).contiguous(memory_format=torch.channels_last) for t in (self.lr, self.hr))
+        return Batch(*pictures, *(t if t is None else t.to(device) for t in (self.points, self.labels)))
+
+
+class DeepFeatures(nn.Module):
+    """Features at five depths of a face: float (N, 3, H, W) in [0, 1] to five tensors, shallow to deep. Frozen; gradients reach the face.
+
+    The papers take VGG19 (HiFaceGAN) or LightCNN-9 (DICGAN), whose weights need a download. **This is dlib's pretrained face recogniser
+    instead**, the one that comes with the package: after its stem and after its first, second, third and last stage. The whole crop is
+    resized to 150x150 and not aligned. Two things follow. A restorer trained with it is flattered by an identity score from the same
+    network, so another judge must be read beside that score. And, having learnt from faces alone, it says less about texture than VGG19.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = DlibResNet()
+        ends = list(accumulate(depth for _, depth, _ in self.net.stages))
+        self.taps = (0, *ends[:3], ends[-1])
+
+    def forward(self, faces: Tensor) -> list[Tensor]:
+        net = self.net
+        x = F.interpolate(faces.float(), size=(CHIP_SIZE, CHIP_SIZE), mode="bilinear", align_corners=False)
+        x = F.relu(net.stem((x * 255 - net.mean) / 256))
+        found = [x]
+        x = F.max_pool2d(x, 3, 2)
+        for i, block in enumerate(net.blocks, 1):
+            x = block(x)
+            if i in self.taps:
+                found.append(x)
+        return found
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, what the module computes passes gradients on but leaves none in its own parameters."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

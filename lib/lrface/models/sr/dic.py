@@ -1,0 +1,301 @@
+"""DICNet and DICGAN (Ma et al., CVPR 2020): a face and its landmarks restored in turns, each from the other's last estimate.
+
+Four steps share their weights (all but the first step's feedback block). A step restores the face, and an hourglass finds 68 heat
+maps in it; merged to five (two eyes, nose, mouth, contour) they decide, in the next step, which of five groups of features each
+place is made of. The subtracted mean and the bilinear skip are the released code's.
+
+The released code knows 8x alone. Its grid of features is that of the heat maps, a quarter of the face: at 8x the entrance doubles the
+input by PixelShuffle, and the feedback block goes up by 8 (kernel 12, stride 8, padding 2). At **4x** the input already has that
+size, so here the entrance is a 1x1 convolution in place of the PixelShuffle and the block goes up by 4 (kernel 8, stride 4,
+padding 2); both are SRFBN's for that factor, from which the block comes. The exit (kernel 8, stride 4) is the same. At 2x the grid
+would be coarser than the input; EDFace-Celeb-1M has no 2x figures for these methods either.
+
+Ours: the last convolution starts at zero, so that training starts from the bilinear enlargement (a few hundred steps then suffice to
+pass bicubic); odd sizes are pooled upwards, so that faces of any shape fit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrface.models.layers import conv3
+from lrface.models.losses import Batch, DeepFeatures, frozen
+
+VERSION = 1
+SCALES = (4, 8)
+SIZES = {
+    "paper": {"features": 48, "groups": 6, "fusions": 7, "landmark_features": 256},
+    "small": {"features": 16, "groups": 2, "fusions": 2, "landmark_features": 32, "climb": 4},
+}
+MEAN = (0.509, 0.424, 0.378)
+PARTS = {"left eye": (36, 42), "right eye": (42, 48), "nose": (27, 36), "mouth": (48, 68), "contour": (0, 27)}
+"""The five heat maps and the landmarks summed in each (iBUG 300-W order; the contour has the brows)."""
+STEPS = 4
+STRIDE = 4
+"""Pixels of the face to a cell of the heat maps."""
+
+
+def _prelu(layer: nn.Module) -> nn.Sequential:
+    return nn.Sequential(layer, nn.PReLU(init=0.2))
+
+
+def _mean() -> Tensor:
+    return torch.tensor(MEAN).view(1, 3, 1, 1)
+
+
+class Fusion(nn.Module):
+    """Five groups of features, each refined apart; where each counts is decided by its part's heat map (softmax over the five)."""
+
+    def __init__(self, features: int, blocks: int):
+        super().__init__()
+        groups, width = len(PARTS), len(PARTS) * features
+        self.expand = nn.Sequential(nn.Conv2d(features, width, 1), nn.LeakyReLU(0.2))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1, groups=groups),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(width, width, 3, padding=1, groups=groups),
+            )
+            for _ in range(blocks)
+        )
+
+    def forward(self, x: Tensor, parts: Tensor) -> Tensor:
+        x = self.expand(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return (x.unflatten(1, (len(PARTS), -1)) * parts.softmax(1)[:, :, None]).sum(1)
+
+
+class Feedback(nn.Module):
+    """SRFBN's block: up and down again ``groups`` times, every result kept and handed to all later ones; with ``fusions``, the
+    heat maps come in at its entrance."""
+
+    def __init__(self, n_in: int, features: int, groups: int, factor: int, fusions: int = 0):
+        super().__init__()
+        shape = {"kernel_size": factor + 4, "stride": factor, "padding": 2}
+        self.compress_in = _prelu(nn.Conv2d(n_in, features, 1))
+        self.fuse = Fusion(features, fusions) if fusions else None
+        self.ups = nn.ModuleList(_prelu(nn.ConvTranspose2d(features, features, **shape)) for _ in range(groups))
+        self.downs = nn.ModuleList(_prelu(nn.Conv2d(features, features, **shape)) for _ in range(groups))
+        self.before_ups = nn.ModuleList(_prelu(nn.Conv2d(i * features, features, 1)) for i in range(2, groups + 1))
+        self.before_downs = nn.ModuleList(_prelu(nn.Conv2d(i * features, features, 1)) for i in range(2, groups + 1))
+        self.compress_out = _prelu(nn.Conv2d(groups * features, features, 1))
+
+    def forward(self, x: Tensor, parts: Tensor | None = None) -> Tensor:
+        x = self.compress_in(x)
+        low, high = [x if self.fuse is None else self.fuse(x, parts)], []
+        for i, (up, down) in enumerate(zip(self.ups, self.downs, strict=True)):
+            high.append(up(self.before_ups[i - 1](torch.cat(low, 1)) if i else low[0]))
+            low.append(down(self.before_downs[i - 1](torch.cat(high, 1)) if i else high[0]))
+        return self.compress_out(torch.cat(low[1:], 1))
+
+
+class Bottleneck(nn.Module):
+    """1x1 - ReLU - 3x3 - 1x1, plus the input (through a 1x1 where the width changes); no normalisation."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        half = n_out // 2
+        self.body = nn.Sequential(nn.Conv2d(n_in, half, 1), nn.ReLU(inplace=True), conv3(half, half), nn.Conv2d(half, n_out, 1))
+        self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.body(x)
+
+
+class Hourglass(nn.Module):
+    """One level at its own resolution beside all deeper ones at half of it."""
+
+    def __init__(self, features: int, depth: int):
+        super().__init__()
+        self.beside, self.enter, self.leave = (Bottleneck(features, features) for _ in range(3))
+        self.inner = Hourglass(features, depth - 1) if depth > 1 else Bottleneck(features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = self.leave(self.inner(self.enter(F.max_pool2d(x, 2, ceil_mode=True))))
+        return self.beside(x) + F.interpolate(low, size=x.shape[2:], mode="bilinear", align_corners=True)
+
+
+class Landmarks(nn.Module):
+    """The recurrent hourglass: a face (N, 3, H, W) and its own last state to 68 heat maps (N, 68, H/4, W/4) and its state."""
+
+    def __init__(self, features: int, depth: int = 4):
+        super().__init__()
+        quarter, half = features // 4, features // 2
+        self.enter = nn.Sequential(
+            nn.Conv2d(3, quarter, 7, stride=2, padding=3),
+            nn.ReLU(inplace=True),
+            Bottleneck(quarter, half),
+            nn.MaxPool2d(2),
+            Bottleneck(half, half),
+            Bottleneck(half, features),
+        )
+        self.mix = nn.Conv2d(2 * features, 2 * features, 1)
+        self.hourglass = Hourglass(2 * features, depth)
+        self.maps = nn.Sequential(
+            Bottleneck(features, features), nn.Conv2d(features, features, 1), nn.ReLU(inplace=True), nn.Conv2d(features, 68, 1)
+        )
+
+    def forward(self, face: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self.enter(face)
+        x = self.hourglass(self.mix(torch.cat([x, x if state is None else state], 1)))
+        seen, state = x.chunk(2, 1)
+        return self.maps(seen), state
+
+
+def parts_of(maps: Tensor) -> Tensor:
+    """68 heat maps to five: each map over its highest value (at least 0.05), summed by part."""
+    maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(0.05)
+    return torch.stack([maps[:, first:end].sum(1) for first, end in PARTS.values()], 1)
+
+
+class DIC(nn.Module):
+    """At 8x, 9,804,677 parameters and 11,999,172 in the hourglass; at 4x, 5,390,262 and the same (``paper``).
+
+    In training mode it returns the faces of all four steps and their heat maps, in evaluation mode the last face.
+    """
+
+    def __init__(self, scale: int, features: int, groups: int, fusions: int, landmark_features: int, climb: int | None = None):
+        super().__init__()
+        self.scale, climb = scale, climb or scale
+        widen = nn.PixelShuffle(2) if scale == 8 else _prelu(nn.Conv2d(4 * features, features, 1))
+        self.entrance = nn.Sequential(_prelu(conv3(3, 4 * features)), widen)
+        self.first = Feedback(features, features, groups, climb)
+        self.again = Feedback(2 * features, features, groups, climb, fusions)
+        self.exit = nn.Sequential(_prelu(nn.ConvTranspose2d(features, features, 8, stride=4, padding=2)), conv3(features, 3))
+        self.hourglass = Landmarks(landmark_features)
+        self.register_buffer("mean", _mean(), persistent=False)
+        for part in (self.entrance, self.first, self.again, self.exit):
+            for layer in part.modules():
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                    nn.init.kaiming_normal_(layer.weight, a=0.2)
+                    nn.init.zeros_(layer.bias)
+                if isinstance(layer, nn.ConvTranspose2d):  # of whose kernel each place sees one in stride x stride weights
+                    layer.weight.data.mul_(layer.stride[0])
+        for layer in (self.exit[1], self.hourglass.maps[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, lr: Tensor) -> Tensor | tuple[list[Tensor], list[Tensor]]:
+        lr = lr - self.mean
+        enlarged = F.interpolate(lr, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        given = self.entrance(lr)
+        faces, maps, state, last = [], [], None, None
+        for step in range(STEPS):
+            last = self.again(torch.cat([given, last], 1), parts_of(maps[-1])) if step else self.first(given)
+            faces.append(enlarged + self.exit(last))
+            if self.training or step + 1 < STEPS:  # nobody looks at the last face's landmarks but the objective
+                found, state = self.hourglass(faces[-1], state)
+                maps.append(found)
+        faces = [face + self.mean for face in faces]
+        return (faces, maps) if self.training else faces[-1]
+
+
+def heat_maps(points: Tensor, height: int, width: int, sigma: float = 1.0) -> Tensor:
+    """A Gaussian (peak 1, ``sigma`` in cells) at each landmark: (N, 68, 2), in pixels of the face, to (N, 68, height, width) cells.
+
+    As in the released code a cell's place is its number times four. A landmark that is NaN gives a map of NaN.
+    """
+    across = torch.arange(width, device=points.device) - points[..., :1] / STRIDE
+    down = torch.arange(height, device=points.device) - points[..., 1:] / STRIDE
+    return (-(down[..., :, None].square() + across[..., None, :].square()) / (2 * sigma**2)).exp()
+
+
+def alignment_loss(maps: list[Tensor], points: Tensor) -> Tensor:
+    """The mean squared error of each step's heat maps, summed over the steps; landmarks that are not known (NaN) are left out."""
+    truth = heat_maps(points, *maps[0].shape[2:])
+    known = truth.isfinite()
+    truth, count = truth.nan_to_num(), known.sum().clamp_min(1)
+    return sum(((found.float() - truth).square() * known).sum() / count for found in maps)
+
+
+class Iterative(nn.Module):
+    """DICNet's objective: at every step, L1 of the face and 0.1 times the squared error of the heat maps.
+
+    The paper starts from an hourglass trained on landmarks beforehand and holds it still for 2,000 steps. That network cannot be had,
+    so here the hourglass learns from the first step, together with the rest.
+    """
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        lr, hr, points, _ = batch
+        faces, maps = net(lr)
+        pixel, align = sum(F.l1_loss(face.float(), hr) for face in faces), alignment_loss(maps, points)
+        return {"loss": pixel + 0.1 * align, "pixel": pixel, "align": align}
+
+
+class MaxFeatureMap(nn.Module):
+    """A layer of twice the width; of each pair of outputs the larger goes on."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(*self.layer(x).chunk(2, 1))
+
+
+class LightCNN9(nn.Module):
+    """DICGAN's rival in the layout of LightCNN-9: (N, 3, H, W) to one number a face, the logit of its being real.
+
+    Its last layers want the 8x8 places of a 128x128 face; other sizes (of tests) are averaged to that, 128 is left as it is.
+    """
+
+    def __init__(self, width: int = 48):
+        super().__init__()
+        a, b, c, d = width, 2 * width, 4 * width, 8 * width // 3
+
+        def mfm(n_in: int, n_out: int, size: int) -> MaxFeatureMap:
+            return MaxFeatureMap(nn.Conv2d(n_in, 2 * n_out, size, padding=size // 2))
+
+        def group(n_in: int, n_out: int) -> nn.Sequential:
+            return nn.Sequential(mfm(n_in, n_in, 1), mfm(n_in, n_out, 3))
+
+        stages = [[mfm(3, a, 5)], [group(a, b)], [group(b, c)], [group(c, d), group(d, d)]]
+        self.features = nn.Sequential(*(layer for stage in stages for layer in (*stage, nn.MaxPool2d(2, ceil_mode=True))))
+        self.judge = nn.Sequential(MaxFeatureMap(nn.Linear(64 * d, 2 * 16 * width // 3)), nn.LeakyReLU(0.2), nn.Linear(16 * width // 3, 1))
+        self.register_buffer("mean", _mean(), persistent=False)
+
+    def forward(self, face: Tensor) -> Tensor:
+        return self.judge(F.adaptive_avg_pool2d(self.features(face - self.mean), 8).flatten(1))
+
+
+class Adversarial(nn.Module):
+    """DICGAN's objective, meant to start from a trained DICNet (``Config.init``); the hourglass is held still throughout.
+
+    Per step L1 and 0.1 alignment, as DICNet's, and for the last face 0.1 L1 of deep features and 0.005 adversarial (cross-entropy).
+    ``paper`` takes each step's own face in the first term; ``code`` is the released solver, which takes the last step's face each time,
+    so that the earlier steps are taught only through it. The paper's features are LightCNN-9's; for the network that stands in for it,
+    and what that does to scores, see :class:`lrface.models.losses.DeepFeatures`; the deepest of its features count.
+    """
+
+    def __init__(self, net: nn.Module, last_face_only: bool = False):
+        super().__init__()
+        self.last_face_only = last_face_only
+        net.hourglass.requires_grad_(False)
+        self.rival = LightCNN9(net.exit[1].in_channels)
+        self.features = DeepFeatures()
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        lr, hr, points, _ = batch
+        faces, maps = net(lr)
+        last = faces[-1].float()
+        pixel = sum(F.l1_loss((last if self.last_face_only else face).float(), hr) for face in faces)
+        align = alignment_loss(maps, points)
+        with torch.no_grad():
+            wanted = self.features(hr)[-1]
+        feature = F.l1_loss(self.features(last)[-1], wanted)
+        with frozen(self.rival):
+            gan = F.softplus(-self.rival(last)).mean()
+        rival = F.softplus(-self.rival(hr)).mean() + F.softplus(self.rival(last.detach())).mean()
+        loss = pixel + 0.1 * align + 0.1 * feature + 0.005 * gan
+        return {"loss": loss, "rival": rival, "pixel": pixel, "align": align, "feature": feature, "gan": gan}
+
+
+NET_OBJECTIVES = {"paper": lambda net: Iterative()}
+GAN_OBJECTIVES = {"paper": Adversarial, "code": lambda net: Adversarial(net, last_face_only=True)}
+
+
+def build(scale: int, size: str) -> DIC:
+    return DIC(scale, **SIZES[size])

@@ -1,0 +1,179 @@
+"""HiFaceGAN's blocks and objective by slow formulas, and the deep features that stand in for VGG19's."""
+
+import pytest
+import torch
+from lrface import degrade, models, train
+from lrface.models import losses
+from lrface.models.losses import Batch
+from lrface.models.sr import hifacegan
+from torch.nn import functional as F
+
+
+def net(scale=4, levels=2):
+    torch.manual_seed(0)
+    made = hifacegan.HiFaceGAN(scale, features=4, levels=levels)
+    made.scale = scale
+    return made
+
+
+def batch(scale=4, side=32):
+    random = torch.Generator().manual_seed(1)
+    return torch.rand(2, 3, side // scale, side // scale, generator=random), torch.rand(2, 3, side, side, generator=random)
+
+
+@pytest.mark.parametrize("features, parameters", [(64, 130_568_012), (48, 79_873_084)])
+def test_released_sizes(features, parameters):
+    with torch.device("meta"):
+        made = hifacegan.HiFaceGAN(4, features)
+    assert sum(p.numel() for p in made.parameters()) == parameters
+
+
+def test_five_halvings_of_128_pixels_leave_4x4():
+    with torch.device("meta"):
+        encoder = hifacegan.Suppression([2, 4, 8, 16, 32, 32])
+        sides = [f.shape[1:] for f in encoder(torch.zeros(1, 3, 128, 128))]
+    assert sides == [(2, 128, 128), (4, 64, 64), (8, 32, 32), (16, 16, 16), (32, 8, 8), (32, 4, 4)]
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("h, w", [(4, 4), (5, 7)])
+def test_faces_of_any_shape_at_every_scale(scale, h, w):
+    made, lr = net(scale).train(), torch.rand(2, 3, h, w)
+    assert made(lr).shape == (2, 3, h * scale, w * scale)
+    with torch.no_grad():
+        image = made.eval()(lr)
+        assert torch.equal(image, made(lr)) and image.min() >= 0 and image.max() <= 1
+
+
+def test_local_importance_pooling_is_a_weighted_average():
+    torch.manual_seed(0)
+    pool, x = hifacegan.LocalImportancePool(3), torch.rand(1, 3, 6, 6)
+    out = pool(x)
+    weight = (12 * torch.sigmoid(pool.importance[1](pool.importance[0](x)))).exp()
+    assert out.shape == (1, 3, 3, 3)
+    for i, j in ((0, 0), (1, 2), (2, 1)):
+        rows, columns = slice(max(0, 2 * i - 1), 2 * i + 2), slice(max(0, 2 * j - 1), 2 * j + 2)
+        mean = (x * weight)[0, :, rows, columns].sum((1, 2)) / weight[0, :, rows, columns].sum((1, 2))
+        assert torch.allclose(out[0, :, i, j], mean, rtol=1e-4)
+
+
+def test_spade_scales_by_gamma_alone():
+    torch.manual_seed(0)
+    spade, x, condition = hifacegan.SPADE(6, 4), torch.randn(3, 6, 5, 5), torch.randn(3, 4, 5, 5)
+    normal = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+    hidden = spade.shared(condition)
+    assert torch.allclose(spade(x, condition), normal * spade.gamma(hidden) + spade.beta(hidden), atol=1e-5)
+    torch.nn.init.zeros_(spade.gamma.weight)
+    assert torch.allclose(spade(x, condition), spade.beta(hidden))  # with a gamma of 0 nothing of x is left
+
+
+def test_the_objective_has_no_pixel_loss():
+    made, (lr, hr) = net(), batch()
+    objective = hifacegan.OBJECTIVES["paper"](made)
+    assert objective.adam == {"betas": (0.0, 0.9)} and objective.rival_rate == 4
+    made.eval(), objective.rival.eval()  # spectral and batch normalisation hold still between the two computations
+    found = objective(made, Batch(lr, hr))
+    with torch.no_grad():
+        sr, given = made(lr), 2 * models.restorer("bicubic", 4)(lr) - 1
+        fake, real = objective.rival(torch.cat([given, 2 * sr - 1], 1)), objective.rival(torch.cat([given, 2 * hr - 1], 1))
+        gan = sum((scale[-1] - 1).square().mean() for scale in fake) / 2
+        matching = sum((fake[s][i] - real[s][i]).abs().mean() for s in range(2) for i in range(4)) / 2
+        pairs = zip((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1), objective.features(sr), objective.features(hr), strict=True)
+        deep = sum(weight * (a - b).abs().mean() for weight, a, b in pairs)
+        rival = sum((r[-1] - 1).square().mean() + f[-1].square().mean() for r, f in zip(real, fake, strict=True)) / 2
+    assert found["loss"].item() == pytest.approx((gan + 10 * matching + 10 * deep).item(), rel=1e-4)
+    assert found["rival"].item() == pytest.approx(rival.item(), rel=1e-4)
+
+
+def test_rivals_do_not_teach_each_other():
+    made, (lr, hr) = net(), batch()
+    objective = hifacegan.OBJECTIVES["paper"](made)
+    found = objective(made, Batch(lr, hr))
+    found["loss"].backward()
+    assert all(p.grad is None for p in objective.rival.parameters())
+    used = {name: p.grad for name, p in made.named_parameters() if not name.startswith("exits") or name.startswith("exits.0")}
+    assert all(g is not None and g.isfinite().all() for g in used.values())
+    made.zero_grad(set_to_none=True)
+    found["rival"].backward()
+    assert all(p.grad is None for p in made.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.rival.parameters())
+
+
+def test_the_rival_judges_patches_at_two_scales():
+    with torch.device("meta"):
+        found = hifacegan.Rival()(torch.zeros(1, 6, 128, 128))
+    assert [[f.shape[1:] for f in scale] for scale in found] == [
+        [(64, 65, 65), (128, 33, 33), (256, 17, 17), (512, 18, 18), (1, 19, 19)],
+        [(64, 33, 33), (128, 17, 17), (256, 9, 9), (512, 10, 10), (1, 11, 11)],
+    ]
+
+
+def test_deep_features_are_dlibs_frozen_and_differentiable():
+    features, judge = losses.DeepFeatures(), models.embedder("dlib")
+    before = [p.clone() for p in features.parameters()]
+    x = torch.rand(1, 3, 128, 128, requires_grad=True)
+    found = features.train()(x)
+    assert [f.shape[1:] for f in found] == [(32, 72, 72), (32, 35, 35), (64, 17, 17), (128, 8, 8), (256, 2, 2)]
+    chip = F.interpolate(x, size=(150, 150), mode="bilinear", align_corners=False) * 255
+    assert torch.allclose(found[-1].mean((2, 3)) @ judge.project, judge(chip), atol=1e-4)
+    sum(f.mean() for f in found).backward()
+    assert x.grad.isfinite().all() and (x.grad != 0).any()
+    assert not any(p.requires_grad for p in features.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, features.parameters(), strict=True))
+
+
+def test_deep_features_do_not_change_the_weights_drawn_beside_them():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    losses.DeepFeatures()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_frozen_lets_gradients_through_and_is_lifted_after_an_error():
+    layer, x = torch.nn.Linear(2, 1), torch.ones(1, 2, requires_grad=True)
+    with pytest.raises(ZeroDivisionError), losses.frozen(layer):
+        out = layer(x)
+        raise ZeroDivisionError
+    out.sum().backward()
+    assert x.grad is not None and layer.weight.grad is None and layer.weight.requires_grad
+
+
+class Still:
+    """Two fixed pictures as a face set."""
+
+    pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self):
+        return 2
+
+    def stack(self, rows):
+        return self.pictures[torch.as_tensor(rows)]
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch):
+    """Batch statistics, the vectors of spectral normalisation and the rival are all in the checkpoint; the deep features are not."""
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    batches = train.batches
+
+    def run(checkpoint):
+        made = net()
+        torch.manual_seed(0)
+        fields = {"batch": 2, "patch": None, "lr": 1e-3, "schedule": "constant", "precision": "32-true", "seed": 0, "label": "rivals"}
+        objective = hifacegan.OBJECTIVES["paper"](made)
+        train.train(made, Still(), None, degrade.setting("4x"), steps=4, objective=objective, checkpoint=checkpoint, **fields)
+        return [*made.state_dict().values(), *objective.rival.state_dict().values()]
+
+    def two(*args):
+        for i, drawn in enumerate(batches(*args)):
+            if i == 2:
+                raise KeyboardInterrupt
+            yield drawn
+
+    whole = run(tmp_path / "a")
+    monkeypatch.setattr(train, "batches", two)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b")
+    monkeypatch.setattr(train, "batches", batches)
+    assert all(torch.equal(a, b) for a, b in zip(whole, run(tmp_path / "b"), strict=True))
+    assert (tmp_path / "b").stat().st_size < 3_000_000  # dlib's network alone would be 20 MB
