@@ -20,6 +20,14 @@ PARAMETERS = {  # the papers' released codes, counted
     ("RCAN", 2): 15_444_643,
     ("RCAN", 4): 15_592_355,
     ("RCAN", 8): 15_740_067,
+    ("RDN", 2): 22_123_395,
+    ("RDN", 4): 22_271_107,
+    ("HAN", 2): 15_924_033,
+    ("HAN", 4): 16_071_745,
+    ("HAN", 8): 16_219_457,
+    ("WaveletSRNet", 2): 46_327_372,
+    ("WaveletSRNet", 4): 51_353_968,
+    ("WaveletSRNet", 8): 74_999_296,
     ("DICNet", 4): 17_389_434,
     ("DICNet", 8): 21_803_849,
     ("HiFaceGAN", 4): 130_568_012,
@@ -37,9 +45,10 @@ def test_paper_sizes(name, scale):
 
 @pytest.mark.parametrize("name, scale", [(name, scale) for name, m in models.METHODS.items() for scale in m.scales])
 def test_shapes_of_faces_that_are_not_square(name, scale):
-    net = models.restorer(name, scale).eval()
+    net, face = models.restorer(name, scale).eval(), models.method(name).face
+    h, w = (face // scale, face // scale) if face else (8, 12)  # some work at one size only
     assert net.scale == scale
-    assert net(torch.rand(2, 3, 8, 12)).shape == (2, 3, 8 * scale, 12 * scale)
+    assert net(torch.rand(2, 3, h, w)).shape == (2, 3, h * scale, w * scale)
 
 
 def test_bicubic_is_the_matrix():
@@ -80,8 +89,9 @@ def behaviour(name, scale=4):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = models.restorer(name, scale)
-        lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8 * scale, 8 * scale)
-        points = torch.rand(2, 68, 2) * 8 * scale if method.landmarks else None
+        side = method.face // scale if method.face else 8
+        lr, hr = torch.rand(2, 3, side, side), torch.rand(2, 3, side * scale, side * scale)
+        points = torch.rand(2, 68, 2) * side * scale if method.landmarks else None
         objective = method.objectives["paper"](net) if "paper" in method.objectives else train.Pixelwise("l1")
     before = net.eval()(lr).detach()
     if method.solve:

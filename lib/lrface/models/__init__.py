@@ -14,7 +14,7 @@ from lrface.errors import UsageError
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
-from lrface.models.sr import bicubic, dic, edsr, hifacegan, rcan, srcnn
+from lrface.models.sr import bicubic, dic, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, wavelet_srnet
 
 __all__ = ["METHODS", "RECOGNISERS", "Method", "align", "chips", "cost", "embedder", "method", "recogniser", "register", "restorer"]
 
@@ -38,6 +38,8 @@ class Method:
     :func:`lrface.train.train` describes."""
     landmarks: bool = False
     """Whether its objectives want the faces' 68 landmarks."""
+    face: int | None = None
+    """The one side of HR faces it works on; None: any size."""
     solve: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network that is computed rather than descended to: fills it in from one pass over pairs (lr, hr)."""
 
@@ -49,6 +51,23 @@ METHODS: dict[str, Method] = {
         Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION),
         Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION),
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
+        Method("RDN", rdn.build, "Zhang et al., CVPR 2018", rdn.VERSION),
+        Method("HAN", han.build, "Niu et al., ECCV 2020", han.VERSION),
+        Method(
+            "WaveletSRNet",
+            wavelet_srnet.build,
+            "Huang et al., ICCV 2017",
+            wavelet_srnet.VERSION,
+            objectives={"paper": wavelet_srnet.PaperLoss},
+        ),
+        Method(
+            "Eigenface",
+            eigenface.build,
+            "Wang and Tang, IEEE TSMC-C 2005",
+            eigenface.VERSION,
+            face=eigenface.FACE,
+            solve=eigenface.solve,
+        ),
         Method("DICNet", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.NET_OBJECTIVES, landmarks=True),
         Method("DICGAN", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.GAN_OBJECTIVES, landmarks=True),
         Method("HiFaceGAN", hifacegan.build, "Yang et al., ACM MM 2020", hifacegan.VERSION, objectives=hifacegan.OBJECTIVES),
