@@ -135,6 +135,15 @@ def test_dicnets_objective():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
 
 
+def test_the_hourglass_learns_from_landmarks_alone():
+    made, (lr, hr, points) = net(), batch()
+    losses = dic.NET_OBJECTIVES["paper"](made)(made, Batch(lr, hr, points))
+    weights = list(made.hourglass.parameters())
+    by_pixels = torch.autograd.grad(losses["pixel"], weights, retain_graph=True, allow_unused=True)
+    assert all(g is None for g in by_pixels)
+    assert all((g != 0).any() for g in torch.autograd.grad(losses["align"], weights))
+
+
 @pytest.mark.parametrize("variant", ["paper", "code"])
 def test_dicgans_objective(variant):
     made, (lr, hr, points) = net(), batch()

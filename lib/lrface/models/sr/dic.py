@@ -11,7 +11,9 @@ padding 2); both are SRFBN's for that factor, from which the block comes. The ex
 would be coarser than the input; EDFace-Celeb-1M has no 2x figures for these methods either.
 
 Ours: the last convolution starts at zero, so that training starts from the bilinear enlargement (a few hundred steps then suffice to
-pass bicubic); odd sizes are pooled upwards, so that faces of any shape fit.
+pass bicubic). The heat maps reach the next step without a gradient, a switch that the released code has and leaves off: with an
+hourglass that was not trained beforehand (see :class:`Iterative`) the pixels' gradient in it is some forty times the landmarks', and
+no landmark is ever found. Odd sizes are pooled upwards, so that faces of any shape fit.
 """
 
 from __future__ import annotations
@@ -39,10 +41,6 @@ STRIDE = 4
 
 def _prelu(layer: nn.Module) -> nn.Sequential:
     return nn.Sequential(layer, nn.PReLU(init=0.2))
-
-
-def _mean() -> Tensor:
-    return torch.tensor(MEAN).view(1, 3, 1, 1)
 
 
 class Fusion(nn.Module):
@@ -166,7 +164,7 @@ class DIC(nn.Module):
         self.again = Feedback(2 * features, features, groups, climb, fusions)
         self.exit = nn.Sequential(_prelu(nn.ConvTranspose2d(features, features, 8, stride=4, padding=2)), conv3(features, 3))
         self.hourglass = Landmarks(landmark_features)
-        self.register_buffer("mean", _mean(), persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         for part in (self.entrance, self.first, self.again, self.exit):
             for layer in part.modules():
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -184,7 +182,7 @@ class DIC(nn.Module):
         given = self.entrance(lr)
         faces, maps, state, last = [], [], None, None
         for step in range(STEPS):
-            last = self.again(torch.cat([given, last], 1), parts_of(maps[-1])) if step else self.first(given)
+            last = self.again(torch.cat([given, last], 1), parts_of(maps[-1].detach())) if step else self.first(given)
             faces.append(enlarged + self.exit(last))
             if self.training or step + 1 < STEPS:  # nobody looks at the last face's landmarks but the objective
                 found, state = self.hourglass(faces[-1], state)
@@ -206,16 +204,16 @@ def heat_maps(points: Tensor, height: int, width: int, sigma: float = 1.0) -> Te
 def alignment_loss(maps: list[Tensor], points: Tensor) -> Tensor:
     """The mean squared error of each step's heat maps, summed over the steps; landmarks that are not known (NaN) are left out."""
     truth = heat_maps(points, *maps[0].shape[2:])
-    known = truth.isfinite()
-    truth, count = truth.nan_to_num(), known.sum().clamp_min(1)
+    known, truth = truth.isfinite(), truth.nan_to_num()
+    count = known.sum().clamp_min(1)
     return sum(((found.float() - truth).square() * known).sum() / count for found in maps)
 
 
 class Iterative(nn.Module):
     """DICNet's objective: at every step, L1 of the face and 0.1 times the squared error of the heat maps.
 
-    The paper starts from an hourglass trained on landmarks beforehand and holds it still for 2,000 steps. That network cannot be had,
-    so here the hourglass learns from the first step, together with the rest.
+    The paper starts from an hourglass trained on landmarks and holds it still for 2,000 steps. That network cannot be had, so here it
+    learns from the first step, together with the rest.
     """
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -239,7 +237,7 @@ class MaxFeatureMap(nn.Module):
 class LightCNN9(nn.Module):
     """DICGAN's rival in the layout of LightCNN-9: (N, 3, H, W) to one number a face, the logit of its being real.
 
-    Its last layers want the 8x8 places of a 128x128 face; other sizes (of tests) are averaged to that, 128 is left as it is.
+    Its last layers want the 8x8 places of a 128x128 face; other sizes are averaged to that, which leaves 128 as it is.
     """
 
     def __init__(self, width: int = 48):
@@ -255,7 +253,7 @@ class LightCNN9(nn.Module):
         stages = [[mfm(3, a, 5)], [group(a, b)], [group(b, c)], [group(c, d), group(d, d)]]
         self.features = nn.Sequential(*(layer for stage in stages for layer in (*stage, nn.MaxPool2d(2, ceil_mode=True))))
         self.judge = nn.Sequential(MaxFeatureMap(nn.Linear(64 * d, 2 * 16 * width // 3)), nn.LeakyReLU(0.2), nn.Linear(16 * width // 3, 1))
-        self.register_buffer("mean", _mean(), persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, face: Tensor) -> Tensor:
         return self.judge(F.adaptive_avg_pool2d(self.features(face - self.mean), 8).flatten(1))
