@@ -22,6 +22,7 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from traitlets.config import Config
 
 from lrface import data, models, report, runs
 from lrface.errors import LrfaceError, UsageError
@@ -221,7 +222,9 @@ def _execute(path: Path, out: Path, values: dict[str, Any]) -> None:
             kernel_name="python3",
             cwd=str(project_root()),
             progress_bar=False,
-            extra_arguments=["--log-level=50"],  # a kernel tells every terminal that it listens on TCP
+            extra_arguments=["--log-level=50"],
+            # Files instead of TCP ports: it works where there is no network at all, not even loopback, and nobody else can listen.
+            config=Config({"KernelManager": {"transport": "ipc"}}),
         )
 
 
