@@ -4,6 +4,10 @@ The transform is orthonormal. The paper prints no normalisation, but its code de
 is exact for no other scaling. The squared error over all bands then equals that of the picture: the image term, weight 0.1, adds that
 much to the weights 0.99 of the detail bands and 0.01 of the low band. It also lets the network return the picture alone, in training
 too, for its objective gets the predicted bands back by transforming it.
+
+Ours: ``small`` predicts the low band as a correction of the LR face, which it nearly is, and starts from zero bands. The paper's network
+has nothing of the kind: it must first learn to hand the colours through ten normalised blocks, for which the paper has half a million
+steps; after a thousand it lies 8 dB below bicubic.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from lrface.models.losses import Batch
 VERSION = 1
 SIZES = {
     "paper": {"widths": (64, 128, 256, 512, 1024), "band": 32},
-    "small": {"widths": (32, 32, 32, 48, 64), "band": 8},
+    "small": {"widths": (32, 32, 32, 48, 64), "band": 8, "residual": True},
 }
 SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
 """The Haar step on the pixels (0, 0), (0, 1), (1, 0), (1, 1) of a 2x2 square, times 2: mean, then three differences."""
@@ -69,9 +73,9 @@ class WaveletSRNet(nn.Module):
     1, 3, 12, 48 bands are predicted side by side. Colours stay in [0, 1]; nothing is added to a bicubic enlargement.
     """
 
-    def __init__(self, scale: int, widths: tuple[int, ...] = SIZES["paper"]["widths"], band: int = 32):
+    def __init__(self, scale: int, widths: tuple[int, ...] = SIZES["paper"]["widths"], band: int = 32, residual: bool = False):
         super().__init__()
-        self.scale, self.depth = scale, scale.bit_length() - 1
+        self.scale, self.depth, self.residual = scale, scale.bit_length() - 1, residual
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
         for n_in, n_out in zip((widths[0], *widths), widths, strict=False):
             layers += [Block(n_in, n_out), Block(n_out, n_out)]
@@ -89,10 +93,16 @@ class WaveletSRNet(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out")
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+        if residual:
+            for branch in self.branches:
+                nn.init.zeros_(branch[-1].weight)
 
     def forward(self, lr: Tensor) -> Tensor:
         x = self.trunk(lr)
-        return inverse_wavelet_packet(torch.cat([branch(x) for branch in self.branches], 1), self.depth)
+        low, *detail = (branch(x) for branch in self.branches)
+        if self.residual:
+            low = low + 2**self.depth * lr
+        return inverse_wavelet_packet(torch.cat([low, *detail], 1), self.depth)
 
 
 class PaperLoss(nn.Module):
