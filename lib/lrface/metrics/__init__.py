@@ -5,13 +5,14 @@ from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
 from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import Identification, identification
 from lrface.metrics.identity import distance, similarity
-from lrface.metrics.intervals import Estimate, bootstrap
+from lrface.metrics.intervals import Estimate, Gap, bootstrap, gap, rank_agreement
 from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import McNemar, Verification, mcnemar, verification
 
 __all__ = [
     "Alignment",
     "Estimate",
+    "Gap",
     "Identification",
     "Landmarker",
     "McNemar",
@@ -19,11 +20,13 @@ __all__ = [
     "bootstrap",
     "compare",
     "distance",
+    "gap",
     "identification",
     "mcnemar",
     "nrmse",
     "power_spectrum",
     "psnr",
+    "rank_agreement",
     "similarity",
     "ssim",
     "verification",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import kendalltau
 
 
 class Estimate(NamedTuple):
@@ -16,23 +19,103 @@ class Estimate(NamedTuple):
     n: int
 
 
-def bootstrap(values: np.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
+def _counts(n: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each of n units is drawn in each resample: float64 (resamples, n)."""
+    random = np.random.Generator(np.random.Philox(seed))
+    return random.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
+
+
+def _interval(draws: np.ndarray, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def bootstrap(
+    values: np.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0, clusters: Sequence | None = None
+) -> Estimate:
     """Mean and percentile bootstrap interval of ``values`` (N,), NaN left out; NaN bounds with fewer than two values.
 
-    For the difference of two methods on the same faces pass the differences: the interval is then a paired one.
+    For the difference of two methods on the same faces pass the differences: the interval is then a paired one. ``clusters`` (N,) names
+    the identity of each value: whole identities are then drawn, for statements about people rather than about these pictures.
     """
     values = np.asarray(values, dtype=np.float64)
-    values = values[~np.isnan(values)]
-    n = len(values)
-    if n == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    if n == 1:
-        return Estimate(float(values[0]), float("nan"), float("nan"), 1)
+    known = ~np.isnan(values)
+    units = np.arange(known.sum()) if clusters is None else np.unique(np.asarray(clusters)[known], return_inverse=True)[1]
+    values = values[known]
+    n = int(units.max(initial=-1)) + 1
+    if n < 2:
+        return Estimate(float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan"), len(values))
+    sums, sizes = np.bincount(units, values), np.bincount(units).astype(np.float64)
     random = np.random.Generator(np.random.Philox(seed))
-    # A resample is n draws with replacement, that is a multinomial count for each value; in blocks, so that memory stays small.
+    # A resample is n draws with replacement, that is a multinomial count for each unit; in blocks, so that memory stays small.
     block = max(1, 4_000_000 // n)
-    means = np.concatenate(
-        [random.multinomial(n, np.full(n, 1 / n), min(block, resamples - i)) @ values / n for i in range(0, resamples, block)]
-    )
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(values.mean()), float(low), float(high), n)
+    draws = (random.multinomial(n, np.full(n, 1 / n), min(block, resamples - i)) for i in range(0, resamples, block))
+    means = np.concatenate([(drawn @ sums) / (drawn @ sizes) for drawn in draws])
+    return Estimate(float(values.mean()), *_interval(means, confidence), len(values))
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far apart the best and the worst group are."""
+
+    estimate: Estimate
+    """Highest minus lowest group mean, with its interval over identities."""
+    highest: str
+    lowest: str
+    chance: float
+    """The 95th percentile of the gap when the groups are dealt out to identities at random. A gap below it needs no explanation."""
+
+
+def gap(values: np.ndarray, groups: Sequence[str], clusters: Sequence, resamples: int = 1000, seed: int = 0) -> Gap:
+    """The gap between groups in the mean of ``values`` (N,); NaN values and faces of no group (NaN) are left out.
+
+    ``groups`` and ``clusters`` (identities) are (N,); an identity belongs to one group. Resampling draws identities within their groups,
+    and the two groups that differ most in the data are the ones compared in every draw. The largest of several differences is never
+    zero, whence ``chance``.
+    """
+    values, groups, clusters = np.asarray(values, np.float64), np.asarray(groups, object), np.asarray(clusters)
+    known = ~np.isnan(values) & np.array([isinstance(g, str) for g in groups], bool)
+    people, person = np.unique(clusters[known], return_inverse=True)
+    names, member = np.unique(groups[known].astype(str), return_inverse=True)
+    if len(names) < 2:
+        return Gap(Estimate(float("nan"), float("nan"), float("nan"), int(known.sum())), "", "", float("nan"))
+    sums, sizes = np.bincount(person, values[known]), np.bincount(person).astype(np.float64)
+    belongs = np.zeros(len(people), np.int64)
+    belongs[person] = member
+
+    def means(drawn: np.ndarray, belongs: np.ndarray) -> np.ndarray:
+        # (resamples, groups): the mean over the faces of the people drawn
+        inside = belongs[:, None] == np.arange(len(names))
+        with np.errstate(invalid="ignore"):
+            return (drawn * sums) @ inside / ((drawn * sizes) @ inside)
+
+    seen = means(np.ones((1, len(people))), belongs)[0]
+    high, low = int(seen.argmax()), int(seen.argmin())
+    drawn = np.zeros((resamples, len(people)))
+    for g in range(len(names)):
+        inside = np.flatnonzero(belongs == g)
+        drawn[:, inside] = _counts(len(inside), resamples, seed + g)
+    apart = means(drawn, belongs)
+    random = np.random.Generator(np.random.Philox(seed))
+    dealt = np.array([np.ptp(means(np.ones((1, len(people))), random.permutation(belongs))[0]) for _ in range(resamples)])
+    estimate = Estimate(float(seen[high] - seen[low]), *_interval(apart[:, high] - apart[:, low], 0.95), int(known.sum()))
+    return Gap(estimate, str(names[high]), str(names[low]), float(np.quantile(dealt, 0.95)))
+
+
+def rank_agreement(
+    values: np.ndarray, published: Sequence[float], clusters: Sequence | None = None, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Kendall's tau-b between the published scores of M methods and the means of ``values`` (M, N) measured on the same N faces.
+
+    1: the same order; 0: none in common; -1: reversed. The interval says how sure our own order is: faces (or, with ``clusters``,
+    identities) are resampled and the methods ranked again. NaN values are left out of a method's mean. ``n`` is the number of methods.
+    """
+    values, published = np.asarray(values, np.float64), np.asarray(published, np.float64)
+    units = np.arange(values.shape[1]) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    n = int(units.max()) + 1
+    sums, sizes = (np.stack([np.bincount(units, row, n) for row in part]) for part in (np.nan_to_num(values), ~np.isnan(values)))
+    drawn = np.concatenate([np.ones((1, n)), _counts(n, resamples, seed)])
+    with np.errstate(invalid="ignore"):
+        means = (drawn @ sums.T) / (drawn @ sizes.T)
+    taus = np.array([kendalltau(published, row).statistic for row in means])
+    return Estimate(float(taus[0]), *_interval(taus[1:][~np.isnan(taus[1:])], 0.95), len(published))
