@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exceptions a user is meant to read."""
 
 
 class LrfaceError(Exception):
@@ -7,3 +7,7 @@ class LrfaceError(Exception):
 
 class UsageError(LrfaceError):
     """The request itself is wrong (unknown name, wrong type, out of range): exit code 2, and no work was started."""
+
+
+class Diverged(LrfaceError):
+    """A training's loss is not finite. The run is given up, its last good checkpoint is left, and other runs may go on."""

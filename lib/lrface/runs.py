@@ -307,7 +307,7 @@ def listing(trained: Iterable[Run]) -> pd.DataFrame:
 
 
 def trained(method: str, setting: str) -> Run:
-    """The best-trained run at hand of a method in a setting: most steps, then newest. For users' own photos."""
+    """The best-trained run at hand of a method in a setting: most steps, then most faces, then newest. For users' own photos."""
     wanted = (method, setting, models.method(method).version, training.VERSION)
     found = []
     for place, source in _places():
@@ -324,7 +324,7 @@ def trained(method: str, setting: str) -> Run:
             "or choose --method bicubic"
         )
     # a network of a few smoke steps is no answer while a longer training is at hand
-    return max(found, key=lambda run: (run.config.size == "paper", run.config.steps, run.record["started"]))
+    return max(found, key=lambda run: (run.config.size == "paper", run.config.steps, run.record["data"]["n"], run.record["started"]))
 
 
 def device() -> torch.device:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from lrface.data import FaceSet
 from lrface.data.landmarks import MIRRORED
 from lrface.degrade import Degradation, round_uint8
-from lrface.errors import LrfaceError
+from lrface.errors import Diverged
 from lrface.files import progress, write_atomic
 from lrface.models.losses import Batch
 
@@ -164,7 +164,7 @@ def train(
     (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's.
     ``points`` are the faces' landmarks (N, 68, 2) and ``labels`` (N,) their identities, for an objective that wants them.
     ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
-    A loss that is not finite raises :class:`LrfaceError` and leaves the last good checkpoint.
+    A loss that is not finite raises :class:`lrface.errors.Diverged` and leaves the last good checkpoint.
     """
     runner = fabric(precision)
     net = net.to(memory_format=torch.channels_last)
@@ -193,6 +193,7 @@ def train(
             print(f"{label}: cannot read {checkpoint.name} ({type(error).__name__}); training starts again from step 0")
 
     began = saved = time.monotonic()
+    good = first
 
     def save(step: int) -> None:
         state = {name: part.state_dict() for name, part in parts.items()} | {
@@ -230,7 +231,10 @@ def train(
                 if step % every == 0 or step == steps:
                     mean = float(total / seen)
                     if not math.isfinite(mean):
-                        raise LrfaceError(f"{label}: the loss is {mean} near step {step}; lower the learning rate ({lr:g}) and run again")
+                        raise Diverged(
+                            f"{label}: the loss is {mean} near step {step}, the last good checkpoint is at step {good}: lower the learning "
+                            f"rate ({lr:g}) and run again"
+                        )
                     row = {"step": step, "loss": mean, "lr": optimiser.param_groups[0]["lr"], "val_psnr": float("nan")}
                     # ten points make a learning curve; a run too short to have one is looked at once
                     if validation is not None and ((step % (every * 5) == 0 and steps >= 100) or step == steps):
@@ -241,7 +245,7 @@ def train(
                     total, seen = torch.zeros_like(total), 0
                 if time.monotonic() - saved > SAVE_SECONDS and step < steps and torch.isfinite(total):
                     save(step)
-                    saved = time.monotonic()
+                    saved, good = time.monotonic(), step
                 advance(1, f"loss {log[-1]['loss']:.4f}" if log else "")
     except KeyboardInterrupt:
         print(f"{label}: interrupted at step {step} of {steps}; the same command goes on from the last checkpoint")

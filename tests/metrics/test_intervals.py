@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lrface.metrics import bootstrap
+from lrface.metrics import bootstrap, gap, rank_agreement
 from scipy import stats
 
 
@@ -31,3 +31,48 @@ def test_nan_is_left_out_and_counted_by_n():
 def test_same_values_same_interval():
     values = np.random.default_rng(2).random(50)
     assert bootstrap(values) == bootstrap(values)
+
+
+def test_identities_are_drawn_whole():
+    random = np.random.default_rng(3)
+    people = np.repeat(np.arange(40), 10)
+    values = random.normal(size=40)[people]  # ten pictures of a person say the same
+    by_face, by_person = bootstrap(values), bootstrap(values, clusters=people)
+    assert by_person.value == by_face.value and by_person.n == 400
+    width = [e.high - e.low for e in (by_face, by_person, bootstrap(values[::10]))]
+    assert width[1] == pytest.approx(width[2], rel=0.1) and width[1] == pytest.approx(width[0] * 10**0.5, rel=0.15)
+    assert bootstrap(values, clusters=[f"p{i:02d}" for i in people]) == by_person
+    assert np.isnan(bootstrap(values[:10], clusters=people[:10]).low)  # one person says nothing about people
+
+
+def test_a_gap_is_that_of_the_extreme_groups_and_chance_makes_one_too():
+    random = np.random.default_rng(4)
+    people = np.repeat(np.arange(120), 5)
+    groups = np.array(["a", "b", "c"], object)[people % 3]
+    noise = random.normal(size=120)[people] + 0.1 * random.normal(size=600)
+    none = gap(noise, groups, people)
+    means = [noise[groups == g].mean() for g in "abc"]
+    assert none.estimate.value == pytest.approx(max(means) - min(means)) and "abc"[int(np.argmax(means))] == none.highest
+    large = gap(noise + 3.0 * (groups == "b"), groups, people)
+    assert large.highest == "b" and large.estimate.low > large.chance > 0 and large.estimate.low < 3.2 < large.estimate.high + 0.5
+    # dealt at random, the gap passes its own 95th percentile one time in twenty
+    passed = [gap(random.normal(size=120)[people], groups, people, 200, i) for i in range(60)]
+    assert sum(g.estimate.value > g.chance for g in passed) <= 9
+    missing = noise.copy()
+    missing[groups == "c"] = np.nan
+    assert {gap(missing, groups, people).highest, gap(missing, groups, people).lowest} == {"a", "b"}
+    assert np.isnan(gap(noise, [None] * 600, people).estimate.value)
+
+
+def test_rank_agreement_is_kendalls_tau_of_the_means():
+    random = np.random.default_rng(5)
+    values = np.arange(6)[:, None] + random.normal(size=(6, 200)) * 0.5
+    assert rank_agreement(values, range(6)).value == pytest.approx(1) and rank_agreement(values, range(6)).low > 0.9
+    assert rank_agreement(values, [5, 4, 3, 2, 1, 0]).value == pytest.approx(-1)
+    shuffled = [2.0, 0.0, 5.0, 1.0, 4.0, 3.0]
+    assert rank_agreement(values, shuffled).value == pytest.approx(stats.kendalltau(shuffled, values.mean(1)).statistic)
+    close = 0.01 * np.arange(6)[:, None] + random.normal(size=(6, 50))
+    unsure = rank_agreement(close, range(6), clusters=np.arange(50) // 5)
+    assert unsure.high - unsure.low > 0.5 and unsure.n == 6
+    values[0, ::2] = np.nan
+    assert rank_agreement(values, range(6)).value == pytest.approx(1)
