@@ -341,8 +341,27 @@ def test_schedules():
     rates = [train.learning_rate("cosine", 1.0, s, 100) for s in range(100)]
     assert rates[0] == 0.5 and max(rates) == 1.0 and rates[-1] < 0.001
     assert [train.learning_rate("halve", 1.0, s, 10) for s in (0, 2, 9)] == [1.0, 0.5, 0.0625]
+    assert [train.learning_rate("halve-once", 1.0, s, 300) for s in (0, 199, 200, 299)] == [1.0, 1.0, 0.5, 0.5]  # EDSR: epoch 200 of 300
+    early = [train.learning_rate("halve-early", 1.0, s, 150_000) for s in (9_999, 10_000, 20_000, 40_000, 80_000)]
+    assert early == [1.0, 0.5, 0.25, 0.125, 0.0625]  # DICNet's printed milestones
+    assert [train.learning_rate("tail", 1.0, s, 50) for s in (0, 29, 30, 40, 49)] == [1.0, 1.0, 1.0, 0.5, 0.05]  # HiFaceGAN: 30 + 20 epochs
 
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="one core")
 def test_bf16_trains_too():
     assert np.isfinite(runs.fit(config(precision="bf16-mixed")).record["loss"])
+
+
+def test_large_weights_are_released_in_eight_bits_and_restore_alike(tmp_path):
+    run = runs.fit(config(method="EDSR", steps=2))
+    released = runs.release(run, tmp_path)
+    stored = load_file(released.folder / "model.safetensors")
+    assert {w.dtype for name, w in stored.items() if w.ndim > 1 and w.numel() >= runs.LARGE} == {torch.int8}
+    assert (released.folder / "model.safetensors").stat().st_size < 0.3 * (run.folder / "model.safetensors").stat().st_size
+    true, back = weights(run), dict(released.model().state_dict())
+    assert true.keys() == back.keys()
+    for name, w in true.items():
+        step = w.abs().amax(tuple(range(1, w.ndim)), keepdim=True) / 127 if w.ndim > 1 else w.abs().max() / 1000
+        assert ((back[name] - w).abs() <= 0.51 * step + 1e-6).all(), name
+    lr = torch.rand(2, 3, 16, 16)
+    assert torch.allclose(released.model()(lr), run.model()(lr), atol=5e-3)

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
-from torch import nn
+from torch import Tensor, nn
 
 from lrface import data, models
 from lrface import train as training
@@ -59,7 +59,7 @@ class Config(BaseModel):
     patch: int | None = Field(None, ge=8)
     """Side of the training cut in HR pixels (None: whole faces)."""
     lr: float = Field(1e-4, gt=0)
-    schedule: Literal["cosine", "halve", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "halve", "halve-once", "halve-early", "tail"] = "cosine"
     loss: str = "l1"
     """``l1`` or ``mse`` between the pictures, or one of the method's own objectives (``paper``, ...)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -93,8 +93,7 @@ class Run:
     def model(self) -> nn.Module:
         """The trained network in evaluation mode, on the CPU."""
         net = _build(self.config, self.record.get("classes"))
-        weights = load_file(self.folder / "model.safetensors")
-        net.load_state_dict({name: w.float() if w.is_floating_point() else w for name, w in weights.items()})
+        net.load_state_dict(_unpacked(load_file(self.folder / "model.safetensors")))
         return net.eval().to(memory_format=torch.channels_last)
 
     @property
@@ -257,16 +256,41 @@ def _promote(run: Run, folder: Path, source: Literal["trained", "cached"]) -> Ru
     return Run(folder, run.config, run.record, source)
 
 
+LARGE = 5000
+"""Weights with so many values are released in 8 bits."""
+
+
+def _packed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights for release: half precision, and large ones as 8-bit integers beside a ``NAME/scale`` for each channel.
+
+    On the quick preset's networks the 8 bits cost 0.007 dB at most, and make them half as large as half precision does.
+    """
+    packed = {}
+    for name, w in weights.items():
+        if w.is_floating_point() and w.ndim > 1 and w.numel() >= LARGE:
+            scale = w.float().abs().amax(tuple(range(1, w.ndim)), keepdim=True).clamp_min(1e-12) / 127
+            packed |= {name: (w / scale).round().to(torch.int8), f"{name}/scale": scale}
+        else:
+            packed[name] = w.half() if w.is_floating_point() else w
+    return packed
+
+
+def _unpacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as a network takes them, from those of a run, released or not."""
+    whole = {name: w.float() if w.is_floating_point() else w for name, w in weights.items() if not name.endswith("/scale")}
+    return whole | {name: whole[name] * weights[f"{name}/scale"] for name in whole if f"{name}/scale" in weights}
+
+
 def release(run: Run, folder: Path) -> Run:
-    """Copy a run into ``folder`` (a ``checkpoints`` folder under ``results/``) with its weights in half precision.
+    """Copy a run into ``folder`` (a ``checkpoints`` folder under ``results/``) with its weights in 16 or 8 bits.
 
     What is released is what every later table is computed with, so a table must be made again after its runs were released.
     """
     target = folder / run.folder.name
     if target.is_dir() and (there := _open(target, "released")):
         return there
-    halves = {name: w.half() if w.is_floating_point() else w for name, w in load_file(run.folder / "model.safetensors").items()}
-    write_atomic(target / "model.safetensors", lambda path: path.write_bytes(serialise(halves)))
+    packed = _packed(load_file(run.folder / "model.safetensors"))
+    write_atomic(target / "model.safetensors", lambda path: path.write_bytes(serialise(packed)))
     write_text(target / "config.json", (run.folder / "config.json").read_text())
     write_text(target / "log.csv", (run.folder / "log.csv").read_text())
     record = {**run.record, "trained_sha256": run.record["sha256"], "sha256": _sha256(target / "model.safetensors")}

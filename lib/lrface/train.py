@@ -45,12 +45,20 @@ class Pixelwise(nn.Module):
 
 
 def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
-    """``cosine``: 2 % linear warm-up, then a half cosine to zero; ``halve``: halved at each fifth of the run; ``constant``."""
+    """``cosine``: 2 % linear warm-up, then a half cosine to zero; ``constant``; and the papers' own, as fractions of their runs:
+    ``halve``: halved at each fifth (RDN, RCAN); ``halve-once``: at two thirds (EDSR); ``halve-early``: at 1, 2, 4 and 8 fifteenths
+    (DICNet); ``tail``: constant, then linearly to zero over the last two fifths (HiFaceGAN)."""
     if schedule == "cosine":
         warm = max(1, steps // 50)
         return base * (step + 1) / warm if step < warm else base * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
     if schedule == "halve":
         return base * 0.5 ** (5 * step // steps)
+    if schedule == "halve-once":
+        return base * 0.5 ** (3 * step >= 2 * steps)
+    if schedule == "halve-early":
+        return base * 0.5 ** sum(15 * step >= n * steps for n in (1, 2, 4, 8))
+    if schedule == "tail":
+        return base * min(1.0, 5 * (steps - step) / (2 * steps))
     return base
 
 

@@ -70,3 +70,23 @@ def test_unequal_batches_are_refused(shapes):
     for measure in (similarity, distance):
         with pytest.raises(UsageError, match="row by row"):
             measure(*(np.ones(shape) for shape in shapes))
+
+
+def test_strangers_are_all_pairs_of_two_people_by_loops():
+    random = np.random.default_rng(0)
+    identities = np.repeat(np.arange(12), 4)
+    vectors = random.normal(size=(12, 8))[identities] + 0.7 * random.normal(size=(48, 8))
+    found = strangers(vectors, identities, fpr=0.05, resamples=50)
+    unit = [v / np.linalg.norm(v) for v in vectors]
+    different = [unit[i] @ unit[j] for i in range(48) for j in range(i) if identities[i] != identities[j]]
+    same = [unit[i] @ unit[j] for i in range(48) for j in range(i) if identities[i] == identities[j]]
+    assert found.different == pytest.approx(sorted(different)) and found.same == pytest.approx(sorted(same))
+    assert found.medians[0] == pytest.approx(np.quantile(different, 0.5, method="lower"), abs=0.01)
+    bar = np.quantile(different, 0.95, method="inverted_cdf")
+    assert found.rates[0] == pytest.approx(np.mean(np.array(same) > bar))
+    median = found.estimate(found.medians, 12)
+    assert median.low < median.value < median.high and median.n == 12
+    again = strangers(vectors, [f"p{i:02d}" for i in identities], fpr=0.05, resamples=50)
+    assert np.array_equal(again.medians, found.medians)
+    lonely = strangers(vectors[::4], np.arange(12))  # one face each: nobody to recognise
+    assert np.isnan(lonely.rates).all() and np.isfinite(lonely.medians[0])

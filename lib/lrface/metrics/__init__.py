@@ -4,7 +4,7 @@ identification, and how sure they are."""
 from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
 from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import Identification, identification
-from lrface.metrics.identity import distance, similarity
+from lrface.metrics.identity import Strangers, distance, similarity, strangers
 from lrface.metrics.intervals import Estimate, Gap, bootstrap, gap, rank_agreement
 from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import McNemar, Verification, mcnemar, verification
@@ -16,6 +16,7 @@ __all__ = [
     "Identification",
     "Landmarker",
     "McNemar",
+    "Strangers",
     "Verification",
     "bootstrap",
     "compare",
@@ -29,5 +30,6 @@ __all__ = [
     "rank_agreement",
     "similarity",
     "ssim",
+    "strangers",
     "verification",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from torch import Tensor
 
 from lrface.errors import UsageError
+from lrface.metrics.intervals import Estimate
 
 
 def similarity(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
@@ -30,6 +33,59 @@ def distance(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
     """
     a, b = _rows(a, b)
     return np.linalg.norm(a - b, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Strangers:
+    """How alike different people look, and whether the same person still stands out."""
+
+    different: np.ndarray
+    """float64: cosine similarity of every pair of faces of two people."""
+    same: np.ndarray
+    """float64: of every pair of two faces of one person."""
+    medians: np.ndarray
+    """float64 (1 + resamples,): the median of ``different``, then that of each resample of people."""
+    rates: np.ndarray
+    """float64 (1 + resamples,): the share of ``same`` above all but ``fpr`` of ``different``, then as above."""
+
+    @staticmethod
+    def estimate(draws: np.ndarray, n: int) -> Estimate:
+        """Point and 95 % interval of ``medians``, ``rates``, or the difference of two of either (same people, same resamples)."""
+        low, high = np.nanquantile(draws[1:], [0.025, 0.975])
+        return Estimate(float(draws[0]), float(low), float(high), n)
+
+
+def strangers(vectors: Tensor | np.ndarray, identities: np.ndarray, fpr: float = 0.01, resamples: int = 200, seed: int = 0) -> Strangers:
+    """All pairs of embeddings (N, D) with their identities (N,). Resampling draws identities; the same seed draws the same ones.
+
+    Source: EDFace-Celeb-1M, section 4.5 and Figure 6, which shows similarities between different people before and after hallucination.
+    """
+    x = np.asarray(vectors.detach().double().cpu() if isinstance(vectors, Tensor) else vectors, np.float64)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    people = np.unique(np.asarray(identities), return_inverse=True)[1]
+    a, b = np.triu_indices(len(x), 1)
+    cosine, alike = (x @ x.T)[a, b], people[a] == people[b]
+    sides = {}
+    for kind, mask in (("different", ~alike), ("same", alike)):
+        order = np.argsort(cosine[mask], kind="stable")
+        sides[kind] = cosine[mask][order], people[a[mask]][order], people[b[mask]][order]
+    n = int(people.max()) + 1
+    random = np.random.Generator(np.random.Philox(seed))
+    drawn = np.concatenate([np.ones((1, n)), random.multinomial(n, np.full(n, 1 / n), resamples)])
+    medians, rates = np.full(len(drawn), np.nan), np.full(len(drawn), np.nan)
+    for i, times in enumerate(drawn):
+        value, one, other = sides["different"]
+        reached = np.cumsum(times[one] * times[other])
+        if not len(reached) or not reached[-1]:
+            continue
+        # a pair of people drawn k and l times stands k * l times in the list
+        medians[i] = value[np.searchsorted(reached, reached[-1] / 2)]
+        bar = value[min(np.searchsorted(reached, (1 - fpr) * reached[-1]), len(value) - 1)]
+        value, one, _ = sides["same"]
+        weight = times[one]
+        if weight.sum():
+            rates[i] = weight[value > bar].sum() / weight.sum()
+    return Strangers(sides["different"][0], sides["same"][0], medians, rates)
 
 
 def _rows(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

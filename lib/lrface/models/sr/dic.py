@@ -29,7 +29,7 @@ VERSION = 1
 SCALES = (4, 8)
 SIZES = {
     "paper": {"features": 48, "groups": 6, "fusions": 7, "landmark_features": 256},
-    "small": {"features": 16, "groups": 2, "fusions": 2, "landmark_features": 32, "climb": 4},
+    "small": {"features": 12, "groups": 2, "fusions": 2, "landmark_features": 16, "climb": 4},
 }
 MEAN = (0.509, 0.424, 0.378)
 PARTS = {"left eye": (36, 42), "right eye": (42, 48), "nose": (27, 36), "mouth": (48, 68), "contour": (0, 27)}

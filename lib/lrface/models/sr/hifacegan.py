@@ -28,7 +28,7 @@ from lrface.models.layers import conv3
 from lrface.models.losses import Batch, DeepFeatures, frozen
 
 VERSION = 1
-SIZES = {"paper": {"features": 64, "levels": 5}, "small": {"features": 8, "levels": 4}}
+SIZES = {"paper": {"features": 64, "levels": 5}, "small": {"features": 6, "levels": 4}}
 
 
 class LocalImportancePool(nn.Module):
