@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface.errors import UsageError
-from lrface.metrics.identity import distance, similarity
+from lrface.metrics.identity import distance, similarity, strangers
 from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances
 
