@@ -194,7 +194,8 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         # A small folder may have nobody to validate on; its learning curve is then the loss alone.
         watched = not recognises and (held_out["split"] == "val").any()
-        validation = data.load(config.data, "val", VALIDATION_FACES, config.split_seed) if watched else None
+        enough = min(VALIDATION_FACES, len(faces))
+        validation = data.load(config.data, "val", enough, config.split_seed) if watched else None
         fields = config.model_dump(include={"steps", "batch", "patch", "lr", "schedule", "precision", "seed"})
         if method.solve:
             net, log, facts = training.solve(net, method.solve, faces, validation, config.degradation, config.batch, config.label)

@@ -71,6 +71,8 @@ def test_rank_agreement_is_kendalls_tau_of_the_means():
     assert rank_agreement(values, [5, 4, 3, 2, 1, 0]).value == pytest.approx(-1)
     shuffled = [2.0, 0.0, 5.0, 1.0, 4.0, 3.0]
     assert rank_agreement(values, shuffled).value == pytest.approx(stats.kendalltau(shuffled, values.mean(1)).statistic)
+    tied = [1.0, 1.0, 2.0, 3.0, 3.0, 0.0]
+    assert rank_agreement(values, tied).value == pytest.approx(stats.kendalltau(tied, values.mean(1)).statistic)
     close = 0.01 * np.arange(6)[:, None] + random.normal(size=(6, 50))
     unsure = rank_agreement(close, range(6), clusters=np.arange(50) // 5)
     assert unsure.high - unsure.low > 0.5 and unsure.n == 6

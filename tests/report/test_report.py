@@ -42,6 +42,14 @@ def test_the_published_tables_are_the_papers():
     assert best == {"2x": "HAN", "4x": "HAN", "4x_BD": "RCAN", "4x_DN": "HAN", "8x": "RDN"}
 
 
+def test_the_published_training_sizes():
+    table4 = report.published().query("paper == 'edface' and table == '4'").set_index(["setting", "method", "metric"])["value"]
+    assert len(table4) == 24 and table4["8x", "DICNet 0.3", "psnr"] == 24.63 and table4["4x_DN", "DICNet 0.7", "ssim"] == 0.8073
+    # its last column repeats Table 2
+    table2 = report.published().query("paper == 'edface' and table == '2' and method == 'DICNet'").set_index(["setting", "metric"])["value"]
+    assert table4.xs("DICNet 1.35", level="method").sort_index().equals(table2.sort_index())
+
+
 def test_a_table_has_published_beside_measured():
     rows = [
         report.row("EDSR", "4x", "psnr", Estimate(28.123, 27.9, 28.3, 500)),

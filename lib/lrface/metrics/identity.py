@@ -51,7 +51,8 @@ class Strangers:
     @staticmethod
     def estimate(draws: np.ndarray, n: int) -> Estimate:
         """Point and 95 % interval of ``medians``, ``rates``, or the difference of two of either (same people, same resamples)."""
-        low, high = np.nanquantile(draws[1:], [0.025, 0.975])
+        known = draws[1:][~np.isnan(draws[1:])]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
         return Estimate(float(draws[0]), float(low), float(high), n)
 
 

@@ -6,40 +6,67 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lrface.degrade import resize
+METHOD_COLOURS = {
+    "HR": "#000000",
+    "bicubic": "#8c8c8c",
+    "Eigenface": "#c4b8a8",
+    "SRCNN": "#dd8452",
+    "EDSR": "#4c72b0",
+    "RDN": "#64b5cd",
+    "RCAN": "#55a868",
+    "HAN": "#2f6b3a",
+    "DICNet": "#8172b3",
+    "DICGAN": "#b78ad4",
+    "WaveletSRNet": "#c9a227",
+    "HiFaceGAN": "#c44e52",
+}
 
-METHOD_COLOURS = {"HR": "#000000", "bicubic": "#8c8c8c", "SRCNN": "#dd8452", "EDSR": "#4c72b0", "RCAN": "#55a868"}
+Box = tuple[float, float, float, float]
 
 
-def comparison(columns: dict[str, Tensor], titles: list[str] | None = None) -> Figure:
+def parts(points: np.ndarray, size: int) -> list[Box]:
+    """Where the eyes and the mouth of a face are, from its 68 landmarks (68, 2): two boxes left, top, right, bottom, twice as wide as high,
+    inside the ``size`` x ``size`` picture."""
+    boxes = []
+    for part in (points[36:48], points[48:68]):
+        width = min(1.5 * np.ptp(part[:, 0]), size)
+        left = np.clip(part[:, 0].mean() - width / 2, 0, size - width)
+        top = np.clip(part[:, 1].mean() - width / 4, 0, size - width / 2)
+        boxes.append((left, top, left + width, top + width / 2))
+    return boxes
+
+
+def comparison(columns: dict[str, Tensor], titles: list[str] | None = None, zoom: list[list[Box]] | None = None) -> Figure:
     """A grid of faces: a column a method, a row a face; float (N, 3, h, w) in [0, 1] each, smaller ones enlarged pixel by pixel.
 
-    ``titles`` labels the rows. The faces are drawn at one image pixel to one figure pixel at least, never smoothed.
+    ``titles`` labels the rows. ``zoom`` gives each face's boxes (pixels of the largest column, twice as wide as high) to be shown
+    enlarged below it. The faces are drawn at one image pixel to one figure pixel at least, never smoothed.
     """
-    height = max(images.shape[2] for images in columns.values())
+    side = max(images.shape[2] for images in columns.values())
     n = len(next(iter(columns.values())))
+    whole = (0.0, 0.0, float(side), float(side))
+    rows = [(face, box) for face in range(n) for box in (whole, *(zoom[face] if zoom else ()))]
     # Sized by hand, because tight layout would resample the faces.
     inch, gap, top = 1.28, 0.05, 0.3
+    heights = [inch * (box[3] - box[1]) / (box[2] - box[0]) for _, box in rows]
     left = 0.9 if titles else 0.05
-    size = (left + len(columns) * (inch + gap), top + n * (inch + gap) + 0.25)
+    size = (left + len(columns) * (inch + gap), top + sum(heights) + gap * len(rows) + 0.25)
     figure = Figure(figsize=size, dpi=200)
-    for c, (name, images) in enumerate(columns.items()):
-        for r in range(n):
-            box = ((left + c * (inch + gap)) / size[0], 1 - (top + (r + 1) * (inch + gap)) / size[1], inch / size[0], inch / size[1])
-            axes = figure.add_axes(box)
-            axes.imshow(images[r].clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest", extent=(0, height, height, 0))
+    y = size[1] - top
+    for (face, box), height in zip(rows, heights, strict=True):
+        y -= height
+        for c, (name, images) in enumerate(columns.items()):
+            axes = figure.add_axes(((left + c * (inch + gap)) / size[0], y / size[1], inch / size[0], height / size[1]))
+            picture = images[face].clamp(0, 1).permute(1, 2, 0).numpy()
+            axes.imshow(picture, interpolation="nearest", extent=(0, side, side, 0), aspect="auto")
+            axes.set(xlim=(box[0], box[2]), ylim=(box[3], box[1]))
             axes.axis("off")
-            if r == 0:
+            if (face, box) == rows[0]:
                 axes.set_title(name, fontsize=8, pad=3)
-            if titles and c == 0:
-                figure.text(0.04, box[1] + box[3] / 2, titles[r], fontsize=6, va="center")
+        if titles and box == whole:
+            figure.text(0.04, (y + height / 2) / size[1], titles[face], fontsize=6, va="center")
+        y -= gap
     return figure
-
-
-def crop_zoom(images: Tensor, box: tuple[int, int, int, int], size: int = 128) -> Tensor:
-    """A part of each face (left, top, right, bottom in pixels) enlarged to ``size`` for the eye."""
-    left, top, right, bottom = box
-    return resize(images[:, :, top:bottom, left:right], (size, size)).clamp(0, 1)
 
 
 def intervals(figure: Figure, table, metrics: dict[str, str]) -> None:
