@@ -43,6 +43,9 @@ def reproduce(
     retrain: Annotated[
         bool, typer.Option(help="Leave the released networks aside: train them here (what is trained here is kept).")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the request and the faces, count what training would cost; train and write nothing.")
+    ] = False,
 ) -> None:
     """Execute studies and say where their tables and figures are."""
     import os
@@ -56,6 +59,12 @@ def reproduce(
     else:
         paths = [notebooks.find(s.strip()) for s in study.split(",")]
     work = [(path, notebooks.parameters(path, {"data": data, "preset": preset} | _pairs(param))) for path in paths]
+    if dry_run:
+        for path, values in work:
+            notebooks.check_names(path, values)
+        for path, values in work:
+            _plan(path, values)
+        return
     for path, values in work:
         notebooks.check(path, values)
     outcomes = []
@@ -66,6 +75,26 @@ def reproduce(
     counts = {s: sum(o.status == s for o in outcomes) for s in ("computed", "reused", "failed")}
     console.print(", ".join(f"{name} {n}" for name, n in counts.items()))
     raise typer.Exit(1 if counts["failed"] else 0)
+
+
+def _plan(path: Path, values: dict) -> None:
+    from lrface import notebooks, plan
+    from lrface.files import clock
+
+    found = notebooks.planned(path, values)
+    if found is None or not found[0]:
+        console.print(f"{path.stem}: it trains nothing")
+        return
+    configs, train = found
+    identities = train.table["identity"].nunique()
+    console.print(f"{path.stem}: {train.name}, {len(train):,} training faces of {identities:,} identities, fingerprint {train.fingerprint}")
+    frame = plan.plan(configs.values(), len(train), identities)
+    shown = {"epochs": "{:.4g}".format, "parameters": "{:,}".format, "macs": lambda n: f"{n / 1e9:.2f}e9", "memory_gb": "{:.2f}".format}
+    shown |= {name: clock for name in plan.SECONDS}
+    console.print(frame.to_string(index=False, formatters=shown), highlight=False)
+    one, eight = (clock(frame[name].sum()) for name in plan.SECONDS)
+    console.print(f"{frame['steps'].sum():,} steps: {one} on one GPU, {eight} on eight; at most {frame['memory_gb'].max():.2f} GB")
+    console.print(f"({plan.ASSUMPTION})")
 
 
 def _tell(outcome) -> None:

@@ -12,6 +12,7 @@ documented; here it is rounded once, at the end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -88,9 +89,14 @@ def _bands(build: Callable[..., np.ndarray], args: tuple, device: torch.device, 
     return tuple(bands)
 
 
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """Autocast off; on a device without autocast (``meta``, where steps are planned) nothing, for asking it there raises."""
+    return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else nullcontext()
+
+
 def _sandwich(x: Tensor, rows: Bands, columns: Bands) -> Tensor:
     """rows @ x @ columns.T over the last two axes, in the input's own precision."""
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         x = torch.cat([torch.matmul(band, x[..., first:last, :]) for first, last, band in rows], -2)
         return torch.cat([torch.matmul(x[..., first:last], band.T) for first, last, band in columns], -1)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -25,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from traitlets.config import Config
 
 from lrface import data, models, report, runs
+from lrface.data import FaceSet
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, project_root, relayed, write_atomic, write_text
 from lrface.runs import environment
@@ -59,6 +63,40 @@ def contract(path: Path) -> type[BaseModel]:
     exec(compile(cells[0], f"{path.name}, parameters", "exec", dont_inherit=True), space)
     fields = {name: (kind, space[name]) for name, kind in space.get("__annotations__", {}).items()}
     return create_model(path.stem, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
+def planned(path: Path, values: dict[str, Any]) -> tuple[dict[Any, runs.Config], FaceSet] | None:
+    """What the notebook would train: its ``configs`` and its ``train`` faces; None if it has no cell tagged ``plan``.
+
+    The code cells down to the tagged one run in this process, with ``values`` (checked) in place of the defaults. What they show is
+    dropped, what they save goes to a temporary folder. Raises one sentence (:class:`LrfaceError`) if a cell fails or the names are missing.
+    """
+    cells = [(c.source, c.metadata.get("tags", [])) for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    tagged = [number for number, (_, tags) in enumerate(cells, 1) if "plan" in tags]
+    if not tagged:
+        return None
+    if len(tagged) > 1:
+        raise LrfaceError(f"{path.name} has {len(tagged)} cells tagged 'plan': a notebook that trains has exactly one")
+    space: dict[str, Any] = {}
+    out = os.environ.get("LRFACE_OUT")
+    with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(project_root()), contextlib.redirect_stdout(io.StringIO()):
+        os.environ["LRFACE_OUT"] = elsewhere
+        try:
+            for number, (source, tags) in enumerate(cells[: tagged[0]], 1):
+                exec(compile(source, f"{path.name}, cell {number}", "exec", dont_inherit=True), space)
+                if "parameters" in tags:
+                    space |= copy.deepcopy(values)
+        except LrfaceError:
+            raise
+        except Exception as error:
+            first = (str(error).strip() or "no message").splitlines()[0]
+            raise LrfaceError(f"{path.name}, code cell {number}: {type(error).__name__}: {first}") from error
+        finally:
+            os.environ.pop("LRFACE_OUT") if out is None else os.environ.update(LRFACE_OUT=out)
+    configs, train = space.get("configs"), space.get("train")
+    if not isinstance(configs, dict) or not all(isinstance(c, runs.Config) for c in configs.values()) or not isinstance(train, FaceSet):
+        raise LrfaceError(f"{path.name}: its cell tagged 'plan' must leave configs (a dict of runs.Config) and train (a FaceSet)")
+    return configs, train
 
 
 def _plain(kind: Any) -> bool:
@@ -148,12 +186,17 @@ class Outcome:
     outputs: list[str] = field(default_factory=list)
 
 
-def check(path: Path, values: dict[str, Any]) -> None:
-    """Everything that can be known to be wrong before a kernel starts: data set, methods, folders, disk."""
+def check_names(path: Path, values: dict[str, Any]) -> None:
+    """Raise one sentence if the data set is not at hand or a method is unknown. Writes nothing."""
     data.check_name(values["data"])
     if "models.register(" not in "".join(_code(nbformat.read(path, 4))):  # a notebook may bring methods of its own
         for name in values.get("methods", []):
             models.method(name)
+
+
+def check(path: Path, values: dict[str, Any]) -> None:
+    """Everything that can be known to be wrong before a kernel starts: data set, methods, folders, disk."""
+    check_names(path, values)
     results, figures = report.places(values["data"], values["preset"], path.stem)
     for place in (results, figures, cache_dir("runs")):
         _check_place(place, FREE_MB[values["preset"]])

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrface.degrade import full_precision
 from lrface.errors import UsageError
 
 SIZE = (124, 108)
@@ -43,5 +44,5 @@ def align(images: Tensor, points: Tensor, size: tuple[int, int] = SIZE) -> Tenso
     whole = torch.stack(torch.meshgrid(torch.linspace(-1, 1, size[0]), torch.linspace(-1, 1, size[1]), indexing="ij")[::-1], -1)
     places = torch.stack([grid.real * 2 / (w - 1) - 1, grid.imag * 2 / (h - 1) - 1], -1)
     places = torch.where(known[:, None, None, None], places, whole.to(places)).to(images.dtype)
-    with torch.autocast(images.device.type, enabled=False):
+    with full_precision(images.device):
         return F.grid_sample(images, places, mode="bilinear", padding_mode="border", align_corners=True)

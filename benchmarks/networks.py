@@ -1,0 +1,168 @@
+"""Every restoration network at paper size, 4x, whole 128x128 faces: `.venv/bin/python benchmarks/networks.py [--methods SRCNN,EDSR]`.
+
+Seconds of a training step (objective, backward, Adam) and of an inference, and the memory a step needs beside the memory that
+`lrface.plan` predicts. Each network has a process of its own, so that the peak is its own; on a CPU the peak is the resident memory
+over that before the network was built. Batches of 16; a network that does not fit is tried with half, and half again.
+`batch` 0 says that not even one face fits. Random pixels: no data set is needed. Writes `results/benchmarks/networks_cpu.csv`
+(`networks_cuda.csv` where there is a GPU), whole, after each network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+BATCH = 16
+SCALE = 4
+SECONDS = 5.0
+"""A step is repeated for so long, and the mean is taken."""
+NO_ROOM = 3
+"""Exit code of a process whose network did not fit."""
+
+
+def seconds(act, synchronise) -> float:
+    """Mean seconds of ``act`` over at least one round, after a warm-up."""
+    act()
+    synchronise()
+    rounds, began = 0, time.perf_counter()
+    while not rounds or time.perf_counter() - began < SECONDS:
+        act()
+        synchronise()
+        rounds += 1
+    return (time.perf_counter() - began) / rounds
+
+
+def measure(method: str, batch: int) -> dict:
+    """One network, in this process; memory errors are left to the caller."""
+    import psutil
+    import torch
+    from lrface import degrade, models, plan, runs, train
+    from lrface.models.losses import Batch
+
+    chosen = models.method(method)
+    loss = "paper" if "paper" in chosen.objectives else "l1"
+    config = runs.Config(
+        method=method, degradation=degrade.setting(f"{SCALE}x"), data="synthetic", size="paper", steps=1, batch=batch, loss=loss
+    )
+    predicted = plan.cost(config)
+    device, process = runs.device(), psutil.Process()
+    cuda = device.type == "cuda"
+    torch.manual_seed(0)
+    hr = torch.rand(batch, 3, plan.FACE, plan.FACE)
+    one = Batch(config.degradation(hr), hr, torch.rand(batch, 68, 2) * plan.FACE).to(device)
+    before = process.memory_info().rss
+    if not cuda:  # a network too large is then an error in here, and no reason for the system to end other programs
+        room = process.memory_info().vms + int(0.95 * psutil.virtual_memory().available)
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (room if hard == resource.RLIM_INFINITY else min(room, hard), hard))
+
+    net = models.restorer(method, SCALE, "paper")
+    objective = chosen.objectives[loss](net) if loss in chosen.objectives else train.Pixelwise(loss)
+    net.to(device, memory_format=torch.channels_last)
+    objective.to(device)
+    adam = getattr(objective, "adam", {})
+    learners = {"loss": torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-4, **adam)}
+    if rival := getattr(objective, "rival", None):
+        learners["rival"] = torch.optim.Adam(rival.parameters(), 1e-4, **adam)
+
+    def step() -> None:
+        losses = objective(net, one)
+        for name, learner in learners.items():
+            learner.zero_grad()
+            losses[name].backward()
+            learner.step()
+
+    def infer() -> None:
+        with torch.no_grad():
+            net(one.lr)
+
+    def synchronise() -> None:
+        if cuda:
+            torch.cuda.synchronize()
+
+    step_seconds = seconds(step, synchronise)
+    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    net.eval()
+    infer_seconds = seconds(infer, synchronise)
+    return {
+        "method": method,
+        "batch": batch,
+        "parameters": predicted.parameters,
+        "step_seconds": round(step_seconds, 4),
+        "train_faces_per_second": round(batch / step_seconds, 3),
+        "infer_faces_per_second": round(batch / infer_seconds, 3),
+        "peak_gb": round(peak / 1e9, 3),
+        "predicted_gb": round((predicted.kept + predicted.held) / 1e9, 3),
+        "gflop_per_second": round(2 * predicted.macs * batch / step_seconds / 1e9, 1),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def alone(method: str, batch: int) -> None:
+    """In a process of its own: one JSON line, or the exit code that says there was no room."""
+    try:
+        print(json.dumps(measure(method, batch)))
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError, and so is the CPU allocator's
+        if isinstance(error, RuntimeError) and not any(word in str(error).lower() for word in ("memory", "alloc")):
+            raise
+        sys.exit(NO_ROOM)
+
+
+def largest(method: str) -> dict | None:
+    """The row of the largest batch that fits; None if not even one face does."""
+    batch = BATCH
+    while batch:
+        done = subprocess.run([sys.executable, __file__, "--alone", method, str(batch)], stdout=subprocess.PIPE, text=True)
+        if done.returncode == 0:
+            return json.loads(done.stdout.splitlines()[-1])
+        if done.returncode != NO_ROOM and done.returncode > 0:
+            raise SystemExit(f"{method}, batch {batch}: failed, see above")
+        batch //= 2  # no room, or ended by the system (a negative code)
+    return None
+
+
+def asked() -> tuple[str, list[str]]:
+    """The kind of device and the methods, told by another process: what this one holds would stand in the peak of those it starts."""
+    code = (
+        "from lrface import models, runs; "
+        "print(runs.device().type, *(name for name, m in models.METHODS.items() if m.trained and not m.solve))"
+    )
+    kind, *names = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return kind, names
+
+
+def write(rows: list[dict], path: Path) -> None:
+    with open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, max(rows, key=len).keys())
+        table.writeheader()
+        table.writerows(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", help="names with commas; default: all that are trained")
+    parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.alone:
+        alone(given.alone[0], int(given.alone[1]))
+        sys.exit()
+
+    from lrface.files import project_root, write_atomic
+
+    kind, known = asked()
+    target = Path(os.environ.get("LRFACE_OUT") or project_root(), "results", "benchmarks", f"networks_{kind}.csv")
+    rows = []
+    for method in given.methods.split(",") if given.methods else known:
+        rows.append(largest(method) or {"method": method, "batch": 0})
+        print(json.dumps(rows[-1]) if rows[-1]["batch"] else f"{method}: not even one face fits into this machine's memory", flush=True)
+        write_atomic(target, partial(write, rows))
