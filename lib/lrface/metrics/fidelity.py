@@ -47,15 +47,28 @@ def psnr(sr: Tensor, hr: Tensor, space: Space = "rgb", border: int = 0) -> Tenso
     return -10 * (a - b).square().mean((1, 2, 3)).log10()
 
 
-@lru_cache(maxsize=16)
-def _window(n: int, size: int = 11, sigma: float = 1.5) -> Tensor:
-    """The 'valid' Gaussian filter along an axis of n pixels as a matrix (n - size + 1, n)."""
+BLOCK = 24
+
+
+@lru_cache(maxsize=1)
+def _window(size: int = 11, sigma: float = 1.5) -> Tensor:
+    """The 'valid' Gaussian filter for BLOCK outputs as a matrix (BLOCK, BLOCK + size - 1)."""
     taps = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
     taps /= taps.sum()
-    matrix = np.zeros((n - size + 1, n))
-    for row in range(len(matrix)):
+    matrix = np.zeros((BLOCK, BLOCK + size - 1))
+    for row in range(BLOCK):
         matrix[row, row : row + size] = taps
     return torch.from_numpy(matrix)
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """Filter float64 (..., H, W) to (..., H - 10, W - 10), block by block: far from the diagonal the filter's matrix is zero."""
+    window = _window().to(x.device)
+    for _ in range(2):  # columns, then rows
+        n = x.shape[-1] - 10
+        pieces = ((i, min(BLOCK, n - i)) for i in range(0, n, BLOCK))
+        x = torch.cat([x[..., i : i + m + 10] @ window[:m, : m + 10].T for i, m in pieces], -1).transpose(-1, -2)
+    return x
 
 
 def ssim(sr: Tensor, hr: Tensor, space: Space = "rgb", border: int = 0) -> Tensor:
@@ -67,13 +80,8 @@ def ssim(sr: Tensor, hr: Tensor, space: Space = "rgb", border: int = 0) -> Tenso
     a, b = _prepare(sr, hr, space, border)
     if min(a.shape[2:]) < 11:
         raise UsageError(f"SSIM's window has 11 pixels, the compared area only {a.shape[3]}x{a.shape[2]}")
-    rows, columns = _window(a.shape[2]).to(a.device), _window(a.shape[3]).to(a.device)
-
-    def smooth(x: Tensor) -> Tensor:
-        return rows @ (x @ columns.T)
-
     c1, c2 = 0.01**2, 0.03**2
-    ma, mb = smooth(a), smooth(b)
-    va, vb, cov = smooth(a * a) - ma * ma, smooth(b * b) - mb * mb, smooth(a * b) - ma * mb
+    ma, mb = _smooth(a), _smooth(b)
+    va, vb, cov = _smooth(a * a) - ma * ma, _smooth(b * b) - mb * mb, _smooth(a * b) - ma * mb
     value = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
     return value.mean((1, 2, 3))

@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
     n: int
 
 
-@lru_cache(maxsize=4)  # the same faces are resampled for every method and metric
+@lru_cache(maxsize=16)  # the same faces are resampled for every method and metric
 def _counts(n: int, resamples: int, seed: int) -> np.ndarray:
     """How often each of n units is drawn in each resample: float64 (resamples, n)."""
     random = np.random.Generator(np.random.Philox(seed))
