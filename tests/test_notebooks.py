@@ -200,30 +200,18 @@ methods = [*methods, "Broken"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", ["01", "02"])
-def test_smoke_of_every_method_on_rendered_faces(study, own_places, monkeypatch):
+def test_smoke_of_every_method_on_rendered_faces(own_places, monkeypatch):
     monkeypatch.delenv("LRFACE_DATA")
-    path = notebooks.find(study)
+    path = notebooks.find("01")
     values = notebooks.parameters(path, {"preset": "smoke"})
     notebooks.check(path, values)
     outcome = notebooks.run(path, values)
     assert outcome.status == "computed", outcome.why
-    stems = {Path(o).stem for o in outcome.outputs}
-    if study == "01":
-        table = pd.read_csv(outcome.results / "table2_fidelity.csv")
-        missing = table[table["value"].isna()]  # nothing is missing but what the paper has not either
-        assert missing.empty and len(table) == 2 * (9 * 5 + 2 * 4)
-        assert {"figure5_native", "skewed_training", "figure6_strangers"} <= stems
-        faces = pd.read_csv(outcome.results / "skewed_training.csv")
-        assert set(faces["method"]) == {"EDSR", "Eigenface"} and faces["setting"].nunique() == 4
-    else:
-        table = pd.read_csv(outcome.results / "table4_epochs.csv")
-        assert table["value"].notna().all() and (table["published"].notna() == table["method"].str.startswith("DICNet")).all()
-        assert table["seeds"].groupby(table["setting"]).max().to_dict() == {"4x": 1, "4x_BD": 1, "4x_DN": 1, "8x": 2}
-        both = pd.read_csv(outcome.results / "table4_steps.csv").merge(table, on=["method", "setting", "metric"])
-        whole = both[both["method"].str.endswith("1.35")]
-        assert (whole["value_x"] == whole["value_y"]).all() and len(whole) == 16  # the whole set is one network in both
-        assert {"trend", "figure7_faces", "claims", "runs"} <= stems
+    table = pd.read_csv(outcome.results / "table2_fidelity.csv")
+    assert table["value"].notna().all() and len(table) == 2 * (9 * 5 + 2 * 4)  # nothing is missing but what the paper has not either
+    assert {"figure5_native", "skewed_training", "figure6_strangers"} <= {Path(o).stem for o in outcome.outputs}
+    skewed = pd.read_csv(outcome.results / "skewed_training.csv")
+    assert set(skewed["method"]) == {"EDSR", "Eigenface"} and skewed["setting"].nunique() == 4
 
 
 @pytest.mark.slow

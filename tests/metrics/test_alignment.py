@@ -197,7 +197,7 @@ def test_the_most_confident_of_several_faces_is_taken():
             return dlib.rectangles([dlib.rectangle(0, 0, 9, 9), dlib.rectangle(4, 5, 40, 41)]), [0.3, 1.2], [0, 0]
 
     landmarker = Landmarker(upsample=2, threads=1)
-    landmarker._detectors = [Two()]
+    landmarker._free = [Two()]
     assert landmarker.detect(marked(1)).tolist() == [[4, 5, 40, 41]]
 
 

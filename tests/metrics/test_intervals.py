@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lrface.metrics import bootstrap, gap, rank_agreement
+from lrface.metrics import bootstrap, gap, lead, rank_agreement
 from scipy import stats
 
 
@@ -78,3 +78,15 @@ def test_rank_agreement_is_kendalls_tau_of_the_means():
     assert unsure.high - unsure.low > 0.5 and unsure.n == 6
     values[0, ::2] = np.nan
     assert rank_agreement(values, range(6)).value == pytest.approx(1)
+
+
+def test_a_lead_over_the_best_other_is_not_flattered_by_choosing_it():
+    random = np.random.default_rng(6)
+    values = random.normal(size=(4, 60)) + np.array([[1.0], [0.0], [0.1], [0.05]])
+    e = lead(values, 0)
+    assert e.value == pytest.approx(values[0].mean() - values[1:].mean(1).max()) and e.low < e.value < e.high and e.n == 60
+    assert lead(values, 1).value < 0 and lead(-values, 0).value == pytest.approx((-values[0]).mean() - (-values[1:]).mean(1).max())
+    # three equals: the chosen best other looks better than it is, in the resamples as in the data
+    others = lead(np.stack([values[0], values[1]]), 0)
+    assert e.high <= others.high + 0.05
+    assert lead(values, 0, clusters=np.arange(60) // 6).n == 60

@@ -60,14 +60,14 @@ class Landmarker:
     """dlib's HOG face detector and its predictors of 68 and 5 landmarks, each loaded when first needed.
 
     ``upsample`` is how often the image is doubled before detection (1 finds faces from about 40 pixels). ``threads`` share the
-    detection, by default as many as torch uses; the result does not depend on it. Calling it maps uint8 images (N, 3, H, W) to 68
-    landmarks (N, 68, 2), detecting each face unless ``boxes`` are given.
+    detection, by default as many as torch uses; the result does not depend on it, and several threads may call it at once. Calling it
+    maps uint8 images (N, 3, H, W) to 68 landmarks (N, 68, 2), detecting each face unless ``boxes`` are given.
     """
 
     def __init__(self, upsample: int = 1, threads: int | None = None) -> None:
         self.upsample = upsample
         self.threads = threads or torch.get_num_threads()
-        self._detectors: list = []
+        self._free: list = []
 
     @cached_property
     def _predictor68(self):
@@ -87,19 +87,22 @@ class Landmarker:
         """
         pixels = _pixels(images)
         workers = max(1, min(self.threads, len(pixels) // 8))
-        # One detector a thread: dlib lets go of the GIL, and a detector that two threads share gives wrong boxes.
-        while len(self._detectors) < workers:
-            self._detectors.append(dlib.get_frontal_face_detector())
         with ThreadPoolExecutor(workers) as pool:
-            return np.concatenate(list(pool.map(self._detect, self._detectors[:workers], np.array_split(pixels, workers))))
+            return np.concatenate(list(pool.map(self._detect, np.array_split(pixels, workers))))
 
-    def _detect(self, detector, pixels: np.ndarray) -> np.ndarray:
+    def _detect(self, pixels: np.ndarray) -> np.ndarray:
+        # One detector a thread: dlib lets go of the GIL, and a detector that two threads share gives wrong boxes.
+        try:
+            detector = self._free.pop()
+        except IndexError:
+            detector = dlib.get_frontal_face_detector()
         boxes = np.full((len(pixels), 4), np.nan)
         for i, image in enumerate(pixels):
             found, confidence, _ = detector.run(image, self.upsample)
             if found:
                 best = found[int(np.argmax(confidence))]
                 boxes[i] = best.left(), best.top(), best.right(), best.bottom()
+        self._free.append(detector)
         return boxes
 
     def landmarks68(self, images: Tensor, boxes: np.ndarray) -> np.ndarray:

@@ -143,9 +143,13 @@ def embedder(name: str = "dlib") -> nn.Module:
 
 
 def cost(net: nn.Module, lr_size: int) -> dict[str, int]:
-    """Trainable parameters, and multiply-accumulates for one (3, lr_size, lr_size) face (counted, not measured)."""
-    parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    """Parameters, and multiply-accumulates for one (3, lr_size, lr_size) face (counted, not measured).
+
+    Of a network that is computed rather than trained, the numbers it holds count as its parameters.
+    """
+    held = [p for p in net.parameters() if p.requires_grad] or [*net.buffers()]
+    parameters = sum(p.numel() for p in held)
+    device = held[0].device if held else torch.device("cpu")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 3, lr_size, lr_size, device=device))
     return {"parameters": parameters, "macs": counter.get_total_flops() // 2}

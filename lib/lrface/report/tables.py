@@ -10,8 +10,8 @@ import pandas as pd
 from lrface.metrics.intervals import Estimate
 
 COLUMNS = ["study", "table", "method", "setting", "metric", "value", "low", "high", "n", "published"]
-DIGITS = {"psnr": 2, "ssim": 4, "alignment": 4, "identity": 4, "ms": 2, "parameters": 0, "macs": 0, "failures": 0}
-BETTER = {"psnr": max, "ssim": max, "identity": max, "identity_frnet": max, "alignment": min, "ms": min, "failures": min}
+DIGITS = {"psnr": 2, "ssim": 4, "alignment": 4, "identity": 4, "ms": 2, "parameters": 0, "macs": 0, "lost": 4}
+BETTER = {"psnr": max, "ssim": max, "identity": max, "identity_frnet": max, "lost": min, "ms": min}
 
 
 @lru_cache(maxsize=1)
