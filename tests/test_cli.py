@@ -151,7 +151,7 @@ def test_hallucinate_one_photo_and_wrong_requests(lrface, tmp_path):
     assert lrface("hallucinate", tmp_path / "a.png", tmp_path / "b.png", "--method", "bicubic", "--scale", "8")[0] == 0
     assert Image.open(tmp_path / "b.png").size == (192, 192)
     for words, code, sentence in (
-        (["--method", "RDN"], 1, "no trained RDN for 4x is at hand"),
+        (["--method", "Eigenface"], 1, "no trained Eigenface for 4x is at hand"),
         (["--method", "ESDR"], 2, "did you mean 'EDSR'"),
         (["--method", "bicubic", "--scale", "3"], 2, "unknown degradation setting '3x'"),
         (["--method", "bicubic", "--scale", "2", "--setting", "4x_DN"], 2, "enlarges 4x, --scale says 2"),

@@ -332,7 +332,7 @@ def test_a_released_run_comes_first_in_half_precision(tmp_path, monkeypatch):
 
 def test_nothing_trained_is_said_with_the_way_out():
     with pytest.raises(LrfaceError, match="make reproduce"):
-        runs.trained("RDN", "8x")
+        runs.trained("Eigenface", "8x")  # never released
     with pytest.raises(LrfaceError, match="nothing to train"):
         runs.fit(config(method="bicubic"))
 
