@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from lrface import cli
 from PIL import Image
 
 REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).resolve())
@@ -32,6 +35,24 @@ def draw(seed: int, width: int = 178, height: int = 218) -> np.ndarray:
         image += spot * (random.uniform(10, 80, 3) - image)
     image += 12 * np.sin(2 * np.pi * (x * random.uniform(5, 30) + y * random.uniform(5, 30)))[..., None]
     return np.clip(image, 0, 255).astype(np.uint8)
+
+
+class Still:
+    """Pictures in memory, uint8 (N, 3, H, W), as much of a face set as the training loop needs."""
+
+    def __init__(self, pictures: torch.Tensor):
+        self.pictures = pictures
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def stack(self, rows):
+        return self.pictures[torch.as_tensor(rows)]
+
+
+def noise(n: int, side: int) -> Still:
+    """``n`` pictures of noise, ``side`` pixels wide and high, the same in every test."""
+    return Still(torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)))
 
 
 def make_celeba(root: Path, identities: int = 70, each: int = 2) -> Path:
@@ -61,3 +82,20 @@ def own_places(monkeypatch, tmp_path_factory, drawn_root):
     monkeypatch.setenv("LRFACE_OUT", str(places / "out"))
     monkeypatch.delenv("LRFACE_PROGRESS", raising=False)
     return places
+
+
+@pytest.fixture
+def lrface(monkeypatch, capsys):
+    """Run a command line; returns (exit code, stdout, stderr)."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["lrface", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +11,9 @@ import papermill
 import pytest
 import torch
 from conftest import draw
-from lrface import cli, degrade, files, hallucinate, models, notebooks, runs
+from lrface import degrade, files, hallucinate, models, notebooks, runs
 from lrface.errors import LrfaceError
 from PIL import Image
-
-
-@pytest.fixture
-def lrface(monkeypatch, capsys):
-    """Run a command line; returns (exit code, stdout, stderr)."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["lrface", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
 
 
 @pytest.fixture

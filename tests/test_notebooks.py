@@ -67,6 +67,15 @@ def smoke(tmp_path_factory, drawn_root):
     return path, values, outcome, places
 
 
+def computed(path, **given):
+    """Run a notebook as the command line does, with these parameters as texts, and hold that it succeeds."""
+    values = notebooks.parameters(path, given)
+    notebooks.check(path, values)
+    outcome = notebooks.run(path, values)
+    assert outcome.status == "computed", outcome.why
+    return outcome
+
+
 @pytest.fixture
 def there(smoke, monkeypatch):
     """The environment in which the smoke run was made."""
@@ -185,10 +194,7 @@ methods = [*methods, "Broken"]
     notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(offered + broken))
     path = tmp_path / "01_degradation_settings.ipynb"
     nbformat.write(notebook, path)
-    values = notebooks.parameters(path, {"data": "celeba", "preset": "smoke", "methods": "bicubic", "settings": "4x,8x"})
-    notebooks.check(path, values)
-    outcome = notebooks.run(path, values)
-    assert outcome.status == "computed", outcome.why
+    outcome = computed(path, data="celeba", preset="smoke", methods="bicubic", settings="4x,8x")
     tables = {name: pd.read_csv(file) for name in outcome.outputs if (file := report.output_root() / name).suffix == ".csv"}
     per_method = {Path(name).stem: set(t["method"]) for name, t in tables.items() if "method" in t and Path(name).parts[0] == "results"}
     assert {"table2_fidelity", "table3_alignment_identity", "cost", "by_group", "gaps", "runs", "figure6_strangers"} <= per_method.keys()
@@ -202,11 +208,7 @@ methods = [*methods, "Broken"]
 @pytest.mark.slow
 def test_smoke_of_every_method_on_rendered_faces(own_places, monkeypatch):
     monkeypatch.delenv("LRFACE_DATA")
-    path = notebooks.find("01")
-    values = notebooks.parameters(path, {"preset": "smoke"})
-    notebooks.check(path, values)
-    outcome = notebooks.run(path, values)
-    assert outcome.status == "computed", outcome.why
+    outcome = computed(notebooks.find("01"), preset="smoke")
     table = pd.read_csv(outcome.results / "table2_fidelity.csv")
     assert table["value"].notna().all() and len(table) == 2 * (9 * 5 + 2 * 4)  # nothing is missing but what the paper has not either
     assert {"figure5_native", "skewed_training", "figure6_strangers", "rank_agreement"} <= {Path(o).stem for o in outcome.outputs}
@@ -219,10 +221,7 @@ def test_smoke_of_every_method_on_rendered_faces(own_places, monkeypatch):
 def test_smoke_on_real_faces(own_places, monkeypatch):
     """The path of the README: CelebA's own files, detector and judge on real faces."""
     monkeypatch.setenv("LRFACE_DATA", REAL)
-    path = notebooks.find("01")
-    values = notebooks.parameters(path, {"data": "celeba", "preset": "smoke", "methods": "bicubic,SRCNN", "settings": "2x,8x"})
-    outcome = notebooks.run(path, values)
-    assert outcome.status == "computed", outcome.why
+    outcome = computed(notebooks.find("01"), data="celeba", preset="smoke", methods="bicubic,SRCNN", settings="2x,8x")
     table = pd.read_csv(outcome.results / "table3_alignment_identity.csv").query("method == 'bicubic' and value == value")
     got = table.set_index(["setting", "metric"])["value"]
     assert got["2x", "identity"] > got["8x", "identity"] > 0.5
@@ -233,11 +232,7 @@ def test_smoke_on_real_faces(own_places, monkeypatch):
 def test_smoke_of_the_faces_themselves(own_places, monkeypatch):
     """Notebook 00 as a newcomer runs it: embedded faces, no data root."""
     monkeypatch.delenv("LRFACE_DATA")
-    path = notebooks.find("00")
-    values = notebooks.parameters(path, {"preset": "smoke"})
-    notebooks.check(path, values)
-    outcome = notebooks.run(path, values)
-    assert outcome.status == "computed", outcome.why
+    outcome = computed(notebooks.find("00"), preset="smoke")
     found = pd.read_csv(outcome.results / "detection.csv").set_index(["setting", "metric"])["value"]
     assert found["all", "detected"] > 0.9 and found["all", "landmark_error"] < 0.04
     bicubic = pd.read_csv(outcome.results / "interpolation.csv").set_index("setting")["value"]

@@ -2,12 +2,11 @@
 
 import os
 import resource
-import sys
 
 import nbformat
 import papermill
 import pytest
-from lrface import cli, degrade, models, notebooks, plan, runs
+from lrface import degrade, models, notebooks, plan, runs
 from lrface.errors import LrfaceError
 from lrface.models.losses import frozen
 from torch import nn
@@ -155,7 +154,7 @@ CELLS = [
 
 
 @pytest.fixture
-def dry(monkeypatch, capsys, own_places):
+def dry(monkeypatch, lrface, own_places):
     """Write a study with these cells, the one before the last tagged ``plan`` if asked, and run it dry: (code, stdout, stderr)."""
 
     def refuse(*_, **__):
@@ -172,16 +171,10 @@ def dry(monkeypatch, capsys, own_places):
             written[-2].metadata["tags"] = ["plan"]
         (own_places / "notebooks").mkdir(exist_ok=True)
         nbformat.write(nbformat.v4.new_notebook(cells=written), own_places / "notebooks" / "07_toy.ipynb")
-        monkeypatch.setattr(sys, "argv", ["lrface", "reproduce", "--dry-run", "--data", "celeba", *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        out = capsys.readouterr()
+        said = lrface("reproduce", "--dry-run", "--data", "celeba", *words)
         assert not [p for p in (own_places / "out").rglob("*") if p.is_file()]
         assert not [p for p in (own_places / "cache" / "runs").rglob("*") if p.is_file()]
-        return code, out.out, out.err
+        return said
 
     return call
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from conftest import Still, noise
 from lrface import data, degrade, models, runs, train
 from lrface.data.landmarks import MIRRORED
 from lrface.errors import LrfaceError
@@ -20,18 +21,6 @@ from safetensors.torch import load_file
 def config(**changes):
     fields = {"method": "SRCNN", "degradation": degrade.setting("4x"), "data": "celeba", "n_train": 32, "steps": 6, "batch": 4, "patch": 32}
     return runs.Config(**(fields | changes))
-
-
-class Still:
-    """Three fixed pictures as a face set."""
-
-    pictures = torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-
-    def __len__(self):
-        return 3
-
-    def stack(self, rows):
-        return self.pictures[torch.as_tensor(rows)]
 
 
 def weights(run):
@@ -212,13 +201,11 @@ def test_batches_are_aligned_pairs_whatever_the_start():
 def test_landmarks_follow_the_mirror_and_the_cut(patch):
     """A dark dot at every landmark: whatever a batch did to the picture, the dots are where the landmarks say."""
 
-    class Dots(Still):
-        points = np.random.default_rng(3).integers(8, 120, (3, 68, 2)).astype(np.float32)
-        pictures = torch.full((3, 3, 128, 128), 255, dtype=torch.uint8)
-        for i in range(3):
-            pictures[i, :, points[i, :, 1].astype(int), points[i, :, 0].astype(int)] = 0
-
-    for _, hr, marks, _ in train.batches(Dots(), degrade.setting("4x"), 6, patch, 0, 0, 3, Dots.points):
+    points = np.random.default_rng(3).integers(8, 120, (3, 68, 2)).astype(np.float32)
+    pictures = torch.full((3, 3, 128, 128), 255, dtype=torch.uint8)
+    for i in range(3):
+        pictures[i, :, points[i, :, 1].astype(int), points[i, :, 0].astype(int)] = 0
+    for _, hr, marks, _ in train.batches(Still(pictures), degrade.setting("4x"), 6, patch, 0, 0, 3, points):
         inside = ((marks >= 0) & (marks < hr.shape[2])).all(2)
         assert inside.any() and (patch is not None or inside.all())
         for i in range(6):
@@ -259,7 +246,7 @@ def test_an_adversarial_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
         objective = Adversary(net)
         start = objective.rival.weight.detach().clone()
         net, _, facts = train.train(
-            net, Still(), None, degrade.setting("4x"), steps=8, objective=objective, checkpoint=checkpoint, **fields
+            net, noise(3, 128), None, degrade.setting("4x"), steps=8, objective=objective, checkpoint=checkpoint, **fields
         )
         assert not torch.equal(objective.rival.weight, start)
         return torch.cat([p.detach().flatten() for p in [*net.parameters(), *objective.rival.parameters()]]), facts

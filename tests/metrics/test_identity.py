@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface.errors import UsageError
 from lrface.metrics.identity import distance, similarity, strangers
+from lrface.metrics.intervals import estimate
 from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances
 
@@ -84,7 +85,7 @@ def test_strangers_are_all_pairs_of_two_people_by_loops():
     assert found.medians[0] == pytest.approx(np.quantile(different, 0.5, method="lower"), abs=0.01)
     bar = np.quantile(different, 0.95, method="inverted_cdf")
     assert found.rates[0] == pytest.approx(np.mean(np.array(same) > bar))
-    median = found.estimate(found.medians, 12)
+    median = estimate(found.medians, 12)
     assert median.low < median.value < median.high and median.n == 12
     again = strangers(vectors, [f"p{i:02d}" for i in identities], fpr=0.05, resamples=50)
     assert np.array_equal(again.medians, found.medians)

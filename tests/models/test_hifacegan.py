@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import noise
 from lrface import degrade, models, train
 from lrface.models import losses
 from lrface.models.losses import Batch
@@ -139,18 +140,6 @@ def test_frozen_lets_gradients_through_and_is_lifted_after_an_error():
     assert x.grad is not None and layer.weight.grad is None and layer.weight.requires_grad
 
 
-class Still:
-    """Two fixed pictures as a face set."""
-
-    pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-
-    def __len__(self):
-        return 2
-
-    def stack(self, rows):
-        return self.pictures[torch.as_tensor(rows)]
-
-
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch):
     """Batch statistics, the vectors of spectral normalisation and the rival are all in the checkpoint; the deep features are not."""
     monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
@@ -161,7 +150,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch):
         torch.manual_seed(0)
         fields = {"batch": 2, "patch": None, "lr": 1e-3, "schedule": "constant", "precision": "32-true", "seed": 0, "label": "rivals"}
         objective = hifacegan.OBJECTIVES["paper"](made)
-        train.train(made, Still(), None, degrade.setting("4x"), steps=4, objective=objective, checkpoint=checkpoint, **fields)
+        train.train(made, noise(2, 32), None, degrade.setting("4x"), steps=4, objective=objective, checkpoint=checkpoint, **fields)
         return [*made.state_dict().values(), *objective.rival.state_dict().values()]
 
     def two(*args):

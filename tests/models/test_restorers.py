@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import noise
 from lrface import degrade, models, train
 from lrface.degrade import resize_matrix
 from lrface.errors import UsageError
@@ -107,18 +108,6 @@ def behaviour(name, scale=4):
     return {"version": method.version, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
 
 
-class Still:
-    """Three fixed pictures as a face set."""
-
-    pictures = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-
-    def __len__(self):
-        return 3
-
-    def stack(self, rows):
-        return self.pictures[torch.as_tensor(rows)]
-
-
 def loop_behaviour():
     """Five steps of the training loop itself: order, mirroring, cutting, noise, schedule, optimiser."""
     with torch.random.fork_rng():
@@ -128,7 +117,7 @@ def loop_behaviour():
     with tempfile.TemporaryDirectory() as folder:
         setting = degrade.setting("4x_DN")
         net, log, _ = train.train(
-            net, Still(), None, setting, steps=5, objective=train.Pixelwise("l1"), checkpoint=Path(folder, "c"), label="loop", **fields
+            net, noise(3, 64), None, setting, steps=5, objective=train.Pixelwise("l1"), checkpoint=Path(folder, "c"), label="loop", **fields
         )
     weights = torch.cat([p.detach().flatten() for p in net.parameters()])
     numbers = [row["loss"] for row in log] + [row["lr"] for row in log] + [weights.abs().sum(), weights.std()]
@@ -141,7 +130,7 @@ def all_behaviour():
 
 def test_the_loop_changes_only_with_its_version():
     stored, now = json.loads(STORED.read_text())["loop"], loop_behaviour()
-    assert now["version"] == stored["version"], "store the loop's behaviour with `python tests/models/test_restorers.py`"
+    assert now["version"] == stored["version"], "store the loop's behaviour with `PYTHONPATH=tests python tests/models/test_restorers.py`"
     assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), "the loop changed: raise train.VERSION"
 
 
@@ -149,7 +138,7 @@ def test_the_loop_changes_only_with_its_version():
 def test_behaviour_changes_only_with_the_version(name):
     stored, now = json.loads(STORED.read_text())[name], behaviour(name)
     if now["version"] != stored["version"]:
-        pytest.fail(f"{name} is now version {now['version']}: store its behaviour with `python tests/models/test_restorers.py`")
+        pytest.fail(f"{name} is now version {now['version']}: store it with `PYTHONPATH=tests python tests/models/test_restorers.py`")
     assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), (
         f"{name} behaves otherwise than version {stored['version']} did: raise VERSION in its module (trained networks are then retired)"
     )

@@ -5,7 +5,7 @@ from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
 from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import Identification, identification
 from lrface.metrics.identity import Strangers, distance, similarity, strangers
-from lrface.metrics.intervals import Estimate, Gap, bootstrap, gap, lead, rank_agreement
+from lrface.metrics.intervals import Estimate, Gap, bootstrap, estimate, gap, lead, rank_agreement
 from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import McNemar, Verification, mcnemar, verification
 
@@ -21,6 +21,7 @@ __all__ = [
     "bootstrap",
     "compare",
     "distance",
+    "estimate",
     "gap",
     "identification",
     "lead",

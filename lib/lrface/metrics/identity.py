@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from lrface.errors import UsageError
-from lrface.metrics.intervals import Estimate
+from lrface.metrics.intervals import counts
 
 
 def similarity(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
@@ -44,16 +44,10 @@ class Strangers:
     same: np.ndarray
     """float64: of every pair of two faces of one person."""
     medians: np.ndarray
-    """float64 (1 + resamples,): the median of ``different``, then that of each resample of people."""
+    """float64 (1 + resamples,): the median of ``different``, then that of each resample of people; for :func:`estimate`, as it is or
+    less that of other vectors of the same faces."""
     rates: np.ndarray
     """float64 (1 + resamples,): the share of ``same`` above all but ``fpr`` of ``different``, then as above."""
-
-    @staticmethod
-    def estimate(draws: np.ndarray, n: int) -> Estimate:
-        """Point and 95 % interval of ``medians``, ``rates``, or the difference of two of either (same people, same resamples)."""
-        known = draws[1:][~np.isnan(draws[1:])]
-        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
-        return Estimate(float(draws[0]), float(low), float(high), n)
 
 
 def strangers(vectors: Tensor | np.ndarray, identities: np.ndarray, fpr: float = 0.01, resamples: int = 200, seed: int = 0) -> Strangers:
@@ -71,8 +65,7 @@ def strangers(vectors: Tensor | np.ndarray, identities: np.ndarray, fpr: float =
         order = np.argsort(cosine[mask], kind="stable")
         sides[kind] = cosine[mask][order], people[a[mask]][order], people[b[mask]][order]
     n = int(people.max()) + 1
-    random = np.random.Generator(np.random.Philox(seed))
-    drawn = np.concatenate([np.ones((1, n)), random.multinomial(n, np.full(n, 1 / n), resamples)])
+    drawn = counts(n, resamples, seed)
     medians, rates = np.full(len(drawn), np.nan), np.full(len(drawn), np.nan)
     for i, times in enumerate(drawn):
         value, one, other = sides["different"]

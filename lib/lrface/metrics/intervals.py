@@ -20,15 +20,17 @@ class Estimate(NamedTuple):
 
 
 @lru_cache(maxsize=32)  # the same faces are resampled for every method and metric
-def _counts(n: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each of n units is drawn in each resample: float64 (resamples, n)."""
+def counts(n: int, resamples: int, seed: int) -> np.ndarray:
+    """Each of n units once, then as often as each resample draws it: float64 (1 + resamples, n). The same seed draws the same."""
     random = np.random.Generator(np.random.Philox(seed))
-    return random.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
+    return np.concatenate([np.ones((1, n)), random.multinomial(n, np.full(n, 1 / n), resamples)])
 
 
-def _interval(draws: np.ndarray, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def estimate(draws: np.ndarray, n: int, confidence: float = 0.95) -> Estimate:
+    """What was measured (the first of ``draws``) with the percentile interval of its resamples (the others; NaN left out)."""
+    known = draws[1:][~np.isnan(draws[1:])]
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2]) if len(known) else (np.nan, np.nan)
+    return Estimate(float(draws[0]), float(low), float(high), n)
 
 
 def bootstrap(
@@ -50,12 +52,12 @@ def bootstrap(
     # A resample is n draws with replacement, that is a multinomial count for each unit; in blocks, so that memory stays small.
     block = max(1, 4_000_000 // n)
     if block >= resamples:
-        draws = [_counts(n, resamples, seed)]
+        draws = [counts(n, resamples, seed)[1:]]
     else:
         random = np.random.Generator(np.random.Philox(seed))
         draws = (random.multinomial(n, np.full(n, 1 / n), min(block, resamples - i)) for i in range(0, resamples, block))
-    means = np.concatenate([(drawn @ sums) / (drawn @ sizes) for drawn in draws])
-    return Estimate(float(values.mean()), *_interval(means, confidence), len(values))
+    means = np.concatenate([[values.mean()], *((drawn @ sums) / (drawn @ sizes) for drawn in draws)])
+    return estimate(means, len(values), confidence)
 
 
 @dataclass(frozen=True)
@@ -86,25 +88,24 @@ def gap(values: np.ndarray, groups: Sequence[str], clusters: Sequence, resamples
     sums, sizes = np.bincount(person, values[known]), np.bincount(person).astype(np.float64)
     belongs = np.zeros(len(people), np.int64)
     belongs[person] = member
-
     inside = (belongs[:, None] == np.arange(len(names))).astype(np.float64)
 
     def means(drawn: np.ndarray) -> np.ndarray:
         # (resamples, groups): the mean over the faces of the people drawn
         return (drawn * sums) @ inside / ((drawn * sizes) @ inside)
 
-    seen = means(np.ones((1, len(people))))[0]
-    high, low = int(seen.argmax()), int(seen.argmin())
-    drawn = np.zeros((resamples, len(people)))
+    drawn = np.ones((1 + resamples, len(people)))
     for g in range(len(names)):
         members = np.flatnonzero(belongs == g)
-        drawn[:, members] = _counts(len(members), resamples, seed + g)
+        drawn[:, members] = counts(len(members), resamples, seed + g)
     apart = means(drawn)
+    high, low = int(apart[0].argmax()), int(apart[0].argmin())
     shuffled = np.random.Generator(np.random.Philox(seed)).permuted(np.tile(belongs, (resamples, 1)), axis=1)
     with np.errstate(invalid="ignore"):
         dealt = np.ptp([(shuffled == g) @ sums / ((shuffled == g) @ sizes) for g in range(len(names))], axis=0)
-    estimate = Estimate(float(seen[high] - seen[low]), *_interval(apart[:, high] - apart[:, low], 0.95), int(known.sum()))
-    return Gap(estimate, str(names[high]), str(names[low]), float(np.quantile(dealt, 0.95)))
+    return Gap(
+        estimate(apart[:, high] - apart[:, low], int(known.sum())), str(names[high]), str(names[low]), float(np.quantile(dealt, 0.95))
+    )
 
 
 def rank_agreement(
@@ -119,15 +120,14 @@ def rank_agreement(
     units = np.arange(values.shape[1]) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
     n = int(units.max()) + 1
     sums, sizes = (np.stack([np.bincount(units, row, n) for row in part]) for part in (np.nan_to_num(values), ~np.isnan(values)))
-    drawn = np.concatenate([np.ones((1, n)), _counts(n, resamples, seed)])
+    drawn = counts(n, resamples, seed)
     with np.errstate(invalid="ignore"):
         means = (drawn @ sums.T) / (drawn @ sizes.T)
     first, second = np.triu_indices(len(published), 1)
     theirs, ours = (np.sign(x[..., first] - x[..., second]) for x in (published, means))
     with np.errstate(invalid="ignore"):
         taus = ours @ theirs / np.sqrt(theirs @ theirs * (ours * ours).sum(1))  # tau-b: ties count in neither direction
-    known = taus[1:][~np.isnan(taus[1:])]
-    return Estimate(float(taus[0]), *(_interval(known, 0.95) if len(known) else (float("nan"),) * 2), len(published))
+    return estimate(taus, len(published))
 
 
 def lead(values: np.ndarray, which: int, clusters: Sequence | None = None, resamples: int = 2000, seed: int = 0) -> Estimate:
@@ -140,7 +140,6 @@ def lead(values: np.ndarray, which: int, clusters: Sequence | None = None, resam
     units = np.arange(values.shape[1]) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
     n = int(units.max()) + 1
     sums, sizes = np.stack([np.bincount(units, row, n) for row in values]), np.bincount(units, minlength=n)
-    drawn = np.concatenate([np.ones((1, n)), _counts(n, resamples, seed)])
+    drawn = counts(n, resamples, seed)
     means = (drawn @ sums.T) / (drawn @ sizes)[:, None]
-    ahead = means[:, which] - np.delete(means, which, 1).max(1)
-    return Estimate(float(ahead[0]), *_interval(ahead[1:], 0.95), values.shape[1])
+    return estimate(means[:, which] - np.delete(means, which, 1).max(1), values.shape[1])
