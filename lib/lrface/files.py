@@ -108,7 +108,7 @@ def _show(line: str, relay: str | None = None) -> None:
         with contextlib.suppress(OSError):
             Path(relay).write_text(line)
     elif sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{line}")
+        sys.stderr.write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}")
         sys.stderr.flush()
     elif line:
         print(line, file=sys.stderr, flush=True)
@@ -124,8 +124,8 @@ def relayed(label: str) -> Iterator[None]:
     def watch() -> None:
         began, live = time.monotonic(), sys.stderr.isatty()
         while not stop.wait(1.0 if live else 60.0):
-            inner = file.read_text() if file.exists() else ""
-            _show(f"{label}: {clock(time.monotonic() - began)}{inner and ' | ' + inner}")
+            inner = filter(None, (f.read_text() for f in sorted(file.parent.glob("progress*"))))
+            _show(" | ".join([f"{label}: {clock(time.monotonic() - began)}", *inner]))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

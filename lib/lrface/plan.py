@@ -62,7 +62,7 @@ def plan(configs: Iterable[Config], n_train: int, identities: int | None = None)
     """
     rows, costs = [], {}
     for config in dict.fromkeys(one for given in configs for one in _from_the_start(given)):
-        method = _method(config)
+        method = models.known(config.method)
         step = (config.method, config.size, config.degradation.scale, config.loss, config.batch, config.patch)
         if step not in costs:
             costs[step] = cost(config, identities)
@@ -81,7 +81,7 @@ def plan(configs: Iterable[Config], n_train: int, identities: int | None = None)
 
 def cost(config: Config, identities: int | None = None) -> Cost:
     """The cost of one step of this config, as :func:`lrface.train.train` takes it; raises as :func:`plan` does."""
-    method = _method(config)
+    method = models.known(config.method)
     if config.method in models.RECOGNISERS and identities is None:
         raise LrfaceError(f"{config.label}: give the number of training identities, which decides the size of its last layer")
     try:
@@ -145,10 +145,6 @@ class _Operations(TorchDispatchMode):
         elif count := flop_registry.get(func.overloadpacket):
             self.flops += count(*args, **kwargs, out_val=out)
         return out
-
-
-def _method(config: Config) -> models.Method:
-    return models.RECOGNISERS.get(config.method) or models.method(config.method)
 
 
 def _descends(method: models.Method) -> bool:

@@ -38,10 +38,6 @@ from lrface.files import cache_dir, project_root, write_atomic, write_text
 VALIDATION_FACES = 64
 
 
-def _method(name: str) -> models.Method:
-    return models.RECOGNISERS.get(name) or models.method(name)
-
-
 class Config(BaseModel):
     """Everything that decides what a trained restorer or recogniser is. Unknown or wrongly typed fields are refused."""
 
@@ -70,7 +66,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _loss_is_known(self) -> Self:
-        known = [*([] if self.method in models.RECOGNISERS else training.PIXEL), *_method(self.method).objectives]
+        known = [*([] if self.method in models.RECOGNISERS else training.PIXEL), *models.known(self.method).objectives]
         if self.loss not in known:
             raise ValueError(f"{self.method} has no loss {self.loss!r}: choose one of {', '.join(known)}")
         return self
@@ -118,7 +114,7 @@ def key(config: Config, fingerprint: str) -> str:
     identity = {
         "config": fields,
         "data": fingerprint,
-        "method_version": _method(config.method).version,
+        "method_version": models.known(config.method).version,
         "train_version": training.VERSION,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -155,7 +151,7 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
     ``train`` is the training set if the caller holds it already; by default it is loaded from the config. ``retrain`` ignores released
     and cached runs but goes on with an unfinished one. A damaged run is set aside, with a warning, and trained again.
     """
-    if not _method(config.method).trained:
+    if not models.known(config.method).trained:
         raise LrfaceError(f"{config.method} has nothing to train: use models.restorer({config.method!r}, scale)")
     faces = train if train is not None else data.load(config.data, "train", config.n_train, config.split_seed)
     name = key(config, faces.fingerprint)
@@ -181,7 +177,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             part.unlink()
         if not retrain and (run := _open(work, "cached")):  # killed between the last write and the rename
             return _promote(run, folder, "cached")
-        method = _method(config.method)
+        method = models.known(config.method)
         names = {name: i for i, name in enumerate(sorted(faces.table["identity"].unique()))}
         recognises = config.method in models.RECOGNISERS
         with torch.random.fork_rng():
@@ -221,7 +217,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             writer.writerows(log)
         record = {
             "key": folder.name,
-            "method_version": _method(config.method).version,
+            "method_version": models.known(config.method).version,
             "train_version": training.VERSION,
             "data": {"name": faces.name, "n": len(faces), "fingerprint": faces.fingerprint, "manifest": faces.manifest["sha256"]},
             **({"classes": len(names)} if recognises else {}),

@@ -16,7 +16,20 @@ from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
 from lrface.models.sr import bicubic, dic, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, wavelet_srnet
 
-__all__ = ["METHODS", "RECOGNISERS", "Method", "align", "chips", "cost", "embedder", "method", "recogniser", "register", "restorer"]
+__all__ = [
+    "METHODS",
+    "RECOGNISERS",
+    "Method",
+    "align",
+    "chips",
+    "cost",
+    "embedder",
+    "known",
+    "method",
+    "recogniser",
+    "register",
+    "restorer",
+]
 
 SCALES = (2, 4, 8)
 
@@ -109,6 +122,11 @@ def method(name: str) -> Method:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"unknown method {name!r}: {hint}known are {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def known(name: str) -> Method:
+    """The recognition network or restoration method of this name; raises as :func:`method` does."""
+    return RECOGNISERS.get(name) or method(name)
 
 
 def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
