@@ -28,7 +28,7 @@ def test_the_committed_notebook_is_executed_with_its_defaults_and_shows_nobody(p
     for cell in code:
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"  # a warning would show a machine's paths
-            if "image/png" in output.get("data", {}):
+            if any(kind.startswith("image/") for kind in output.get("data", {})):
                 mark = output.metadata["lrface"]
                 assert not mark["photos"], f"{path.name} shows real people in {mark['figure']}"
     assert default.preset == "quick"
@@ -173,7 +173,7 @@ def test_publishing_leaves_pictures_of_people_out(smoke, there, tmp_path):
     assert len(shown) == 5
     notebooks.publish(copy, outcome)
     after = nbformat.read(copy, 4)
-    pictures = [o for c in after.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    pictures = [o for c in after.cells for o in c.get("outputs", []) if any(kind.startswith("image/") for kind in o.get("data", {}))]
     assert pictures and not any(o.metadata["lrface"]["photos"] for o in pictures)
     assert [c.source for c in after.cells] == [c.source for c in nbformat.read(path, 4).cells]
 
@@ -207,13 +207,38 @@ methods = [*methods, "Broken"]
 
 @pytest.mark.slow
 def test_smoke_of_every_method_on_rendered_faces(own_places, monkeypatch):
+    """Study 01 whole, twice: the second time from kept scores, a sample of them scored anew, with the same tables."""
     monkeypatch.delenv("LRFACE_DATA")
-    outcome = computed(notebooks.find("01"), preset="smoke")
+    path = notebooks.find("01")
+    outcome = computed(path, preset="smoke")
     table = pd.read_csv(outcome.results / "table2_fidelity.csv")
     assert table["value"].notna().all() and len(table) == 2 * (9 * 5 + 2 * 4)  # nothing is missing but what the paper has not either
     assert {"figure5_native", "skewed_training", "figure6_strangers", "rank_agreement"} <= {Path(o).stem for o in outcome.outputs}
     skewed = pd.read_csv(outcome.results / "skewed_training.csv")
     assert set(skewed["method"]) == {"EDSR", "Eigenface"} and skewed["setting"].nunique() == 4
+    tables = ["table2_fidelity", "table3_alignment_identity", "figure6_strangers", "gaps", "skewed_training", "claims", "scores"]
+    before = {name: (outcome.results / f"{name}.csv").read_text() for name in tables}
+    kept = sorted((own_places / "cache" / "scores").glob("*.parquet"))
+    assert len(kept) == len(set(pd.read_csv(outcome.results / "scores.csv")["key"]))
+    wrong = pd.read_parquet(kept[0])
+    wrong.assign(psnr=wrong["psnr"] + 1).to_parquet(kept[0])
+    again = notebooks.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
+    assert again.status == "computed", again.why
+    assert {name: (again.results / f"{name}.csv").read_text() for name in tables} == before
+    assert np.allclose(pd.read_parquet(kept[0])["psnr"], wrong["psnr"], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_smoke_of_training_size(own_places, monkeypatch):
+    monkeypatch.delenv("LRFACE_DATA")
+    outcome = computed(notebooks.find("02"), preset="smoke")
+    table = pd.read_csv(outcome.results / "table4_epochs.csv")
+    assert table["value"].notna().all() and (table["published"].notna() == table["method"].str.startswith("DICNet")).all()
+    assert table["seeds"].groupby(table["setting"]).max().to_dict() == {"4x": 1, "4x_BD": 1, "4x_DN": 1, "8x": 2}
+    both = pd.read_csv(outcome.results / "table4_steps.csv").merge(table, on=["method", "setting", "metric"])
+    whole = both[both["method"].str.endswith("1.35")]
+    assert (whole["value_x"] == whole["value_y"]).all() and len(whole) == 16  # the whole set is one network in both
+    assert {"trend", "figure7_faces", "claims", "runs", "scores"} <= {Path(o).stem for o in outcome.outputs}
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def cache_dir(*parts: str) -> Path:
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     """Call ``write`` with a temporary path beside ``path``, flush it to disk, then rename. On failure nothing is left behind."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)

@@ -27,7 +27,7 @@ from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from traitlets.config import Config
 
-from lrface import data, models, report, runs
+from lrface import data, models, report, runs, scorebook
 from lrface.data import FaceSet
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, project_root, relayed, write_atomic, write_text
@@ -272,20 +272,29 @@ def _execute(path: Path, out: Path, values: dict[str, Any]) -> None:
 
 
 def release(outcome: Outcome) -> int:
-    """Put the networks a study of rendered faces was computed with beside its results; the number of those not there before.
+    """Put the networks a study of rendered faces was computed with, and its faces' scores, beside its results.
 
-    A network that is computed in seconds rather than trained (Eigenface) is left out: it is far larger than the time it saves.
+    Returns the number of networks not there before: the study's tables are to be made again with what was released. A network that is
+    computed in seconds rather than trained (Eigenface) is left out: it is far larger than the time it saves. What no study of the preset
+    lists any more is removed.
     """
-    listed = outcome.results / "runs.csv"
-    if not outcome.results.parts[-3].startswith("synthetic") or not listed.exists():
+    preset = outcome.results.parent
+    if not preset.parent.name.startswith("synthetic"):
         return 0
-    solved = {name for name, method in models.METHODS.items() if method.solve}
+    listed = {
+        kind: [pd.read_csv(f, dtype={"key": str})["key"] for f in sorted(preset.glob(f"*/{kind}.csv"))] for kind in ("runs", "scores")
+    }
+    networks, scored = (list(dict.fromkeys(pd.concat(keys))) if keys else [] for keys in listed.values())
     new = 0
-    for key in pd.read_csv(listed, dtype={"key": str})["key"]:
+    for key in networks:
         run = runs.kept(key)
-        if run is not None and run.source == "cached" and run.config.method not in solved:
-            runs.release(run, outcome.results.parent / "checkpoints")
+        if run is not None and run.source == "cached" and models.known(run.config.method).solve is None:
+            runs.release(run, preset / "checkpoints")
             new += 1
+    scorebook.release(scored, preset / "scores")
+    for old in [*preset.glob("checkpoints/*"), *preset.glob("scores/*")]:
+        if old.stem not in {*networks, *scored}:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
     return new
 
 

@@ -87,9 +87,10 @@ class Study:
             # No date inside: the same figure is the same file.
             metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
             write_atomic(self.figures / f"{name}.{suffix}", lambda path, m=metadata: figure.savefig(path, dpi=200, metadata=m))
-        small = io.BytesIO()
-        figure.savefig(small, format="png", dpi=110)
-        display(Image(small.getvalue()), metadata={"lrface": {"figure": name, "photos": faces and self.faces.photos}})
+        small, format = io.BytesIO(), "jpeg" if faces else "png"  # a grid of faces is ten times as large as PNG
+        figure.savefig(small, format=format, dpi=110)
+        mark = {"lrface": {"figure": name, "photos": faces and self.faces.photos}}
+        display(Image(small.getvalue(), format=format), metadata=mark)
 
     def claims(self, claims: list[Claim]) -> None:
         """Save the study's claims, refresh the project's ledger (``results/claims.csv``; smoke runs stay out), and show them."""

@@ -1,0 +1,67 @@
+"""Kept scores: what was kept comes back, what is damaged does not, and what does not agree is noticed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from lrface import scorebook
+from lrface.files import cache_dir
+
+
+def scores(n=40, seed=0):
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"psnr": random.normal(27, 2, n), "alignment": random.uniform(0.02, 0.1, n), "lost": np.zeros(n)})
+    frame.loc[:3, "alignment"] = np.nan
+    return frame
+
+
+def test_what_is_kept_comes_back_to_float32():
+    assert scorebook.find("0" * 16) is None
+    given = scores()
+    kept = scorebook.keep("0" * 16, given)
+    pd.testing.assert_frame_equal(scorebook.find("0" * 16), kept)
+    assert np.allclose(kept, given, rtol=1e-7, equal_nan=True) and scorebook.differs(kept, given) is None
+
+
+def test_everything_the_scores_depend_on_is_in_the_key():
+    about = dict(weights="a", degradation={"scale": 4, "noise": 0.0}, faces="f")
+    keys = [
+        scorebook.key(**(about | more)) for more in ({}, {"weights": "b"}, {"faces": "g"}, {"degradation": {"scale": 4, "noise": 30.0}})
+    ]
+    assert len(set(keys)) == 4 and scorebook.key(**about) == keys[0]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and then nothing", None])
+def test_damaged_scores_are_no_scores(damage):
+    file = cache_dir("scores") / "x.parquet"
+    scorebook.keep("x", scores())
+    file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+    assert scorebook.find("x") is None
+    scorebook.keep("x", scores())
+    assert scorebook.find("x") is not None
+
+
+def test_released_ones_come_first_and_retraining_ignores_them(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("LRFACE_ROOT", str(tmp_path))
+    scorebook.keep("x", scores(seed=1))
+    scorebook.release(["x", "never kept"], tmp_path / "results" / "synthetic" / "quick" / "scores")
+    assert [f.name for f in tmp_path.rglob("*.parquet")] == ["x.parquet"]
+    ours = scorebook.keep("x", scores(seed=2))
+    assert not scorebook.find("x").equals(ours)
+    monkeypatch.setenv("LRFACE_RETRAIN", "1")
+    assert scorebook.find("x").equals(ours)
+
+
+def test_a_disagreement_is_named():
+    kept, fresh = scores(), scores()
+    fresh["psnr"] += 0.019
+    assert scorebook.differs(kept, fresh) is None
+    fresh["psnr"] += 0.01
+    assert scorebook.differs(kept, fresh) == "psnr is off by 0.029 on average over 40 faces"
+    fresh = scores()
+    fresh.loc[:9, "lost"] = 1.0
+    assert "lost is off" in scorebook.differs(kept, fresh)
+    assert "columns or rows" in scorebook.differs(kept.drop(columns="lost"), scores())
+    assert "columns or rows" in scorebook.differs(kept, scores()[:-1])
+    never_found = scores().assign(alignment=np.nan)  # nothing to compare there; `lost` says so
+    assert scorebook.differs(kept, never_found) is None
