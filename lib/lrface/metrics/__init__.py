@@ -1,11 +1,12 @@
-"""Scores: fidelity (PSNR, SSIM), alignment (NRMSE of landmarks), identity (embedding similarity), verification of pairs, 1:N
-identification, and how sure they are."""
+"""Scores: fidelity (PSNR, SSIM), alignment (NRMSE of landmarks), identity (embedding similarity), verification of pairs (and Joint
+Bayesian, which learns to score them), 1:N identification, and how sure they are."""
 
 from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
 from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import Identification, identification
 from lrface.metrics.identity import Strangers, distance, similarity, strangers
 from lrface.metrics.intervals import Estimate, Gap, bootstrap, estimate, gap, lead, rank_agreement
+from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
 from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import McNemar, Verification, mcnemar, verification
 
@@ -14,6 +15,7 @@ __all__ = [
     "Estimate",
     "Gap",
     "Identification",
+    "JointBayesian",
     "Landmarker",
     "McNemar",
     "Strangers",
@@ -24,6 +26,7 @@ __all__ = [
     "estimate",
     "gap",
     "identification",
+    "joint_bayesian",
     "lead",
     "mcnemar",
     "nrmse",
