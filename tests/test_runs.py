@@ -343,12 +343,12 @@ def test_large_weights_are_released_in_eight_bits_and_restore_alike(tmp_path):
     run = runs.fit(config(method="EDSR", steps=2))
     released = runs.release(run, tmp_path)
     stored = load_file(released.folder / "model.safetensors")
-    assert {w.dtype for name, w in stored.items() if w.ndim > 1 and w.numel() >= runs.LARGE} == {torch.int8}
+    assert {w.dtype for w in stored.values() if w.ndim > 1 and w.numel() >= 300} == {torch.int8} and runs.SCALES in stored
     assert (released.folder / "model.safetensors").stat().st_size < 0.3 * (run.folder / "model.safetensors").stat().st_size
     true, back = weights(run), dict(released.model().state_dict())
     assert true.keys() == back.keys()
     for name, w in true.items():
         step = w.abs().amax(tuple(range(1, w.ndim)), keepdim=True) / 127 if w.ndim > 1 else w.abs().max() / 1000
-        assert ((back[name] - w).abs() <= 0.51 * step + 1e-6).all(), name
+        assert ((back[name] - w).abs() <= 0.57 * step + 1e-6).all(), name  # half a step, and the scale's own rounding
     lr = torch.rand(2, 3, 16, 16)
     assert torch.allclose(released.model()(lr), run.model()(lr), atol=5e-3)
