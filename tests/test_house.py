@@ -9,7 +9,23 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
-STAGES = ["errors", "files", "data", "degrade", "models", "train", "hallucinate", "runs", "plan", "metrics", "report", "notebooks", "cli"]
+STAGES = [
+    "errors",
+    "files",
+    "precision",
+    "data",
+    "degrade",
+    "models",
+    "imbalance",
+    "train",
+    "hallucinate",
+    "runs",
+    "plan",
+    "metrics",
+    "report",
+    "notebooks",
+    "cli",
+]
 
 
 def imported(file: Path) -> set[str]:
