@@ -1,7 +1,8 @@
 """Scores: fidelity (PSNR, SSIM), alignment (NRMSE of landmarks), identity (embedding similarity), verification of pairs (and Joint
-Bayesian, which learns to score them), 1:N identification, and how sure they are."""
+Bayesian, which learns to score them), 1:N identification, classes of unequal size, and how sure they are."""
 
 from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
+from lrface.metrics.balance import balanced_accuracy, imbalance_level
 from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import Identification, identification
 from lrface.metrics.identity import Strangers, distance, similarity, strangers
@@ -20,12 +21,14 @@ __all__ = [
     "McNemar",
     "Strangers",
     "Verification",
+    "balanced_accuracy",
     "bootstrap",
     "compare",
     "distance",
     "estimate",
     "gap",
     "identification",
+    "imbalance_level",
     "joint_bayesian",
     "lead",
     "mcnemar",

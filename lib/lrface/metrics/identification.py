@@ -17,7 +17,6 @@ face to one point the last place rather than a lucky one.
 from __future__ import annotations
 
 import mmap
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from lrface.errors import LrfaceError, UsageError
+from lrface.precision import whole_float32
 
 Distance = Literal["euclidean", "cosine"]
 TIE = 1e-12
@@ -94,7 +94,7 @@ def identification(
         raise UsageError(f"want probes (P, D) and a gallery (G, D), got {tuple(probe.shape)} and {tuple(gallery.shape)}")
     owner, mate, mates = _mates(probe_ids, gallery_ids, len(probe), len(gallery))
     device = next((x.device for x in (gallery, probe) if isinstance(x, Tensor) and x.device.type != "cpu"), torch.device("cpu"))
-    with _full_precision(device):
+    with whole_float32(device):
         nearer = _count(probe, gallery, owner, mate, distance == "cosine", block, device)
     first = np.cumsum(mates) - mates
     place = np.arange(len(owner)) - first[owner] + 1  # of a mate among its probe's mates, the nearest first
@@ -182,18 +182,3 @@ def _let_go(source: np.ndarray) -> None:
         base = base.base
     if getattr(source, "mode", None) == "r" and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
-
-
-@contextmanager
-def _full_precision(device: torch.device):
-    """Products in whole float32, whatever the caller trains with: the error bound holds for neither TF32 nor autocast."""
-    settings = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "ieee"
-    try:
-        with torch.autocast(device.type, enabled=False), torch.inference_mode():
-            yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value

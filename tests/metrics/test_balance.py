@@ -1,0 +1,52 @@
+"""Balanced accuracy against scikit-learn's and against the slides' formula written out."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from lrface.errors import LrfaceError, UsageError
+from lrface.metrics import balanced_accuracy, imbalance_level
+from sklearn.metrics import balanced_accuracy_score
+
+
+@given(st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 3)), min_size=2, max_size=60))
+def test_as_scikit_learn_has_it(pairs):
+    truth, predicted = np.array(pairs).T
+    assume(len(set(truth)) > 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of predictions that are no class
+        theirs = balanced_accuracy_score(truth, predicted)
+    assert balanced_accuracy(truth, predicted) == balanced_accuracy(torch.tensor(truth), predicted) == pytest.approx(theirs, abs=1e-15)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
+def test_the_slides_formula_for_two_classes(pairs):
+    truth, predicted = np.array(pairs).T
+    assume(0 < truth.sum() < len(truth))
+    tp, tn = (truth & predicted).sum(), (~truth & ~predicted).sum()
+    assert balanced_accuracy(truth, predicted) == pytest.approx((tp / truth.sum() + tn / (~truth).sum()) / 2, abs=1e-15)
+    assert balanced_accuracy(truth, np.ones_like(truth)) == 0.5
+    assert imbalance_level(truth) == imbalance_level(~truth) == pytest.approx(abs(100 * truth.sum() / len(truth) - 50), abs=1e-12)
+
+
+def test_bald_is_2_of_100():
+    bald = np.arange(100) < 2
+    assert imbalance_level(bald) == 48 and imbalance_level(torch.tensor(bald)) == 48 and imbalance_level([0, 1]) == 0
+    assert balanced_accuracy(bald, np.zeros(100, bool)) == 0.5 and balanced_accuracy(bald, bald) == 1
+
+
+def test_failures_in_one_sentence():
+    with pytest.raises(LrfaceError, match="all 3 faces are of class 1"):
+        balanced_accuracy([1, 1, 1], [1, 0, 1])
+    with pytest.raises(UsageError, match="2 predictions for 3 faces"):
+        balanced_accuracy([1, 0, 1], [1, 0])
+    for wrong in ([], [[0, 1]], [0.5, 1], ["a", "b"]):
+        with pytest.raises(UsageError, match="an integer or bool for each face"):
+            balanced_accuracy(wrong, wrong)
+        with pytest.raises(UsageError, match="an integer or bool for each face"):
+            imbalance_level(wrong)
+    with pytest.raises(UsageError, match="bool or 0/1"):
+        imbalance_level([-1, 1])
