@@ -59,7 +59,7 @@ class Config(BaseModel):
     patch: int | None = Field(None, ge=8)
     """Side of the training cut in HR pixels (None: whole faces)."""
     lr: float = Field(1e-4, gt=0)
-    schedule: Literal["cosine", "constant", "halve", "halve-once", "halve-early", "tail"] = "cosine"
+    schedule: Literal["cosine", "constant", "halve", "halve-once", "halve-early", "tail", "drops"] = "cosine"
     loss: str = "l1"
     """``l1`` or ``mse`` between the pictures, or one of the method's own objectives (``paper``, ...)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

@@ -47,7 +47,8 @@ class Pixelwise(nn.Module):
 def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
     """``cosine``: 2 % linear warm-up, then a half cosine to zero; ``constant``; and the papers' own, as fractions of their runs:
     ``halve``: halved at each fifth (RDN, RCAN); ``halve-once``: at two thirds (EDSR); ``halve-early``: at 1, 2, 4 and 8 fifteenths
-    (DICNet); ``tail``: constant, then linearly to zero over the last two fifths (HiFaceGAN)."""
+    (DICNet); ``tail``: constant, then linearly to zero over the last two fifths (HiFaceGAN); ``drops``: a tenth at 4 sevenths and again at
+    6, that is at 16,000 and 24,000 of 28,000 (joint model, section 4.1, which calls the last "epochs")."""
     if schedule == "cosine":
         warm = max(1, steps // 50)
         return base * (step + 1) / warm if step < warm else base * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
@@ -59,6 +60,8 @@ def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
         return base * 0.5 ** sum(15 * step >= n * steps for n in (1, 2, 4, 8))
     if schedule == "tail":
         return base * min(1.0, 5 * (steps - step) / (2 * steps))
+    if schedule == "drops":
+        return base * 0.1 ** sum(7 * step >= n * steps for n in (4, 6))
     return base
 
 

@@ -11,9 +11,10 @@ from lrface import degrade, models, train
 from lrface.degrade import resize_matrix
 from lrface.errors import UsageError
 
-PARAMETERS = {  # the papers' released codes, counted
+PARAMETERS = {  # the papers' released codes, or their tables, counted
     ("SRCNN", 2): 20_099,
     ("SRCNN", 8): 20_099,
+    ("SRNET", 4): 17_795,
     ("EDSR", 2): 1_369_859,
     ("EDSR", 4): 1_517_571,
     ("EDSR", 8): 1_665_283,

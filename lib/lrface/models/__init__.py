@@ -14,7 +14,7 @@ from lrface.errors import UsageError
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
-from lrface.models.sr import bicubic, dic, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, wavelet_srnet
+from lrface.models.sr import bicubic, dic, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, srnet, wavelet_srnet
 
 __all__ = ["METHODS", "RECOGNISERS", "Method", "align", "chips", "cost", "embedder", "method", "recogniser", "register", "restorer"]
 
@@ -49,6 +49,13 @@ METHODS: dict[str, Method] = {
     for m in (
         Method("bicubic", bicubic.build, "Keys 1981, as MATLAB's imresize", trained=False),
         Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION),
+        Method(
+            "SRNET",
+            srnet.build,
+            "Wu et al., Deep joint face hallucination and recognition, 2016",
+            srnet.VERSION,
+            objectives={"paper": lambda net: srnet.PaperLoss()},
+        ),
         Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION),
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
         Method("RDN", rdn.build, "Zhang et al., CVPR 2018", rdn.VERSION),
