@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,6 +289,42 @@ def test_a_run_can_start_from_another_and_says_so_in_its_key():
     assert runs.key(later, "x") != runs.key(config(steps=1, lr=1e-12), "x")
     with pytest.raises(LrfaceError, match="no weight in common"):
         runs.fit(config(method="EDSR", steps=1, init=config(steps=4)))
+
+
+def test_what_was_released_keeps_its_key():
+    folders = list((Path(__file__).parents[1] / "results").glob("*/*/checkpoints/*"))
+    for folder in folders:
+        released = runs.Config.model_validate_json((folder / "config.json").read_text())
+        assert runs.key(released, json.loads((folder / "record.json").read_text())["data"]["fingerprint"]) == folder.name
+    assert len(folders) > 40
+
+
+def test_a_recogniser_can_stand_behind_a_frozen_restorer():
+    fields = {"method": "FRNET", "loss": "paper", "n_train": 8, "steps": 1, "patch": None}
+    front = config(n_train=8, steps=2)
+    fitted = [runs.fit(config(**fields, front=given)) for given in (None, "bicubic", front)]
+    assert len({run.record["key"] for run in fitted}) == 3
+    assert len({run.record["loss"] for run in fitted}) == 3  # each saw other faces
+    fingerprint = fitted[0].record["data"]["fingerprint"]
+    assert runs.kept(runs.key(front, fingerprint)).config == front  # it was trained on the way, as a run of its own
+    again = runs.fit(config(**fields, front=front))
+    assert again.source == "cached" and again.config.front == front and runs.fit(config(**fields, front="bicubic")).source == "cached"
+    other = config(**fields, front=config(n_train=8, steps=3))
+    assert runs.key(other, fingerprint) != again.record["key"]
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"front": "bicubic"}, "SRCNN restores faces itself"),
+        ({"method": "FRNET", "loss": "paper", "front": config(degradation=degrade.setting("8x"))}, "must restore at 4x"),
+        ({"method": "FRNET", "loss": "paper", "front": config(method="FRNET", loss="softmax")}, "must restore at 4x"),
+        ({"method": "FRNET", "loss": "paper", "front": "nearest"}, "front"),
+    ],
+)
+def test_a_front_that_does_not_fit_is_refused(changes, sentence):
+    with pytest.raises(ValidationError, match=sentence):
+        config(**changes)
 
 
 def test_a_computed_network_goes_through_the_same_fit(monkeypatch):

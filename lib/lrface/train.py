@@ -172,7 +172,8 @@ def train(
     ``objective(net, batch)`` gives the scalars to descend: ``loss`` by the network and, for an adversarial method,
     ``rival`` by ``objective.rival``, the module that judges it. Further entries are logged. A network in training mode may return
     more than the image, for its objective; in evaluation mode it returns the image. ``objective.adam`` holds Adam's other settings
-    (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's.
+    (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's, ``objective.memory``
+    a module that the objective changes itself, by no gradient (the centres of identities): a checkpoint holds it, too.
     ``points`` are the faces' landmarks (N, 68, 2) and ``labels`` (N,) their identities, for an objective that wants them.
     ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
     A loss that is not finite raises :class:`lrface.errors.Diverged` and leaves the last good checkpoint.
@@ -188,6 +189,8 @@ def train(
     if rival is not None:
         objective.rival, rival_optimiser = runner.setup(rival, torch.optim.Adam(rival.parameters(), lr, **adam))
         parts |= {"rival": objective.rival, "rival_optimiser": rival_optimiser}
+    if getattr(objective, "memory", None) is not None:
+        parts["memory"] = objective.memory
     first, log, spent, resumed = 0, [], 0.0, 0
     total, seen, every = torch.zeros((), device=runner.device), 0, max(1, steps // 50)
     if checkpoint.exists():

@@ -23,11 +23,11 @@ SCALES = (2, 4, 8)
 
 @dataclass(frozen=True)
 class Method:
-    """A restoration method: how to build its network, and what identifies its behaviour in a cache."""
+    """A restoration or recognition method: how to build its network, and what identifies its behaviour in a cache."""
 
     name: str
-    build: Callable[[int, str], nn.Module]
-    """(scale, size) -> network with an attribute ``scale``."""
+    build: Callable[..., nn.Module]
+    """(scale, size) -> network with an attribute ``scale``; of a recogniser (identities, size) -> network."""
     source: str
     version: int = 1
     """Raised when the method's behaviour changes on purpose; trained networks of other versions are then not reused."""
@@ -40,6 +40,8 @@ class Method:
     """Whether its objectives want the faces' 68 landmarks."""
     face: int | None = None
     """The one side of HR faces it works on; None: any size."""
+    restores: bool = True
+    """Whether its network, in evaluation mode, gives a face back."""
     solve: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network that is computed rather than descended to: fills it in from one pass over pairs (lr, hr)."""
 
@@ -90,12 +92,13 @@ RECOGNISERS: dict[str, Method] = {
             frnet.build,
             "Wu et al., Deep joint face hallucination and recognition, 2016",
             frnet.VERSION,
-            objectives={"softmax": lambda net: frnet.Softmax()},
+            objectives={"softmax": lambda net: frnet.Softmax(), "paper": frnet.PaperLoss},
             landmarks=True,
+            restores=False,
         ),
     )
 }
-"""Networks that turn aligned faces into vectors; built as (number of training identities, size)."""
+"""Networks that learn whose faces they see."""
 
 
 def register(name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields) -> Method:
