@@ -115,10 +115,10 @@ def test_the_restorer_before_a_recogniser_counts():
     fields = {"data": "celeba", "steps": 10, "batch": 2, "degradation": degrade.setting("4x"), "loss": "paper"}
     front = runs.Config(method="SRNET", **fields)
     plain, behind = (runs.Config(method="FRNET", front=given, **fields) for given in (None, front))
-    table = plan.plan([behind, plain], 100, 40)
-    assert table["method"].tolist() == ["SRNET", "FRNET", "FRNET"]
-    alone, after, without = table["parameters"]
-    assert after == without
+    table = plan.plan([behind, plain, runs.Config(method="Joint", **fields)], 100, 40)
+    assert table["method"].tolist() == ["SRNET", "FRNET", "FRNET", "Joint"]
+    alone, after, without, joint = table["parameters"]
+    assert after == without and joint == alone + without
     forward = models.cost(models.restorer("SRNET", 4), 32)["macs"]
     assert plan.cost(behind, 40).macs - plan.cost(plain, 40).macs == forward
     assert plan.cost(behind, 40).held - plan.cost(plain, 40).held == 4 * alone  # frozen: no gradient, no moments

@@ -317,6 +317,7 @@ def test_a_recogniser_can_stand_behind_a_frozen_restorer():
     "changes, sentence",
     [
         ({"front": "bicubic"}, "SRCNN restores faces itself"),
+        ({"method": "Joint", "loss": "paper", "front": "bicubic"}, "Joint restores faces itself"),
         ({"method": "FRNET", "loss": "paper", "front": config(degradation=degrade.setting("8x"))}, "must restore at 4x"),
         ({"method": "FRNET", "loss": "paper", "front": config(method="FRNET", loss="softmax")}, "must restore at 4x"),
         ({"method": "FRNET", "loss": "paper", "front": "nearest"}, "front"),

@@ -155,7 +155,7 @@ def _descends(method: models.Method) -> bool:
 
 
 def _build(name: str, identities: int | None, size: str, scale: int) -> nn.Module:
-    return models.recogniser(name, identities, size) if name in models.RECOGNISERS else models.restorer(name, scale, size)
+    return models.recogniser(name, identities, size, scale) if name in models.RECOGNISERS else models.restorer(name, scale, size)
 
 
 def _front(config: Config) -> tuple[str, str] | None:

@@ -114,7 +114,7 @@ class Run:
 
 def _build(config: Config, classes: int | None) -> nn.Module:
     if config.method in models.RECOGNISERS:
-        return models.recogniser(config.method, classes, config.size)
+        return models.recogniser(config.method, classes, config.size, config.degradation.scale)
     return models.restorer(config.method, config.degradation.scale, config.size)
 
 

@@ -114,7 +114,7 @@ def recogniser_behaviour(name):
     for build in method.objectives.values():
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            net = models.recogniser(name, 3)
+            net = models.recogniser(name, 3, scale=4)
             lr, hr, points = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32), torch.rand(2, 68, 2) * 32
             objective = build(net)
         optimiser = torch.optim.Adam(net.parameters(), 1e-4)

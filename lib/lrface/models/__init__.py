@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
+from lrface.models import joint
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
@@ -27,7 +28,7 @@ class Method:
 
     name: str
     build: Callable[..., nn.Module]
-    """(scale, size) -> network with an attribute ``scale``; of a recogniser (identities, size) -> network."""
+    """(scale, size) -> network with an attribute ``scale``; of a recogniser (identities, size, scale) -> network."""
     source: str
     version: int = 1
     """Raised when the method's behaviour changes on purpose; trained networks of other versions are then not reused."""
@@ -96,6 +97,14 @@ RECOGNISERS: dict[str, Method] = {
             landmarks=True,
             restores=False,
         ),
+        Method(
+            "Joint",
+            joint.build,
+            "Wu et al., Deep joint face hallucination and recognition, 2016",
+            joint.VERSION,
+            objectives={"paper": joint.PaperLoss},
+            landmarks=True,
+        ),
     )
 }
 """Networks that learn whose faces they see."""
@@ -136,13 +145,16 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
     return net
 
 
-def recogniser(name: str, classes: int, size: str = "small") -> nn.Module:
-    """An untrained recognition network with ``classes`` training identities: aligned float faces in [0, 1] to vectors."""
+def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> nn.Module:
+    """An untrained recognition network with ``classes`` training identities: aligned float faces in [0, 1] to vectors.
+
+    ``scale`` is for ``Joint``, which restores faces that many times smaller before it recognises them.
+    """
     if name not in RECOGNISERS:
         raise UsageError(f"unknown recognition network {name!r}: known are {', '.join(RECOGNISERS)}")
     if size not in ("paper", "small"):
         raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
-    return RECOGNISERS[name].build(classes, size)
+    return RECOGNISERS[name].build(classes, size, scale)
 
 
 def embedder(name: str = "dlib") -> nn.Module:

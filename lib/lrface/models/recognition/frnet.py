@@ -126,5 +126,5 @@ class PaperLoss(nn.Module):
         return {"loss": classification + BETA2 * centre, "classification": classification.detach(), "centre": centre.detach()}
 
 
-def build(classes: int, size: str) -> FRNET:
+def build(classes: int, size: str, scale: int = 1) -> FRNET:
     return FRNET(classes, **SIZES[size])
