@@ -296,7 +296,7 @@ def test_what_was_released_keeps_its_key():
     for folder in folders:
         released = runs.Config.model_validate_json((folder / "config.json").read_text())
         assert runs.key(released, json.loads((folder / "record.json").read_text())["data"]["fingerprint"]) == folder.name
-    assert len(folders) > 40
+    assert folders
 
 
 def test_a_recogniser_can_stand_behind_a_frozen_restorer():
