@@ -110,6 +110,19 @@ def test_a_recogniser_needs_the_number_of_identities():
     assert plan.plan([chosen], 100, 40)["parameters"][0] == expected
 
 
+def test_the_restorer_before_a_recogniser_counts():
+    fields = {"data": "celeba", "steps": 10, "batch": 2, "degradation": degrade.setting("4x"), "loss": "paper"}
+    front = runs.Config(method="SRNET", **fields)
+    plain, behind = (runs.Config(method="FRNET", front=given, **fields) for given in (None, front))
+    table = plan.plan([behind, plain, runs.Config(method="Joint", **fields)], 100, 40)
+    assert table["method"].tolist() == ["SRNET", "FRNET", "FRNET", "Joint"]
+    alone, after, without, joint = table["parameters"]
+    assert after == without and joint == alone + without
+    forward = models.cost(models.restorer("SRNET", 4), 32)["macs"]
+    assert plan.cost(behind, 40).macs - plan.cost(plain, 40).macs == forward
+    assert plan.cost(behind, 40).held - plan.cost(plain, 40).held == 4 * alone  # frozen: no gradient, no moments
+
+
 def test_a_network_that_looks_at_its_numbers_is_refused_in_one_sentence(toy, monkeypatch):
     class Looks(nn.Conv2d):
         def forward(self, x):

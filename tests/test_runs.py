@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -277,6 +278,43 @@ def test_a_run_can_start_from_another_and_says_so_in_its_key():
         runs.fit(config(method="EDSR", steps=1, init=config(steps=4)))
 
 
+def test_what_was_released_keeps_its_key():
+    folders = list((Path(__file__).parents[1] / "results").glob("*/*/checkpoints/*"))
+    for folder in folders:
+        released = runs.Config.model_validate_json((folder / "config.json").read_text())
+        assert runs.key(released, json.loads((folder / "record.json").read_text())["data"]["fingerprint"]) == folder.name
+    assert folders
+
+
+def test_a_recogniser_can_stand_behind_a_frozen_restorer():
+    fields = {"method": "FRNET", "loss": "paper", "n_train": 8, "steps": 1, "patch": None}
+    front = config(n_train=8, steps=2)
+    fitted = [runs.fit(config(**fields, front=given)) for given in (None, "bicubic", front)]
+    assert len({run.record["key"] for run in fitted}) == 3
+    assert len({run.record["loss"] for run in fitted}) == 3  # each saw other faces
+    fingerprint = fitted[0].record["data"]["fingerprint"]
+    assert runs.kept(runs.key(front, fingerprint)).config == front  # it was trained on the way, as a run of its own
+    again = runs.fit(config(**fields, front=front))
+    assert again.source == "cached" and again.config.front == front and runs.fit(config(**fields, front="bicubic")).source == "cached"
+    other = config(**fields, front=config(n_train=8, steps=3))
+    assert runs.key(other, fingerprint) != again.record["key"]
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"front": "bicubic"}, "SRCNN restores faces itself"),
+        ({"method": "Joint", "loss": "paper", "front": "bicubic"}, "Joint restores faces itself"),
+        ({"method": "FRNET", "loss": "paper", "front": config(degradation=degrade.setting("8x"))}, "must restore at 4x"),
+        ({"method": "FRNET", "loss": "paper", "front": config(method="FRNET", loss="softmax")}, "must restore at 4x"),
+        ({"method": "FRNET", "loss": "paper", "front": "nearest"}, "front"),
+    ],
+)
+def test_a_front_that_does_not_fit_is_refused(changes, sentence):
+    with pytest.raises(ValidationError, match=sentence):
+        config(**changes)
+
+
 def test_a_computed_network_goes_through_the_same_fit(monkeypatch):
     monkeypatch.setattr(models, "METHODS", dict(models.METHODS))
 
@@ -331,6 +369,9 @@ def test_schedules():
     assert [train.learning_rate("halve-once", 1.0, s, 300) for s in (0, 199, 200, 299)] == [1.0, 1.0, 0.5, 0.5]  # EDSR: epoch 200 of 300
     early = [train.learning_rate("halve-early", 1.0, s, 150_000) for s in (9_999, 10_000, 20_000, 40_000, 80_000)]
     assert early == [1.0, 0.5, 0.25, 0.125, 0.0625]  # DICNet's printed milestones
+    drops = [train.learning_rate("drops", 1e-5, s, 28_000) for s in (0, 15_999, 16_000, 23_999, 24_000, 27_999)]
+    assert drops == pytest.approx([1e-5, 1e-5, 1e-6, 1e-6, 1e-7, 1e-7], rel=1e-12)  # the joint model's printed steps
+    assert [train.learning_rate("drops", 1.0, s, 7) for s in (3, 4, 5, 6)] == pytest.approx([1, 0.1, 0.1, 0.01])
     assert [train.learning_rate("tail", 1.0, s, 50) for s in (0, 29, 30, 40, 49)] == [1.0, 1.0, 1.0, 0.5, 0.05]  # HiFaceGAN: 30 + 20 epochs
 
 

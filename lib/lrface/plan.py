@@ -16,7 +16,7 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from lrface import models
 from lrface.errors import LrfaceError
-from lrface.models.losses import Batch
+from lrface.models.losses import Batch, Behind
 from lrface.runs import Config
 from lrface.train import Pixelwise
 
@@ -55,15 +55,15 @@ def plan(configs: Iterable[Config], n_train: int, identities: int | None = None)
     that of float32; ``bf16-mixed`` needs less. Seconds are operations over an **assumed** speed, :data:`FLOPS` on one GPU and
     :data:`EFFICIENCY` of eight times that on eight.
 
-    A config's ``init`` is a network to train too, and stands before it. A method that is solved has one pass over the faces, one forward
-    computation a sample, and no optimiser; what its solver holds is not counted. ``identities`` is the number of people in the training
-    faces: a recognition network ends in as many outputs, and without it raises :class:`LrfaceError`, as does a network that needs
-    numbers where only shapes are known.
+    A config's ``init`` or ``front`` is a network to train too, and stands before it. A method that is solved has one pass over the
+    faces, one forward computation a sample, and no optimiser; what its solver holds is not counted. ``identities`` is the number of
+    people in the training faces: a recognition network ends in as many outputs, and without it raises :class:`LrfaceError`, as does a
+    network that needs numbers where only shapes are known.
     """
     rows, costs = [], {}
     for config in dict.fromkeys(one for given in configs for one in _from_the_start(given)):
         method = models.known(config.method)
-        step = (config.method, config.size, config.degradation.scale, config.loss, config.batch, config.patch)
+        step = (config.method, config.size, config.degradation.scale, config.loss, config.batch, config.patch, _front(config))
         if step not in costs:
             costs[step] = cost(config, identities)
         parameters, macs, kept, held = costs[step]
@@ -97,12 +97,11 @@ def _step(config: Config, method: models.Method, identities: int | None) -> Cost
     lr, hr = (torch.zeros(batch, 3, side, side, device=meta) for side in (cut, cut * scale))
     one = Batch(lr, hr, torch.zeros(batch, 68, 2, device=meta), torch.zeros(batch, dtype=torch.int64, device=meta))
     with meta:
-        if config.method in models.RECOGNISERS:
-            net = models.recogniser(config.method, identities, config.size)
-        else:
-            net = models.restorer(config.method, scale, config.size)
+        net = _build(config.method, identities, config.size, scale)
         parameters = sum(p.numel() for p in net.parameters())
         objective = method.objectives[config.loss](net) if config.loss in method.objectives else Pixelwise(config.loss)
+        if (front := _front(config)) is not None:
+            objective = Behind(_build(front[0], identities, front[1], scale), objective)
     parts = nn.ModuleList([net, objective]).to(meta)  # what was read from a file is not there yet
     weights = [*parts.parameters(), *parts.buffers()]
     # the loop clears gradients after the forward pass, so the last step's are still there during it
@@ -151,9 +150,19 @@ def _descends(method: models.Method) -> bool:
     return method.trained and method.solve is None
 
 
+def _build(name: str, identities: int | None, size: str, scale: int) -> nn.Module:
+    return models.recogniser(name, identities, size, scale) if name in models.RECOGNISERS else models.restorer(name, scale, size)
+
+
+def _front(config: Config) -> tuple[str, str] | None:
+    """Name and size of the restorer before a recogniser."""
+    return (config.front.method, config.front.size) if isinstance(config.front, Config) else config.front and ("bicubic", "small")
+
+
 def _from_the_start(config: Config) -> Iterator[Config]:
-    if config.init is not None:
-        yield from _from_the_start(config.init)
+    for before in (config.init, config.front):
+        if isinstance(before, Config):
+            yield from _from_the_start(before)
     yield config
 
 

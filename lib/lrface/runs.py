@@ -34,6 +34,7 @@ from lrface.data.landmarks import landmarks
 from lrface.degrade import Degradation
 from lrface.errors import LrfaceError
 from lrface.files import cache_dir, project_root, write_atomic, write_text
+from lrface.models.losses import Behind
 
 VALIDATION_FACES = 64
 
@@ -55,7 +56,7 @@ class Config(BaseModel):
     patch: int | None = Field(None, ge=8)
     """Side of the training cut in HR pixels (None: whole faces)."""
     lr: float = Field(1e-4, gt=0)
-    schedule: Literal["cosine", "constant", "halve", "halve-once", "halve-early", "tail"] = "cosine"
+    schedule: Literal["cosine", "constant", "halve", "halve-once", "halve-early", "tail", "drops"] = "cosine"
     loss: str = "l1"
     """``l1`` or ``mse`` between the pictures, or one of the method's own objectives (``paper``, ...)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -63,12 +64,20 @@ class Config(BaseModel):
     split_seed: int = Field(0, ge=0)
     init: Config | None = None
     """A run to start from: its weights are taken over wherever name and shape agree."""
+    front: Config | Literal["bicubic"] | None = None
+    """What stands, frozen, before a recogniser that restores nothing itself: it learns from the degraded face, restored by this run or by
+    bicubic interpolation (None: from the true face). The run's model is the recogniser alone."""
 
     @model_validator(mode="after")
-    def _loss_is_known(self) -> Self:
+    def _fields_agree(self) -> Self:
         known = [*([] if self.method in models.RECOGNISERS else training.PIXEL), *models.known(self.method).objectives]
         if self.loss not in known:
             raise ValueError(f"{self.method} has no loss {self.loss!r}: choose one of {', '.join(known)}")
+        front, scale = self.front, self.degradation.scale
+        if front is not None and models.known(self.method).restores:
+            raise ValueError(f"{self.method} restores faces itself: a front is for a recogniser that does not")
+        if isinstance(front, Config) and (not models.known(front.method).restores or front.degradation.scale != scale):
+            raise ValueError(f"the front of {self.method} must restore at {scale}x: {front.label} does not")
         return self
 
     @property
@@ -101,16 +110,17 @@ class Run:
 
 def _build(config: Config, classes: int | None) -> nn.Module:
     if config.method in models.RECOGNISERS:
-        return models.recogniser(config.method, classes, config.size)
+        return models.recogniser(config.method, classes, config.size, config.degradation.scale)
     return models.restorer(config.method, config.degradation.scale, config.size)
 
 
 def key(config: Config, fingerprint: str) -> str:
     """16 hex digits over the config, the training data's fingerprint, and the versions of the method and of the loop."""
     # a field that came later counts only where it is used: what was trained before it keeps its key
-    fields = config.model_dump(mode="json", exclude={"init"})
-    if config.init is not None:
-        fields["init"] = key(config.init, fingerprint)
+    fields = config.model_dump(mode="json", exclude={"init", "front"})
+    for name in ("init", "front"):
+        if (given := getattr(config, name)) is not None:
+            fields[name] = key(given, fingerprint) if isinstance(given, Config) else given
     identity = {
         "config": fields,
         "data": fingerprint,
@@ -186,10 +196,12 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             if config.init is not None:
                 _take_over(net, fit(config.init, faces), config.label)
             objective = method.objectives[config.loss](net) if config.loss in method.objectives else training.Pixelwise(config.loss)
+            if config.front is not None:
+                objective = Behind(_front(config, faces), objective)
         points = landmarks(faces) if method.landmarks else None
         started = datetime.now(UTC).isoformat(timespec="seconds")
         # A small folder may have nobody to validate on; its learning curve is then the loss alone.
-        watched = not recognises and (held_out["split"] == "val").any()
+        watched = method.restores and (held_out["split"] == "val").any()
         enough = min(VALIDATION_FACES, len(faces))
         validation = data.load(config.data, "val", enough, config.split_seed) if watched else None
         fields = config.model_dump(include={"steps", "batch", "patch", "lr", "schedule", "precision", "seed"})
@@ -233,6 +245,10 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         }
         write_text(work / "record.json", json.dumps(record, indent=1))
         return _promote(Run(work, config, record, "trained"), folder, "trained")
+
+
+def _front(config: Config, faces: FaceSet) -> nn.Module:
+    return fit(config.front, faces).model() if isinstance(config.front, Config) else models.restorer("bicubic", config.degradation.scale)
 
 
 def _take_over(net: nn.Module, run: Run, label: str) -> None:

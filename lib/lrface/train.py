@@ -47,7 +47,8 @@ class Pixelwise(nn.Module):
 def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
     """``cosine``: 2 % linear warm-up, then a half cosine to zero; ``constant``; and the papers' own, as fractions of their runs:
     ``halve``: halved at each fifth (RDN, RCAN); ``halve-once``: at two thirds (EDSR); ``halve-early``: at 1, 2, 4 and 8 fifteenths
-    (DICNet); ``tail``: constant, then linearly to zero over the last two fifths (HiFaceGAN)."""
+    (DICNet); ``tail``: constant, then linearly to zero over the last two fifths (HiFaceGAN); ``drops``: a tenth at 4 sevenths and again at
+    6, that is at 16,000 and 24,000 of 28,000 (joint model, section 4.1, which calls the last "epochs")."""
     if schedule == "cosine":
         warm = max(1, steps // 50)
         return base * (step + 1) / warm if step < warm else base * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
@@ -59,6 +60,8 @@ def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
         return base * 0.5 ** sum(15 * step >= n * steps for n in (1, 2, 4, 8))
     if schedule == "tail":
         return base * min(1.0, 5 * (steps - step) / (2 * steps))
+    if schedule == "drops":
+        return base * 0.1 ** sum(7 * step >= n * steps for n in (4, 6))
     return base
 
 
@@ -169,7 +172,8 @@ def train(
     ``objective(net, batch)`` gives the scalars to descend: ``loss`` by the network and, for an adversarial method,
     ``rival`` by ``objective.rival``, the module that judges it. Further entries are logged. A network in training mode may return
     more than the image, for its objective; in evaluation mode it returns the image. ``objective.adam`` holds Adam's other settings
-    (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's.
+    (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's, ``objective.memory``
+    a module that the objective changes itself, by no gradient (the centres of identities): a checkpoint holds it, too.
     ``points`` are the faces' landmarks (N, 68, 2) and ``labels`` (N,) their identities, for an objective that wants them.
     ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
     A loss that is not finite raises :class:`lrface.errors.Diverged` and leaves the last good checkpoint.
@@ -185,6 +189,8 @@ def train(
     if rival is not None:
         objective.rival, rival_optimiser = runner.setup(rival, torch.optim.Adam(rival.parameters(), lr, **adam))
         parts |= {"rival": objective.rival, "rival_optimiser": rival_optimiser}
+    if getattr(objective, "memory", None) is not None:
+        parts["memory"] = objective.memory
     first, log, spent, resumed = 0, [], 0.0, 0
     total, seen, every = torch.zeros((), device=runner.device), 0, max(1, steps // 50)
     if checkpoint.exists():

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lrface import degrade, models, runs
+from lrface import degrade, models, runs, train
 from lrface.data.landmarks import MIRRORED
 from lrface.errors import UsageError
+from lrface.models.losses import Batch, Behind
+from lrface.models.recognition import frnet
 from lrface.models.recognition.align import SIZE, TEMPLATE, align, five_of_68
 
 
@@ -26,6 +28,12 @@ def test_the_printed_layers():
     assert sum(isinstance(m, torch.nn.PReLU) for m in net.modules()) == len(convolutions) and net.feature.out_features == 512
     # 124 -> 122 -> 61 -> 59 -> 30 -> 28 -> 14 -> 12 -> 6 rows, 108 -> 106 -> 53 -> 51 -> 26 -> 24 -> 12 -> 10 -> 5 columns
     assert net.feature.in_features == 512 * 6 * 5
+    expected, n_in = 0, 3
+    for width, units in ((64, 1), (128, 2), (256, 5), (512, 3)):  # Table 2, with a slope a channel for each PReLU
+        expected += 9 * n_in * width + 2 * width + 2 * units * (9 * width * width + 2 * width)
+        n_in = width
+    expected += 512 * (512 * 6 * 5) + 512 + 10 * 512 + 10
+    assert sum(p.numel() for p in net.parameters()) == expected
 
 
 def test_features_and_logits():
@@ -77,3 +85,110 @@ def test_it_trains_through_the_same_fit_and_learns_its_identities():
     assert losses[-1] < 0.5 * losses[0]
     assert run.record["classes"] == run.model().identity.out_features
     assert runs.fit(runs.Config(method="FRNET", loss="softmax", **fields)).source == "cached"
+
+
+def tiny(classes=3):
+    return frnet.FRNET(classes, (2, 2, 3, 3), (1, 1, 1, 1), 4)
+
+
+def test_centres_move_by_equations_13_and_14():
+    memory = frnet.Centres(tiny(5)).double()
+    assert not list(memory.parameters()) and memory.centres.shape == (5, 4) and (memory.centres == 0).all()
+    random = torch.Generator().manual_seed(0)
+    memory.centres.copy_(torch.randn(5, 4, generator=random, dtype=torch.float64))
+    features, labels = torch.randn(6, 4, generator=random, dtype=torch.float64, requires_grad=True), torch.tensor([0, 2, 2, 4, 2, 0])
+    before = memory.centres.clone()
+    expected = before.clone()
+    for j in range(5):
+        total, count = torch.zeros(4, dtype=torch.float64), 0
+        for x, c in zip(features.detach(), labels.tolist(), strict=True):
+            if c == j:
+                total, count = total + before[j] - x, count + 1
+        expected[j] = before[j] - 0.5 * total / (1 + count)
+    loss = memory(features, labels)
+    assert torch.equal(memory.centres, before)  # the loss alone moves nothing
+    memory.update(features, labels)
+    assert torch.allclose(memory.centres, expected, atol=1e-12)
+    assert torch.equal(memory.centres[[1, 3]], before[[1, 3]]) and not memory.centres.requires_grad
+    assert loss.item() == pytest.approx(sum((features[i] - before[labels[i]]).square().sum().item() for i in range(6)) / 12)
+    loss.backward()
+    assert torch.allclose(features.grad, (features.detach() - before[labels]) / 6)  # equation 9, over the batch
+
+
+def test_the_paper_objective_adds_the_centre_loss_of_the_centres_before_the_step():
+    net = tiny().train()
+    objective = frnet.PaperLoss(net)
+    batch = Batch(torch.rand(4, 3, 8, 8), torch.rand(4, 3, 32, 32), torch.full((4, 68, 2), torch.nan), torch.tensor([0, 1, 1, 2]))
+    features, logits = net(align(batch.hr, batch.points))
+    for _ in range(2):
+        before = objective.memory.centres.clone()
+        distance = (features - before[batch.labels]).square().sum(1).mean() / 2
+        expected = torch.nn.functional.cross_entropy(logits, batch.labels) + 0.008 * distance
+        assert objective(net, batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+        assert not torch.equal(objective.memory.centres, before)
+
+
+def test_behind_a_frozen_restorer_it_sees_that_ones_faces():
+    torch.manual_seed(0)
+    net, front = tiny().train(), models.restorer("SRNET", 4)
+    batch = Batch(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32), torch.full((2, 68, 2), torch.nan), torch.tensor([0, 2]))
+    seen = degrade.round_uint8(front(batch.lr).detach())
+    objective = Behind(front, frnet.PaperLoss(net))
+    losses = objective(net, batch)
+    assert torch.equal(losses["loss"], frnet.PaperLoss(net)(net, batch._replace(hr=seen))["loss"])
+    losses["loss"].backward()
+    assert all(p.grad is None for p in front.parameters()) and all(p.grad is not None for p in net.parameters())
+    assert objective.adam == frnet.Softmax.adam and objective.memory.centres.any()
+    assert getattr(Behind(front, frnet.Softmax()), "memory", None) is None
+
+
+class Still:
+    """Six fixed pictures as a face set."""
+
+    pictures = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self):
+        return 6
+
+    def stack(self, rows):
+        return self.pictures[torch.as_tensor(rows)]
+
+
+def test_an_interrupted_run_ends_with_the_same_weights_and_centres(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    batches = train.batches
+
+    def run(checkpoint):
+        torch.manual_seed(0)
+        net = tiny()
+        objective = Behind(models.restorer("SRNET", 4), frnet.PaperLoss(net))
+        fields = {"batch": 4, "patch": None, "lr": 1e-2, "schedule": "drops", "precision": "32-true", "seed": 0, "label": "centres"}
+        points, labels = np.full((6, 68, 2), np.nan, np.float32), np.array([0, 0, 1, 1, 2, 2])
+        net, _, facts = train.train(
+            net,
+            Still(),
+            None,
+            degrade.setting("4x"),
+            steps=6,
+            objective=objective,
+            checkpoint=checkpoint,
+            points=points,
+            labels=labels,
+            **fields,
+        )
+        return torch.cat([p.detach().flatten() for p in [*net.parameters(), objective.memory.centres]]), facts
+
+    def four(*args):
+        for i, batch in enumerate(batches(*args)):
+            if i == 4:
+                raise KeyboardInterrupt
+            yield batch
+
+    whole, _ = run(tmp_path / "a")
+    monkeypatch.setattr(train, "batches", four)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b")
+    assert torch.load(tmp_path / "b", weights_only=True)["memory"]["centres"].any()
+    monkeypatch.setattr(train, "batches", batches)
+    again, facts = run(tmp_path / "b")
+    assert facts["resumed"] == 1 and torch.equal(whole, again)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
+from lrface.models import joint
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
-from lrface.models.sr import bicubic, dic, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, wavelet_srnet
+from lrface.models.sr import bicubic, dic, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, srnet, wavelet_srnet
 
 __all__ = [
     "METHODS",
@@ -36,11 +37,11 @@ SCALES = (2, 4, 8)
 
 @dataclass(frozen=True)
 class Method:
-    """A restoration method: how to build its network, and what identifies its behaviour in a cache."""
+    """A restoration or recognition method: how to build its network, and what identifies its behaviour in a cache."""
 
     name: str
-    build: Callable[[int, str], nn.Module]
-    """(scale, size) -> network with an attribute ``scale``."""
+    build: Callable[..., nn.Module]
+    """(scale, size) -> network with an attribute ``scale``; of a recogniser (identities, size, scale) -> network."""
     source: str
     version: int = 1
     """Raised when the method's behaviour changes on purpose; trained networks of other versions are then not reused."""
@@ -53,6 +54,8 @@ class Method:
     """Whether its objectives want the faces' 68 landmarks."""
     face: int | None = None
     """The one side of HR faces it works on; None: any size."""
+    restores: bool = True
+    """Whether its network, in evaluation mode, gives a face back."""
     solve: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network that is computed rather than descended to: fills it in from one pass over pairs (lr, hr)."""
 
@@ -62,6 +65,13 @@ METHODS: dict[str, Method] = {
     for m in (
         Method("bicubic", bicubic.build, "Keys 1981, as MATLAB's imresize", trained=False),
         Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION),
+        Method(
+            "SRNET",
+            srnet.build,
+            "Wu et al., Deep joint face hallucination and recognition, 2016",
+            srnet.VERSION,
+            objectives={"paper": lambda net: srnet.PaperLoss()},
+        ),
         Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION),
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
         Method("RDN", rdn.build, "Zhang et al., CVPR 2018", rdn.VERSION),
@@ -96,12 +106,21 @@ RECOGNISERS: dict[str, Method] = {
             frnet.build,
             "Wu et al., Deep joint face hallucination and recognition, 2016",
             frnet.VERSION,
-            objectives={"softmax": lambda net: frnet.Softmax()},
+            objectives={"softmax": lambda net: frnet.Softmax(), "paper": frnet.PaperLoss},
+            landmarks=True,
+            restores=False,
+        ),
+        Method(
+            "Joint",
+            joint.build,
+            "Wu et al., Deep joint face hallucination and recognition, 2016",
+            joint.VERSION,
+            objectives={"paper": joint.PaperLoss},
             landmarks=True,
         ),
     )
 }
-"""Networks that turn aligned faces into vectors; built as (number of training identities, size)."""
+"""Networks that learn whose faces they see."""
 
 
 def register(name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields) -> Method:
@@ -144,13 +163,16 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
     return net
 
 
-def recogniser(name: str, classes: int, size: str = "small") -> nn.Module:
-    """An untrained recognition network with ``classes`` training identities: aligned float faces in [0, 1] to vectors."""
+def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> nn.Module:
+    """An untrained recognition network with ``classes`` training identities: aligned float faces in [0, 1] to vectors.
+
+    ``scale`` is for ``Joint``, which restores faces that many times smaller before it recognises them.
+    """
     if name not in RECOGNISERS:
         raise UsageError(f"unknown recognition network {name!r}: known are {', '.join(RECOGNISERS)}")
     if size not in ("paper", "small"):
         raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
-    return RECOGNISERS[name].build(classes, size)
+    return RECOGNISERS[name].build(classes, size, scale)
 
 
 def embedder(name: str = "dlib") -> nn.Module:

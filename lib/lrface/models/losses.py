@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lrface.degrade import round_uint8
 from lrface.models.recognition.dlib_resnet import CHIP_SIZE, DlibResNet
 
 
@@ -57,6 +58,24 @@ class DeepFeatures(nn.Module):
             if i in self.taps:
                 found.append(x)
         return found
+
+
+class Behind(nn.Module):
+    """A recogniser's objective on what a frozen restorer makes of the degraded face, in place of the true face.
+
+    Like a face of any other set it has 8 bits a colour (joint model, section 4.2, settings 4 and 5: networks trained on a set of
+    enlarged or hallucinated faces).
+    """
+
+    def __init__(self, front: nn.Module, objective: nn.Module):
+        super().__init__()
+        self.front, self.objective = front.eval().requires_grad_(False), objective
+        self.adam, self.memory = objective.adam, getattr(objective, "memory", None)
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            seen = round_uint8(self.front(batch.lr))
+        return self.objective(net, batch._replace(hr=seen))
 
 
 @contextmanager

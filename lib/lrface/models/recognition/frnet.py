@@ -1,7 +1,8 @@
 """FRNET: the recognition network of the joint model (Wu et al. 2016, Table 2), a CentreFace with fewer pixels.
 
 The paper prints convolutions, poolings and residual blocks, but no activation and no rule for odd sizes: PReLU after every
-convolution and Caffe's pooling, which rounds up, are those of the network it says it follows (Wen et al., ECCV 2016).
+convolution and Caffe's pooling, which rounds up, are those of the network it says it follows (Wen et al., ECCV 2016). The residual
+units' columns "pad" and "stride" are read as 1 and 1: the stride of 0 in print cannot be.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ SIZES = {
     "paper": {"widths": (64, 128, 256, 512), "units": (1, 2, 5, 3), "features": 512},
     "small": {"widths": (16, 32, 64, 128), "units": (1, 1, 2, 1), "features": 256},
 }
+BETA2 = 0.008
+"""Weight of the centre loss beside the classification loss (section 4.2, setting 6)."""
+RATE = 0.5
+"""Learning rate gamma of the centres. The paper prints none and follows Wen et al., whose released code lets the centres follow the
+network's own rate and whose paper is usually quoted with 0.5."""
 
 
 def conv(n_in: int, n_out: int, padding: int) -> nn.Sequential:
@@ -81,5 +87,44 @@ class Softmax(nn.Module):
         return {"loss": F.cross_entropy(logits.float(), batch.labels)}
 
 
-def build(classes: int, size: str) -> FRNET:
+class Centres(nn.Module):
+    """A centre m_j in the feature space for each training identity, (classes, features), at the origin before training.
+
+    Called, it gives L_d of features (N, d) and int64 labels (N,): half the squared distance to the own identity's centre, mean over the
+    batch. Equation 4 has no half, but equation 9, its gradient, has; the text calls it a mean, and so do the other losses here.
+    """
+
+    def __init__(self, net: FRNET):
+        super().__init__()
+        self.register_buffer("centres", torch.zeros_like(net.identity.weight.detach()))
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        return (features - self.centres[labels]).square().sum() / (2 * len(features))
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Equations 13 and 14: m_j -= gamma * sum(m_j - x_i) / (1 + n_j) over the n_j features of identity j. Not a gradient step."""
+        # a product with ones and zeros adds in the same order each time, which scattered additions on a GPU do not
+        members = (torch.arange(len(self.centres), device=labels.device)[:, None] == labels).to(features.dtype)
+        count = members.sum(1, keepdim=True)
+        self.centres -= RATE * (count * self.centres - members @ features) / (1 + count)
+
+
+class PaperLoss(nn.Module):
+    """L_c + 0.008 L_d of aligned faces: FRNET alone, as settings 1 to 5 of the joint model's Table 4 train it."""
+
+    adam = Softmax.adam
+
+    def __init__(self, net: FRNET):
+        super().__init__()
+        self.memory = Centres(net)
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        features, logits = net(align(batch.hr, batch.points))
+        classification, centre = F.cross_entropy(logits, batch.labels), self.memory(features, batch.labels)
+        self.memory.update(features, batch.labels)
+        return {"loss": classification + BETA2 * centre, "classification": classification.detach(), "centre": centre.detach()}
+
+
+def build(classes: int, size: str, scale: int = 1) -> FRNET:
     return FRNET(classes, **SIZES[size])
