@@ -346,6 +346,7 @@ def test_a_released_run_comes_first_in_half_precision(tmp_path, monkeypatch):
     lr = torch.rand(1, 3, 16, 16)
     assert torch.allclose(released.model()(lr), run.model()(lr), atol=2e-3)
     assert released.record["trained_sha256"] == run.record["sha256"]
+    assert [row["step"] for row in released.log] == [row["step"] for row in run.log]
     with monkeypatch.context() as patch:
         patch.setenv("LRFACE_RETRAIN", "1")
         assert runs.fit(config()).source == "cached"

@@ -314,7 +314,7 @@ def release(run: Run, folder: Path) -> Run:
     packed = _packed(load_file(run.folder / "model.safetensors"))
     write_atomic(target / "model.safetensors", lambda path: path.write_bytes(serialise(packed)))
     write_text(target / "config.json", (run.folder / "config.json").read_text())
-    write_text(target / "log.csv", pd.read_csv(run.folder / "log.csv").to_csv(index=False, float_format="%.6g"))
+    write_text(target / "log.csv", pd.read_csv(run.folder / "log.csv").to_csv(index=False, float_format="%.6g", na_rep="nan"))
     record = {**run.record, "trained_sha256": run.record["sha256"], "sha256": _sha256(target / "model.safetensors")}
     write_text(target / "record.json", json.dumps(record, indent=1))  # last: without it the folder is no run
     return Run(target, run.config, record, "released")
