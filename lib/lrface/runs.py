@@ -198,7 +198,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             objective = method.objectives[config.loss](net) if config.loss in method.objectives else training.Pixelwise(config.loss)
             if config.front is not None:
                 objective = Behind(_front(config, faces), objective)
-        points = landmarks(faces) if method.landmarks else None
+        points = landmarks(faces) if method.landmarks or getattr(objective, "landmarks", False) else None
         started = datetime.now(UTC).isoformat(timespec="seconds")
         # A small folder may have nobody to validate on; its learning curve is then the loss alone.
         watched = method.restores and (held_out["split"] == "val").any()

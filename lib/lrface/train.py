@@ -174,6 +174,7 @@ def train(
     more than the image, for its objective; in evaluation mode it returns the image. ``objective.adam`` holds Adam's other settings
     (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's, ``objective.memory``
     a module that the objective changes itself, by no gradient (the centres of identities): a checkpoint holds it, too.
+    ``objective.landmarks`` says that it wants them, if not every objective of its method does.
     ``points`` are the faces' landmarks (N, 68, 2) and ``labels`` (N,) their identities, for an objective that wants them.
     ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
     A loss that is not finite raises :class:`lrface.errors.Diverged` and leaves the last good checkpoint.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
-from lrface.models import joint
+from lrface.models import joint, losses
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
@@ -70,9 +70,9 @@ METHODS: dict[str, Method] = {
             srnet.build,
             "Wu et al., Deep joint face hallucination and recognition, 2016",
             srnet.VERSION,
-            objectives={"paper": lambda net: srnet.PaperLoss()},
+            objectives={"paper": lambda net: srnet.PaperLoss(), "identity": lambda net: losses.Identity()},
         ),
-        Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION),
+        Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION, objectives={"identity": lambda net: losses.Identity()}),
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
         Method("RDN", rdn.build, "Zhang et al., CVPR 2018", rdn.VERSION),
         Method("HAN", han.build, "Niu et al., ECCV 2020", han.VERSION),
