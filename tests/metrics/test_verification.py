@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface.errors import LrfaceError
-from lrface.metrics import mcnemar, verification
+from lrface.metrics import cosine_after_pca, mcnemar, verification
 from scipy.stats import binomtest, sem
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -150,3 +150,43 @@ def test_what_cannot_be_judged_is_said_in_one_sentence():
             verification(scores, same).tpr_at(rate)
     with pytest.raises(LrfaceError, match="two bool arrays"):
         mcnemar(same, same.astype(int))
+
+
+@settings(max_examples=40, deadline=None)
+@given(**cases)
+def test_scores_that_have_not_seen_their_fold_by_loops(seed, folds, half, signal, steps):
+    """A row of scores for each fold: its threshold from that row and the other folds, its pairs judged by that row."""
+    scores, same = pairs(seed, folds, half, signal, steps)
+    assert verification(np.tile(scores, (folds, 1)), same, folds).roc.equals(verification(scores, same, folds).roc)
+    rows = np.stack([pairs(seed + k, folds, half, signal, steps)[0] for k in range(folds)])
+    labels = np.repeat(np.arange(folds), 2 * half)
+    ours = verification(rows, same, folds)
+    for k in range(folds):
+        thresholds, accuracies = slow(rows[k], same, labels)
+        assert ours.thresholds[k] == thresholds[k] and ours.fold_accuracies[k] == accuracies[k]
+    own = np.array([rows[k][i] for i, k in enumerate(labels)])
+    assert ours.auc == pytest.approx(roc_auc_score(same, own), abs=1e-12)
+
+
+def test_cosine_after_pca_by_eigenvectors_and_without_a_look_at_the_fold():
+    random = np.random.default_rng(0)
+    first, second = random.standard_normal((2, 60, 5)) * [4, 3, 2, 1, 0.5] + 3
+    folds = np.repeat([7, 1, 3], 20)
+    ours = cosine_after_pca(first, torch.from_numpy(second), folds, 3)
+    assert ours.shape == (3, 60)
+    for row, label in zip(ours, [1, 3, 7], strict=True):
+        seen = np.concatenate([x[folds != label] for x in (first, second)])
+        axes = np.linalg.eigh(np.cov(seen.T))[1][:, -3:]
+        a, b = ((x - seen.mean(0)) @ axes for x in (first, second))
+        np.testing.assert_allclose(row, [x @ y / np.sqrt(x @ x * (y @ y)) for x, y in zip(a, b, strict=True)], atol=1e-10)
+    changed = np.where((folds == 3)[:, None], random.standard_normal((60, 5)), first)
+    again = cosine_after_pca(changed, second, folds, 3)
+    np.testing.assert_allclose(again[1][folds != 3], ours[1][folds != 3], atol=1e-12)
+    assert np.abs(again[0] - ours[0])[folds != 3].max() > 1e-3
+    assert cosine_after_pca(first, second, folds).shape == (3, 60)  # all components
+
+
+@pytest.mark.parametrize("scores", [np.zeros((2, 40)), np.zeros((4, 39)), np.zeros((1, 2, 40))])
+def test_rows_of_scores_that_do_not_fit(scores):
+    with pytest.raises(LrfaceError, match="score"):
+        verification(scores, np.tile([True, False], 20), 4)

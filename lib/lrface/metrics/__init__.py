@@ -9,7 +9,7 @@ from lrface.metrics.identity import Strangers, distance, similarity, strangers
 from lrface.metrics.intervals import Estimate, Gap, bootstrap, estimate, gap, lead, rank_agreement
 from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
 from lrface.metrics.spectrum import power_spectrum
-from lrface.metrics.verification import McNemar, Verification, mcnemar, verification
+from lrface.metrics.verification import McNemar, Verification, cosine_after_pca, mcnemar, verification
 
 __all__ = [
     "Alignment",
@@ -24,6 +24,7 @@ __all__ = [
     "balanced_accuracy",
     "bootstrap",
     "compare",
+    "cosine_after_pca",
     "distance",
     "estimate",
     "gap",

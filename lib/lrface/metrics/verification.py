@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
+from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lrface.errors import LrfaceError, UsageError
+from lrface.metrics.identity import similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,9 @@ def verification(scores: Tensor | np.ndarray, same, folds=10, higher_is_same: bo
 
     Parameters
     ----------
-    scores : (n,), finite: similarities, or distances with ``higher_is_same=False``.
+    scores : (n,), finite: similarities, or distances with ``higher_is_same=False``. Or (folds, n), for scores that were learnt from the
+        pairs themselves (:func:`cosine_after_pca`): row k has all pairs as they score if nothing was learnt from fold k, and the pairs of
+        fold k are judged, and stand in the ROC curve, by that row.
     same : (n,) of bool or 0/1, whether the pair shows one person.
     folds : how many, the pairs then being cut in their order into so many blocks (LFW's pairs.txt: 10 x (300 same + 300 different));
         or an integer label for each pair, (n,).
@@ -81,16 +85,16 @@ def verification(scores: Tensor | np.ndarray, same, folds=10, higher_is_same: bo
     Raises :class:`LrfaceError` on lengths that differ, scores that are not finite, fewer than two folds, or a fold without both kinds.
     """
     scores, same, folds = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x) for x in (scores, same, folds))
-    if scores.ndim != 1 or same.shape != scores.shape or (folds.ndim and folds.shape != scores.shape):
+    if scores.ndim not in (1, 2) or same.shape != scores.shape[-1:] or (folds.ndim and folds.shape != same.shape):
         raise UsageError(f"want a score and a truth for each pair, got shapes {scores.shape}, {same.shape} and folds {folds.shape}")
     if not np.isin(same, (0, 1)).all() or folds.dtype.kind not in "iu":
         raise UsageError("want same as bool or 0/1, and folds as a number or as integer labels")
     if bad := int((~np.isfinite(scores)).sum()):
-        raise LrfaceError(f"{bad} of {len(scores)} scores are not finite: give a pair without a face the worst score, or leave it out")
+        raise LrfaceError(f"{bad} of {scores.size} scores are not finite: give a pair without a face the worst score, or leave it out")
     if not folds.ndim:
-        if not 2 <= folds <= len(scores):
-            raise UsageError(f"{len(scores)} pairs cannot be cut into {folds} folds: want at least 2 folds, and a pair in each")
-        folds = np.repeat(np.arange(folds), [len(part) for part in np.array_split(scores, folds)])
+        if not 2 <= folds <= len(same):
+            raise UsageError(f"{len(same)} pairs cannot be cut into {folds} folds: want at least 2 folds, and a pair in each")
+        folds = np.repeat(np.arange(folds), [len(part) for part in np.array_split(same, folds)])
     sign = 1 if higher_is_same else -1
     scores, same = sign * scores.astype(np.float64), same.astype(bool)
     labels = np.unique(folds)
@@ -101,9 +105,17 @@ def verification(scores: Tensor | np.ndarray, same, folds=10, higher_is_same: bo
     if len(labels) < 2:
         raise UsageError("every pair is in one fold: a threshold needs other folds to be chosen on")
 
+    fold = np.searchsorted(labels, folds)
+    if scores.ndim == 2 and len(scores) != len(labels):
+        raise UsageError(f"want a row of scores for each of {len(labels)} folds, got {len(scores)}")
+    by_fold, thresholds = np.broadcast_to(scores, (len(labels), len(same))), np.empty(len(labels))
+    for k, row in enumerate(by_fold):
+        others = np.flatnonzero(fold != k)
+        others = others[np.argsort(-row[others], kind="stable")]
+        thresholds[k] = _threshold(row[others], same[others])
+    scores = by_fold[fold, np.arange(len(same))]
+    correct = (scores >= thresholds[fold]) == same
     order = np.argsort(-scores, kind="stable")
-    thresholds = np.array([_threshold(scores[o], same[o]) for o in (order[folds[order] != label] for label in labels)])
-    correct = (scores >= thresholds[np.searchsorted(labels, folds)]) == same
     cuts, true, false = _accepted(scores[order], same[order])
     roc = pd.DataFrame({"fpr": false / false[-1], "tpr": true / true[-1], "threshold": sign * cuts})
     accuracies = np.array([correct[folds == label].mean() for label in labels])
@@ -120,6 +132,25 @@ def _accepted(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _threshold(scores: np.ndarray, same: np.ndarray) -> float:
     cuts, true, false = _accepted(scores, same)
     return cuts[np.argmax(true - false)]  # the first, that is the strictest, of the best
+
+
+def cosine_after_pca(first: Tensor | np.ndarray, second: Tensor | np.ndarray, folds, components: int | None = None) -> np.ndarray:
+    """Cosine similarity of pairs of vectors, both (n, D), after a PCA that has not seen their fold: float64 (folds, n).
+
+    ``folds`` are integer labels (n,), as for :func:`verification`, which takes the result. For each fold the mean and the principal axes
+    are those of both vectors of all pairs in the other folds (a vector counts as often as it is used); ``components`` of them are kept
+    (None: all, which leaves the centring). Source: joint model, section 4.1, which names PCA and neither its size nor what it learns from.
+    """
+    first, second = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, np.float64) for x in (first, second))
+    folds = np.asarray(folds)
+    if first.ndim != 2 or first.shape != second.shape or folds.shape != first.shape[:1]:
+        raise UsageError(f"want two arrays (n, D) and n folds, got {first.shape}, {second.shape} and {folds.shape}")
+    scores = []
+    for label in np.unique(folds):
+        seen = np.concatenate([first[folds != label], second[folds != label]])
+        axes = PCA(min(components or first.shape[1], *seen.shape), svd_solver="covariance_eigh").fit(seen)
+        scores.append(similarity(axes.transform(first), axes.transform(second)))
+    return np.stack(scores)
 
 
 class McNemar(NamedTuple):
