@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface.errors import LrfaceError
-from lrface.metrics import cosine_after_pca, mcnemar, verification
-from scipy.stats import binomtest, sem
+from lrface.metrics import accuracy_gain, cosine_after_pca, mcnemar, verification
+from scipy.stats import binomtest, sem, ttest_1samp, ttest_rel
 from sklearn.metrics import roc_auc_score, roc_curve
 
 
@@ -190,3 +190,15 @@ def test_cosine_after_pca_by_eigenvectors_and_without_a_look_at_the_fold():
 def test_rows_of_scores_that_do_not_fit(scores):
     with pytest.raises(LrfaceError, match="score"):
         verification(scores, np.tile([True, False], 20), 4)
+
+
+def test_intervals_over_folds_are_scipys():
+    scores, same = pairs(0)
+    worse = scores + np.random.default_rng(1).standard_normal(len(scores))
+    a, b = verification(scores, same), verification(worse, same)
+    inside = ttest_1samp(a.fold_accuracies, 0).confidence_interval()
+    assert a.estimate == pytest.approx((a.accuracy, inside.low, inside.high, 300))
+    paired = ttest_rel(a.fold_accuracies, b.fold_accuracies).confidence_interval()
+    assert accuracy_gain(a, b) == pytest.approx((a.accuracy - b.accuracy, paired.low, paired.high, 300))
+    with pytest.raises(LrfaceError, match="same pairs"):
+        accuracy_gain(a, verification(scores[:-10], same[:-10], 10))

@@ -9,7 +9,7 @@ from lrface.metrics.identity import Strangers, distance, similarity, strangers
 from lrface.metrics.intervals import Estimate, Gap, bootstrap, estimate, gap, lead, rank_agreement
 from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
 from lrface.metrics.spectrum import power_spectrum
-from lrface.metrics.verification import McNemar, Verification, cosine_after_pca, mcnemar, verification
+from lrface.metrics.verification import McNemar, Verification, accuracy_gain, cosine_after_pca, mcnemar, verification
 
 __all__ = [
     "Alignment",
@@ -21,6 +21,7 @@ __all__ = [
     "McNemar",
     "Strangers",
     "Verification",
+    "accuracy_gain",
     "balanced_accuracy",
     "bootstrap",
     "compare",

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lrface.errors import LrfaceError, UsageError
 from lrface.metrics.identity import similarity
+from lrface.metrics.intervals import Estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,11 @@ class Verification:
     def stderr(self) -> float:
         """Standard error of ``accuracy``: the folds' sample deviation (ddof 1) over the root of their number, as LFW states it."""
         return float(self.fold_accuracies.std(ddof=1) / np.sqrt(len(self.fold_accuracies)))
+
+    @property
+    def estimate(self) -> Estimate:
+        """``accuracy`` with its 95 % interval over folds (Student's t), and the number of pairs."""
+        return _over_folds(self.fold_accuracies, self.n)
 
     @property
     def auc(self) -> float:
@@ -151,6 +157,19 @@ def cosine_after_pca(first: Tensor | np.ndarray, second: Tensor | np.ndarray, fo
         axes = PCA(min(components or first.shape[1], *seen.shape), svd_solver="covariance_eigh").fit(seen)
         scores.append(similarity(axes.transform(first), axes.transform(second)))
     return np.stack(scores)
+
+
+def accuracy_gain(a: Verification, b: Verification) -> Estimate:
+    """How much more accurate ``a`` is than ``b`` on the same pairs in the same folds: the mean difference, with its interval over folds
+    (Student's t, paired)."""
+    if a.n != b.n or len(a.fold_accuracies) != len(b.fold_accuracies):
+        raise UsageError(f"want two judgements of the same pairs, got {a.n} and {b.n} pairs")
+    return _over_folds(a.fold_accuracies - b.fold_accuracies, a.n)
+
+
+def _over_folds(values: np.ndarray, n: int) -> Estimate:
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), n)
 
 
 class McNemar(NamedTuple):

@@ -11,7 +11,7 @@ from lrface.metrics.intervals import Estimate
 
 COLUMNS = ["study", "table", "method", "setting", "metric", "value", "low", "high", "n", "published"]
 DIGITS = {"psnr": 2, "ssim": 4, "alignment": 4, "identity": 4, "ms": 2, "parameters": 0, "macs": 0, "lost": 4}
-BETTER = {"psnr": max, "ssim": max, "identity": max, "identity_frnet": max, "lost": min, "ms": min}
+BETTER = {"psnr": max, "ssim": max, "identity": max, "identity_frnet": max, "lost": min, "ms": min, "accuracy": max}
 
 
 @lru_cache(maxsize=1)
@@ -54,7 +54,7 @@ def pivot(frame: pd.DataFrame, metrics: list[str] | None = None) -> pd.DataFrame
             here = frame[(frame["setting"] == setting) & (frame["metric"] == metric)].set_index("method")
             if here.empty:
                 continue
-            best = BETTER[metric](here["value"].dropna(), default=None) if metric in BETTER else None
+            best = BETTER[metric](here["value"].dropna(), default=None) if metric in BETTER and len(here) > 1 else None
             line = {"setting": setting, "metric": metric, "n": "/".join(str(int(n)) for n in sorted(set(here["n"].dropna())))}
             for method in methods:
                 if method not in here.index:
