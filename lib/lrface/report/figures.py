@@ -60,14 +60,15 @@ def comparison(columns: dict[str, Tensor], titles: list[str] | None = None, zoom
             canvas[y : y + height, c * (tile + gap) : c * (tile + gap) + tile] = picture[down][:, across]
         y += height + gap
     height, width = canvas.shape[:2]
-    margin = (180 if titles else 10, 60)  # left, top
+    lines = 1 + max(name.count("\n") for name in columns)
+    margin = (180 if titles else 10, 30 + 30 * lines)  # left, top
     size = (margin[0] + width + 10, margin[1] + height + 40)
     figure = Figure(figsize=(size[0] / dpi, size[1] / dpi), dpi=dpi)
     axes = figure.add_axes((margin[0] / size[0], 40 / size[1], width / size[0], height / size[1]))
     axes.imshow(canvas, interpolation="nearest", aspect="auto")
     axes.axis("off")
     for c, name in enumerate(columns):
-        axes.text(c * (tile + gap) + tile / 2, -12, name, fontsize=8, ha="center", va="bottom")
+        axes.text(c * (tile + gap) + tile / 2, -12, name, fontsize=8 if lines == 1 else 7, ha="center", va="bottom")
     for face, title in enumerate(titles or ()):
         axes.text(-170, tops[face], title, fontsize=6, va="center")
     return figure
