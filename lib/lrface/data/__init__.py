@@ -14,7 +14,7 @@ import pandas as pd
 from lrface.data import protocols, splits
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
-from lrface.data.readers import celeba, folder, lfw, rendered
+from lrface.data.readers import celeba, folder, lfw, rendered, ytf
 from lrface.data.scan import scan
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
@@ -32,7 +32,7 @@ __all__ = [
     "state",
 ]
 
-READERS = {"synthetic": rendered, "synthetic-clips": rendered, "celeba": celeba, "lfw": lfw}
+READERS = {"synthetic": rendered, "synthetic-clips": rendered, "celeba": celeba, "lfw": lfw, "ytf": ytf}
 OWN = {"folder": folder, "synthetic": rendered, "synthetic-clips": rendered}
 """Readers of sets that are named with their place, as in ``folder:PATH``."""
 SPLITS = ("train", "val", "test")
@@ -73,7 +73,7 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
 
     Parameters
     ----------
-    name : ``synthetic`` (embedded), ``celeba``, ``lfw`` (found under LRFACE_DATA), ``folder:PATH``, or ``synthetic:PATH`` for a
+    name : ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf`` (found under LRFACE_DATA), ``folder:PATH``, or ``synthetic:PATH`` for a
         set that ``lrface data make`` rendered. ``synthetic-clips`` holds the frames of the same world's clips.
     split : ``train``, ``val``, ``test`` or None for all. CelebA's official partition is used when all three of its parts are at
         hand, the synthetic set's own always; every other set, and a partial CelebA, is split by a hash of the identity.
@@ -108,7 +108,7 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     """Verification pairs: ``first, second``, ``same``, ``fold`` from 0, and ``protocol``; folds share no identity.
 
     ``protocol`` is "own" for a list that comes with the set: LFW's official 6,000; 6,000 of a synthetic set's test identities and, with
-    ``hard``, 6,000 whose different people are of one group and one gender. Else
+    ``hard``, 6,000 whose different people are of one group and one gender; YouTube Faces' official 5,000 where its list is at hand. Else
     it is "made" (:func:`lrface.data.protocols.made`). First and second are keys, or values of ``clip`` in a set of clips: a clip's vector
     is then its frames' mean. A set with no such list, or with too few people to make one of, raises :class:`LrfaceError`.
     """
@@ -119,7 +119,8 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     own = reader.pairs(root) if hasattr(reader, "pairs") else None
     if own is not None:
         return own.assign(protocol="own")
-    return protocols.made(name, load(name).table)
+    # YouTube Faces is a test set: its official list is of everyone, so one made in its place is too
+    return protocols.made(name, load(name).table, of_everyone=reader is ytf)
 
 
 def identification_lists(name: str) -> pd.DataFrame:
