@@ -36,7 +36,7 @@ def _pairs(given: list[str]) -> dict[str, str]:
 @app.command()
 def reproduce(
     study: Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")] = "all",
-    data: Annotated[str, typer.Option(help="synthetic, celeba, lfw, folder:PATH or synthetic:PATH.")] = "synthetic",
+    data: Annotated[str, typer.Option(help="synthetic, celeba, lfw, ytf, folder:PATH or synthetic:PATH.")] = "synthetic",
     preset: Annotated[str, typer.Option(help="smoke, quick, gpu or paper.")] = "quick",
     param: Given = [],  # noqa: B006  (typer copies it)
     force: Annotated[bool, typer.Option(help="Execute again even if nothing changed (trained networks are still reused).")] = False,
@@ -148,7 +148,7 @@ app.add_typer(data_app, name="data")
 
 
 @data_app.command("check")
-def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw, folder:PATH or synthetic:PATH.")]) -> None:
+def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw, ytf, folder:PATH or synthetic:PATH.")]) -> None:
     """Read every image of a set once; name the files that cannot be used; show splits, crop rule and fingerprint."""
     from lrface import data as faces
 
@@ -159,9 +159,8 @@ def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw,
         if split in counts:
             console.print(f"  {split}: {counts[split]['images']} images, {counts[split]['identities']} identities")
     console.print(f"  splits by {found.split_rule}, manifest {found.manifest['sha256'][:16]}")
-    console.print(
-        f"  crop {found.crop.box or 'largest centred square'} to {found.crop.size}x{found.crop.size}, fingerprint {found.fingerprint}"
-    )
+    rule = found.crop.box or ("a square around each face" if "side" in found.table else "largest centred square")
+    console.print(f"  crop {rule} to {found.crop.size}x{found.crop.size}, fingerprint {found.fingerprint}")
     for key, reason in found.skipped.items():
         problems.print(f"  skipped {key}: {reason}")
     raise typer.Exit(1 if found.skipped else 0)

@@ -76,7 +76,7 @@ def test_a_small_set_says_why_it_has_no_pairs_and_gives_its_search_lists(made):
     test = data.load(f"synthetic:{made}", "test").table
     assert set(lists.query("role == 'probe'")["identity"]) == set(test["identity"])
     with pytest.raises(LrfaceError, match="has no list"):
-        data.pairs("celeba")
+        data.identification_lists("celeba")
 
 
 def test_limits_are_nested(made):

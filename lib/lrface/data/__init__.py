@@ -11,10 +11,10 @@ from types import ModuleType
 
 import pandas as pd
 
-from lrface.data import splits
+from lrface.data import protocols, splits
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
-from lrface.data.readers import celeba, folder, lfw, rendered
+from lrface.data.readers import celeba, folder, lfw, rendered, ytf
 from lrface.data.scan import scan
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
@@ -32,7 +32,7 @@ __all__ = [
     "state",
 ]
 
-READERS = {"synthetic": rendered, "synthetic-clips": rendered, "celeba": celeba, "lfw": lfw}
+READERS = {"synthetic": rendered, "synthetic-clips": rendered, "celeba": celeba, "lfw": lfw, "ytf": ytf}
 OWN = {"folder": folder, "synthetic": rendered, "synthetic-clips": rendered}
 """Readers of sets that are named with their place, as in ``folder:PATH``."""
 SPLITS = ("train", "val", "test")
@@ -73,8 +73,8 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
 
     Parameters
     ----------
-    name : ``synthetic`` (embedded), ``celeba``, ``lfw`` (found under LRFACE_DATA), ``folder:PATH``, or ``synthetic:PATH`` for a set
-        that ``lrface data make`` rendered. ``synthetic-clips`` holds the frames of the same world's clips.
+    name : ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf`` (found under LRFACE_DATA), ``folder:PATH``, or ``synthetic:PATH`` for a
+        set that ``lrface data make`` rendered. ``synthetic-clips`` holds the frames of the same world's clips.
     split : ``train``, ``val``, ``test`` or None for all. CelebA's official partition is used when all three of its parts are at
         hand, the synthetic set's own always; every other set, and a partial CelebA, is split by a hash of the identity.
     limit : at most this many images, drawn evenly over the set by a hash of their keys: limits are nested.
@@ -105,12 +105,22 @@ def held_out(name: str, seed: int = 0) -> pd.DataFrame:
 
 
 def pairs(name: str, hard: bool = False) -> pd.DataFrame:
-    """The set's own verification pairs: ``first, second`` (keys), ``same``, ``fold`` from 0; folds share no identity.
+    """Verification pairs: ``first, second``, ``same``, ``fold`` from 0, and ``protocol``; folds share no identity.
 
-    LFW has its official 6,000; a synthetic set has 6,000 of its test identities and, with ``hard``, 6,000 whose different people are
-    of one group and one gender. A set without such a list raises :class:`LrfaceError`.
+    ``protocol`` is "own" for a list that comes with the set: LFW's official 6,000; 6,000 of a synthetic set's test identities and, with
+    ``hard``, 6,000 whose different people are of one group and one gender; YouTube Faces' official 5,000 where its list is at hand. Else
+    it is "made" (:func:`lrface.data.protocols.made`). First and second are keys, or values of ``clip`` in a set of clips: a clip's vector
+    is then its frames' mean. A set with no such list, or with too few people to make one of, raises :class:`LrfaceError`.
     """
-    return _list(name, "pairs_hard" if hard else "pairs")
+    check_name(name)
+    reader, root, kind = _place(name)
+    if hard or (reader is rendered and kind == "images"):
+        return _list(name, "pairs_hard" if hard else "pairs").assign(protocol="own")
+    own = reader.pairs(root) if hasattr(reader, "pairs") else None
+    if own is not None:
+        return own.assign(protocol="own")
+    # YouTube Faces is a test set: its official list is of everyone, so one made in its place is too
+    return protocols.made(name, load(name).table, of_everyone=reader is ytf)
 
 
 def identification_lists(name: str) -> pd.DataFrame:
@@ -123,9 +133,7 @@ def _list(name: str, which: str) -> pd.DataFrame:
     reader, root, kind = _place(name)
     if reader is rendered and kind == "images":
         return rendered.protocol(root, which)
-    if reader is lfw and which == "pairs":
-        return lfw.pairs(root)
-    raise LrfaceError(f"{name} has no list {which!r}: use synthetic (or lfw for its official pairs)")
+    raise LrfaceError(f"{name} has no list {which!r}: use synthetic, or a set made by `lrface data make`")
 
 
 def _place(name: str) -> tuple[ModuleType, Path, str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lrface.data import packed
-from lrface.data.images import BadImage, Crop, read_rgb
+from lrface.data.images import BadImage, Crop, located, read_rgb
 from lrface.data.splits import manifest
 from lrface.errors import LrfaceError
 
@@ -29,8 +29,9 @@ class FaceSet:
     """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand, however large the set.
 
     ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them, ``group, gender, age, yaw,
-    pitch, native_height, clip, frame`` and one boolean column an attribute, under the set's own names. ``path`` is a file under
-    ``root``, or the address of a row in a Parquet file (:mod:`lrface.data.packed`).
+    pitch, native_height, clip, frame, side, landmarks`` and one boolean column an attribute, under the set's own names. ``path`` is
+    a file under ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's, in pixels before it is
+    resized), or the address of a row in a Parquet file (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones.
     """
 
     name: str
@@ -51,7 +52,8 @@ class FaceSet:
         """The crop of one row, uint8 (size, size, 3)."""
         path = self.table["path"].iat[row]
         try:
-            return self.crop(read_rgb(packed.fetch(self.root, path) or b"" if packed.is_packed(path) else self.root / path))
+            file, square = located(path)
+            return self.crop(read_rgb(packed.fetch(self.root, path) or b"" if packed.is_packed(path) else self.root / file), square)
         except BadImage as problem:  # it could be read when the set was loaded
             raise LrfaceError(f"{self.root / path}: {problem}; put the file back, or run the same command again without it") from None
 

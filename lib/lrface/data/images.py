@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+Square = tuple[int, int, int]
+"""``left, top, side`` of a face in a larger picture, in its pixels; ``side`` 0 where nobody says."""
 
 
 class BadImage(Exception):
@@ -50,6 +53,17 @@ def read_rgb(source: str | Path | bytes) -> np.ndarray:
         raise BadImage(f"truncated or corrupt ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from None
 
 
+def address(file: str, square: Square) -> str:
+    """How a table's ``path`` column names a face that is one square of a larger picture: what is read depends on nothing else."""
+    return f"{file}#{square[0]},{square[1]},{square[2]}"
+
+
+def located(path: str) -> tuple[str, Square | None]:
+    """File and square of an :func:`address`; any other path is a file whose place of the face is the set's rule alone."""
+    found = re.fullmatch(r"(.+)#(-?\d+),(-?\d+),(\d+)", path, re.DOTALL)
+    return (found[1], (int(found[2]), int(found[3]), int(found[4]))) if found else (path, None)
+
+
 @dataclass(frozen=True)
 class Crop:
     """The rule that turns one image of a set into its square face crop; stated once a set, stored with every number.
@@ -57,6 +71,9 @@ class Crop:
     With ``box`` (left, top, right, bottom) the source must have ``source`` (width, height) pixels and the box is cut out with no
     resampling. Without, the largest centred square is taken and resized to ``size`` by antialiased (Lanczos) filtering; smaller
     squares are refused, since enlarging would invent the high-resolution truth.
+
+    Where each image brings a ``square`` of its own, as video frames do, that is cut out, the frame's edge repeated where it reaches
+    outside, and resized by the same filter: enlarged too, since the faces of a clip are as small as they are.
     """
 
     size: int = 128
@@ -65,9 +82,16 @@ class Crop:
     face: tuple[float, float, float, float] = (0.1, 0.15, 0.9, 0.95)
     """Where the face lies in the crop (left, top, right, bottom as fractions): the fallback when a detector finds none."""
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray, square: Square | None = None) -> np.ndarray:
         """uint8 (H, W, 3) to uint8 (size, size, 3); raises :class:`BadImage` when the rule does not fit the image."""
         h, w = image.shape[:2]
+        if square:
+            left, top, side = square
+            if side < 1:
+                raise BadImage("no list says where its face is, or one says it twice")
+            if not (0 <= left + side / 2 <= w and 0 <= top + side / 2 <= h and side <= 2 * max(w, h)):
+                raise BadImage(f"its face, {side} pixels at ({left}, {top}), is not in the {w}x{h} frame")
+            return self._resized(image[np.arange(top, top + side).clip(0, h - 1)[:, None], np.arange(left, left + side).clip(0, w - 1)])
         if self.box:
             if (w, h) != self.source:
                 raise BadImage(f"{w}x{h} pixels, this set's images have {self.source[0]}x{self.source[1]}")
@@ -77,7 +101,9 @@ class Crop:
         if side < self.size:
             raise BadImage(f"{w}x{h} pixels, smaller than the {self.size}x{self.size} ground truth needs")
         top, left = (h - side) // 2, (w - side) // 2
-        square = image[top : top + side, left : left + side]
-        if side == self.size:
+        return self._resized(image[top : top + side, left : left + side])
+
+    def _resized(self, square: np.ndarray) -> np.ndarray:
+        if len(square) == self.size:
             return square
         return np.asarray(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.LANCZOS))

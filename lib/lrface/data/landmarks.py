@@ -140,6 +140,8 @@ def landmarks(faces: FaceSet) -> np.ndarray:
 
     A set that comes with landmarks gives its own. Else dlib's are found once and kept beside the scans, by the set's fingerprint.
     """
+    if len(faces) and "landmarks" in faces.table:
+        return np.stack(faces.table["landmarks"].to_list())
     if len(faces) and packed.is_packed(faces.table["path"].iat[0]):
         return np.stack(faces.stored("landmarks")["landmarks"].to_numpy()).astype(np.float32).reshape(-1, 68, 2)
     store = cache_dir("landmarks") / f"{faces.fingerprint}.npy"

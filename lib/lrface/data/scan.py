@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrface.data.images import BadImage, Crop, read_rgb
+from lrface.data.images import BadImage, Crop, located, read_rgb
 from lrface.files import cache_dir, progress, write_atomic
 
 COLUMNS = ["path", "size", "mtime_ns", "digest", "problem"]
@@ -17,14 +17,15 @@ CHUNK = 512
 
 
 def _look(root: Path, path: str, crop: Crop) -> tuple:
+    file, square = located(path)
     try:
-        stat = (root / path).stat()
+        stat = (root / file).stat()
         size, mtime = stat.st_size, stat.st_mtime_ns
     except OSError:
         return path, -1, -1, "", "the file is missing"
     try:
-        digest = hashlib.sha256(crop(read_rgb(root / path)).tobytes()).hexdigest()[:16]
-        return path, size, mtime, digest, ""
+        digest = hashlib.sha256(crop(read_rgb(root / file), square).tobytes() + (f"{square}".encode() if square else b""))
+        return path, size, mtime, digest.hexdigest()[:16], ""
     except BadImage as problem:
         return path, size, mtime, "", str(problem)
 
@@ -32,8 +33,8 @@ def _look(root: Path, path: str, crop: Crop) -> tuple:
 def scan(name: str, root: Path, paths: list[str], crop: Crop, limit: int | None = None) -> pd.DataFrame:
     """A row a path, in order: ``path, digest, problem``; stops once ``limit`` usable images are found.
 
-    ``digest`` is 16 hex digits of the crop's sha256, ``problem`` is empty for a usable image. Files already seen with the same size
-    and time are not read again. Interrupted, it goes on with the next unread chunk.
+    ``digest`` is 16 hex digits of the sha256 of the crop (and its square, where the path names one), ``problem`` is empty for a usable
+    image. Files already seen with the same size and time are not read again. Interrupted, it goes on with the next unread chunk.
     """
     # The name is hashed because a folder set's name is a path; it would not do as a file name.
     key = hashlib.sha256(f"{name}\n{root.resolve()}\n{crop}".encode()).hexdigest()[:16]
@@ -49,7 +50,7 @@ def scan(name: str, root: Path, paths: list[str], crop: Crop, limit: int | None 
         row = known.get(path)
         if row:
             try:
-                stat = os.stat(root / path)
+                stat = os.stat(root / located(path)[0])
                 if (stat.st_size, stat.st_mtime_ns) == row[1:3]:
                     return row
             except OSError:
