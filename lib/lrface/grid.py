@@ -86,7 +86,9 @@ def _in_a_worker(key: str, config: Config, faces: FaceSet, methods: list[models.
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     for method in methods:
         (models.RECOGNISERS if method.name in models.RECOGNISERS else models.METHODS)[method.name] = method
-    return key, *_fit(config, faces)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        run = _fit(config, faces)
+    return key, run, said.getvalue()
 
 
 def _in_turn(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
@@ -95,19 +97,17 @@ def _in_turn(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
         if _on_cpu(config):
             torch.set_num_threads(1)  # as side by side: the weights are the same however many are trained together
         try:
-            yield key, *_fit(config, faces)
+            yield key, _fit(config, faces), ""
         finally:
             torch.set_num_threads(before)
 
 
-def _fit(config: Config, faces: FaceSet) -> tuple[Run | Diverged, str]:
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        try:
-            run: Run | Diverged = runs.fit(config, faces)
-        except Diverged as error:
-            print(error)
-            run = error
-    return run, said.getvalue()
+def _fit(config: Config, faces: FaceSet) -> Run | Diverged:
+    try:
+        return runs.fit(config, faces)
+    except Diverged as error:
+        print(error)
+        return error
 
 
 def _leave_with(parent: int) -> None:
