@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lrface import cli
+from lrface import cli, train
 from PIL import Image
 
 REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).resolve())
@@ -97,5 +97,35 @@ def lrface(monkeypatch, capsys):
             code = exit_.code or 0
         out = capsys.readouterr()
         return code, out.out, out.err
+
+    return call
+
+
+@pytest.fixture
+def one_thread():
+    """On cases this small threads only wait for one another, and longest on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def interrupted(monkeypatch, tmp_path):
+    """``interrupted(run, at)``: what ``run(checkpoint)`` gives, and the checkpoint of another run that was stopped before batch ``at``."""
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+
+    def call(run, at):
+        def some(*arguments, batches=train.batches):
+            for i, batch in enumerate(batches(*arguments)):
+                if i == at:
+                    raise KeyboardInterrupt
+                yield batch
+
+        whole, stopped = run(tmp_path / "a"), tmp_path / "b"
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(train, "batches", some)
+            run(stopped)
+        return whole, stopped
 
     return call

@@ -11,14 +11,7 @@ from lrface import imbalance
 from lrface.errors import LrfaceError, UsageError
 from lrface.imbalance import balanced, centroids, clusters, predict, quintuplets, triple_header_hinge
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On cases this small threads only wait for one another, and longest on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def squared(a, b):

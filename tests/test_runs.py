@@ -236,10 +236,7 @@ class Adversary(torch.nn.Module):
         return {"loss": loss, "rival": self.rival(sr.detach()).mean() - self.rival(hr).mean() + self.rival.weight.square().sum()}
 
 
-def test_an_adversarial_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
-    batches = train.batches
-
+def test_an_adversarial_run_resumes_to_the_same_weights(interrupted):
     def run(checkpoint):
         torch.manual_seed(0)
         net = models.restorer("SRCNN", 4)
@@ -252,18 +249,8 @@ def test_an_adversarial_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
         assert not torch.equal(objective.rival.weight, start)
         return torch.cat([p.detach().flatten() for p in [*net.parameters(), *objective.rival.parameters()]]), facts
 
-    def five(*args):
-        for i, batch in enumerate(batches(*args)):
-            if i == 5:
-                raise KeyboardInterrupt
-            yield batch
-
-    whole, _ = run(tmp_path / "a")
-    monkeypatch.setattr(train, "batches", five)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b")
-    monkeypatch.setattr(train, "batches", batches)
-    again, facts = run(tmp_path / "b")
+    (whole, _), stopped = interrupted(run, 5)
+    again, facts = run(stopped)
     assert facts["resumed"] == 1 and torch.equal(whole, again)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 
@@ -37,6 +38,14 @@ def cache_dir(*parts: str) -> Path:
     except OSError as error:
         raise LrfaceError(f"cannot make the cache folder {folder} ({error.strerror}): set LRFACE_CACHE to a folder you can write") from None
     return folder
+
+
+def stores(released: str, cached: str) -> Iterator[tuple[Path, Literal["released", "cached"]]]:
+    """Where work that need not be done again may lie: ``results/*/*/<released>`` (not under LRFACE_RETRAIN), then the cache."""
+    if not os.environ.get("LRFACE_RETRAIN"):
+        for folder in sorted(project_root().glob(f"results/*/*/{released}")):
+            yield folder, "released"
+    yield cache_dir(cached), "cached"
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:

@@ -38,18 +38,13 @@ def fit(wanted: Mapping[Name, tuple[Config, FaceSet]]) -> tuple[dict[Name, Run],
     missing = {key: wanted[name] for name, key in keys.items() if results[key] is None}
     with progress("networks", len(missing)) as advance:
         for starts in (True, False):  # first what others start from, so that nobody waits for a start that is still in training
-            wave = {key: one for key, one in missing.items() if bool(_before(one[0])) != starts}
+            wave = {key: one for key, one in missing.items() if bool(one[0].before) != starts}
             for key, run, said in _side_by_side(wave) if _workers(wave) > 1 else _in_turn(wave):
                 print(said, end="")
                 results[key] = run
                 advance()
     given_up = {name: str(results[key]) for name, key in keys.items() if isinstance(results[key], Diverged)}
     return {name: results[key] for name, key in keys.items() if name not in given_up}, given_up
-
-
-def _before(config: Config) -> list[Config]:
-    """The networks that this one wants trained before it."""
-    return [one for one in (config.init, config.front) if isinstance(one, Config)]
 
 
 def _on_cpu(config: Config) -> bool:
@@ -73,7 +68,7 @@ def _side_by_side(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
         jobs = []
         for key, (config, faces) in wave.items():
             # a method that was registered in a notebook is known to no other process, so it travels with its config
-            methods = [models.known(c.method) for c in (config, *_before(config))]
+            methods = [models.known(c.method) for c in (config, *config.before)]
             jobs.append(delayed(_in_a_worker)(key, config, faces, methods, settings, os.getpid()))
         stack.enter_context(parallel_config("loky", inner_max_num_threads=1))
         yield from Parallel(_workers(wave), return_as="generator_unordered", batch_size=1)(jobs)

@@ -63,7 +63,7 @@ def plan(configs: Iterable[Config], n_train: int, identities: int | None = None)
     rows, costs = [], {}
     for config in dict.fromkeys(one for given in configs for one in _from_the_start(given)):
         method = models.known(config.method)
-        step = (config.method, config.size, config.degradation.scale, config.loss, config.batch, config.patch, _front(config))
+        step = (config.method, config.size, config.degradation.scale, config.loss, config.batch, config.patch, *_standing(config))
         if step not in costs:
             costs[step] = cost(config, identities)
         parameters, macs, kept, held = costs[step]
@@ -97,11 +97,12 @@ def _step(config: Config, method: models.Method, identities: int | None) -> Cost
     lr, hr = (torch.zeros(batch, 3, side, side, device=meta) for side in (cut, cut * scale))
     one = Batch(lr, hr, torch.zeros(batch, 68, 2, device=meta), torch.zeros(batch, dtype=torch.int64, device=meta))
     with meta:
-        net = _build(config.method, identities, config.size, scale)
+        net = config.build(identities)
         parameters = sum(p.numel() for p in net.parameters())
         objective = method.objectives[config.loss](net) if config.loss in method.objectives else Pixelwise(config.loss)
-        if (front := _front(config)) is not None:
-            objective = Behind(_build(front[0], identities, front[1], scale), objective)
+        if config.front is not None:
+            named = not isinstance(config.front, Config)
+            objective = Behind(models.build(config.front, scale) if named else config.front.build(), objective)
     parts = nn.ModuleList([net, objective]).to(meta)  # what was read from a file is not there yet
     weights = [*parts.parameters(), *parts.buffers()]
     # the loop clears gradients after the forward pass, so the last step's are still there during it
@@ -150,19 +151,14 @@ def _descends(method: models.Method) -> bool:
     return method.trained and method.solve is None
 
 
-def _build(name: str, identities: int | None, size: str, scale: int) -> nn.Module:
-    return models.recogniser(name, identities, size, scale) if name in models.RECOGNISERS else models.restorer(name, scale, size)
-
-
-def _front(config: Config) -> tuple[str, str] | None:
-    """Name and size of the restorer before a recogniser."""
-    return (config.front.method, config.front.size) if isinstance(config.front, Config) else config.front and ("bicubic", "small")
+def _standing(config: Config) -> tuple[str | None, str | None]:
+    """Method and size of what stands before a recogniser."""
+    return (config.front.method, config.front.size) if isinstance(config.front, Config) else (config.front, None)
 
 
 def _from_the_start(config: Config) -> Iterator[Config]:
-    for before in (config.init, config.front):
-        if isinstance(before, Config):
-            yield from _from_the_start(before)
+    for one in config.before:
+        yield from _from_the_start(one)
     yield config
 
 

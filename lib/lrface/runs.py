@@ -10,7 +10,7 @@ import platform
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -33,7 +33,7 @@ from lrface.data import FaceSet
 from lrface.data.landmarks import landmarks
 from lrface.degrade import Degradation
 from lrface.errors import LrfaceError
-from lrface.files import cache_dir, project_root, write_atomic, write_text
+from lrface.files import cache_dir, project_root, stores, write_atomic, write_text
 from lrface.models.losses import Behind
 
 VALIDATION_FACES = 64
@@ -81,6 +81,15 @@ class Config(BaseModel):
         return self
 
     @property
+    def before(self) -> tuple[Config, ...]:
+        """The networks that must be trained before this one."""
+        return tuple(one for one in (self.init, self.front) if isinstance(one, Config))
+
+    def build(self, classes: int | None = None) -> nn.Module:
+        """Its untrained network; ``classes`` is the number of training identities, for a recogniser."""
+        return models.build(self.method, self.degradation.scale, self.size, classes)
+
+    @property
     def label(self) -> str:
         """A short name for progress lines."""
         return f"{self.method}-{self.size} {self.degradation.name} on {self.data}"
@@ -97,7 +106,7 @@ class Run:
 
     def model(self) -> nn.Module:
         """The trained network in evaluation mode, on the CPU."""
-        net = _build(self.config, self.record.get("classes"))
+        net = self.config.build(self.record.get("classes"))
         net.load_state_dict(_unpacked(load_file(self.folder / "model.safetensors")))
         return net.eval().to(memory_format=torch.channels_last)
 
@@ -106,12 +115,6 @@ class Run:
         """The learning curve: ``step, loss, lr, val_psnr``."""
         with open(self.folder / "log.csv", newline="") as file:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def _build(config: Config, classes: int | None) -> nn.Module:
-    if config.method in models.RECOGNISERS:
-        return models.recogniser(config.method, classes, config.size, config.degradation.scale)
-    return models.restorer(config.method, config.degradation.scale, config.size)
 
 
 def key(config: Config, fingerprint: str) -> str:
@@ -148,13 +151,6 @@ def _open(folder: Path, source: Literal["cached", "released"]) -> Run | None:
     return None
 
 
-def _places() -> Iterator[tuple[Path, Literal["cached", "released"]]]:
-    if not os.environ.get("LRFACE_RETRAIN"):
-        for folder in sorted(project_root().glob("results/*/*/checkpoints")):
-            yield folder, "released"
-    yield cache_dir("runs"), "cached"
-
-
 def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> Run:
     """The run of this config: released with the project, else from the cache, else trained now (and then cached).
 
@@ -166,7 +162,7 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
     faces = train if train is not None else data.load(config.data, "train", config.n_train, config.split_seed)
     name = key(config, faces.fingerprint)
     if not retrain:
-        for place, source in _places():
+        for place, source in stores("checkpoints", "runs"):
             folder = place / name
             if folder.is_dir():
                 if run := _open(folder, source):
@@ -192,12 +188,14 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         recognises = config.method in models.RECOGNISERS
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            net = _build(config, len(names))
+            net = config.build(len(names))
             if config.init is not None:
                 _take_over(net, fit(config.init, faces), config.label)
             objective = method.objectives[config.loss](net) if config.loss in method.objectives else training.Pixelwise(config.loss)
             if config.front is not None:
-                objective = Behind(_front(config, faces), objective)
+                named = not isinstance(config.front, Config)
+                front = models.build(config.front, config.degradation.scale) if named else fit(config.front, faces).model()
+                objective = Behind(front, objective)
         points = landmarks(faces) if method.landmarks or getattr(objective, "landmarks", False) else None
         started = datetime.now(UTC).isoformat(timespec="seconds")
         # A small folder may have nobody to validate on; its learning curve is then the loss alone.
@@ -245,10 +243,6 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         }
         write_text(work / "record.json", json.dumps(record, indent=1))
         return _promote(Run(work, config, record, "trained"), folder, "trained")
-
-
-def _front(config: Config, faces: FaceSet) -> nn.Module:
-    return fit(config.front, faces).model() if isinstance(config.front, Config) else models.restorer("bicubic", config.degradation.scale)
 
 
 def _take_over(net: nn.Module, run: Run, label: str) -> None:
@@ -322,7 +316,7 @@ def release(run: Run, folder: Path) -> Run:
 
 def kept(key: str) -> Run | None:
     """The run of this key, released or cached, if there is one and it is whole."""
-    for place, source in _places():
+    for place, source in stores("checkpoints", "runs"):
         if (place / key).is_dir() and (run := _open(place / key, source)):
             return run
     return None
@@ -356,7 +350,7 @@ def trained(method: str, setting: str) -> Run:
     """The best-trained run at hand of a method in a setting: most steps, then most faces, then newest. For users' own photos."""
     wanted = (method, setting, models.method(method).version, training.VERSION)
     found = []
-    for place, source in _places():
+    for place, source in stores("checkpoints", "runs"):
         for file in place.glob("*/record.json"):
             run = _open(file.parent, source)
             if run is None:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow
 
-from lrface.files import cache_dir, project_root, write_atomic
+from lrface.files import cache_dir, stores, write_atomic
 
 TOLERANCE = {"psnr": 0.02, "ssim": 5e-4, "alignment": 2e-3, "lost": 0.1, "identity": 2e-3, "identity_frnet": 5e-3}
 """How far the mean over a few faces may be off (dB, 1, fraction of the eyes' distance, share, cosine) on another processor, whose last
@@ -27,15 +26,9 @@ def key(**facts) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _places() -> Iterator[Path]:
-    if not os.environ.get("LRFACE_RETRAIN"):
-        yield from sorted(project_root().glob("results/*/*/scores"))
-    yield cache_dir("scores")
-
-
 def find(key: str) -> pd.DataFrame | None:
     """The kept scores of this key, a row a face and a column a metric: released with the project, else from the cache, else None."""
-    for place in _places():
+    for place, _ in stores("scores", "scores"):
         try:
             return pd.read_parquet(place / f"{key}.parquet").astype(np.float64)
         except (OSError, ValueError, pyarrow.ArrowException):  # not there, or damaged: scored again

@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from lrface.errors import LrfaceError
 from lrface.metrics import identification
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On cases this small threads only wait for one another, and longest on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def reference(probe, gallery, probe_ids, gallery_ids, distance="euclidean", digits=10):

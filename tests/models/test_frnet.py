@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import noise
 from lrface import degrade, models, runs, train
 from lrface.data.landmarks import MIRRORED
 from lrface.errors import UsageError
@@ -142,22 +143,7 @@ def test_behind_a_frozen_restorer_it_sees_that_ones_faces():
     assert getattr(Behind(front, frnet.Softmax()), "memory", None) is None
 
 
-class Still:
-    """Six fixed pictures as a face set."""
-
-    pictures = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-
-    def __len__(self):
-        return 6
-
-    def stack(self, rows):
-        return self.pictures[torch.as_tensor(rows)]
-
-
-def test_an_interrupted_run_ends_with_the_same_weights_and_centres(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
-    batches = train.batches
-
+def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
     def run(checkpoint):
         torch.manual_seed(0)
         net = tiny()
@@ -166,7 +152,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_centres(tmp_path, mon
         points, labels = np.full((6, 68, 2), np.nan, np.float32), np.array([0, 0, 1, 1, 2, 2])
         net, _, facts = train.train(
             net,
-            Still(),
+            noise(6, 32),
             None,
             degrade.setting("4x"),
             steps=6,
@@ -178,17 +164,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_centres(tmp_path, mon
         )
         return torch.cat([p.detach().flatten() for p in [*net.parameters(), objective.memory.centres]]), facts
 
-    def four(*args):
-        for i, batch in enumerate(batches(*args)):
-            if i == 4:
-                raise KeyboardInterrupt
-            yield batch
-
-    whole, _ = run(tmp_path / "a")
-    monkeypatch.setattr(train, "batches", four)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b")
-    assert torch.load(tmp_path / "b", weights_only=True)["memory"]["centres"].any()
-    monkeypatch.setattr(train, "batches", batches)
-    again, facts = run(tmp_path / "b")
+    (whole, _), stopped = interrupted(run, 4)
+    assert torch.load(stopped, weights_only=True)["memory"]["centres"].any()
+    again, facts = run(stopped)
     assert facts["resumed"] == 1 and torch.equal(whole, again)

@@ -140,10 +140,8 @@ def test_frozen_lets_gradients_through_and_is_lifted_after_an_error():
     assert x.grad is not None and layer.weight.grad is None and layer.weight.requires_grad
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_same_weights(interrupted):
     """Batch statistics, the vectors of spectral normalisation and the rival are all in the checkpoint; the deep features are not."""
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
-    batches = train.batches
 
     def run(checkpoint):
         made = net()
@@ -153,16 +151,6 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch):
         train.train(made, noise(2, 32), None, degrade.setting("4x"), steps=4, objective=objective, checkpoint=checkpoint, **fields)
         return [*made.state_dict().values(), *objective.rival.state_dict().values()]
 
-    def two(*args):
-        for i, drawn in enumerate(batches(*args)):
-            if i == 2:
-                raise KeyboardInterrupt
-            yield drawn
-
-    whole = run(tmp_path / "a")
-    monkeypatch.setattr(train, "batches", two)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b")
-    monkeypatch.setattr(train, "batches", batches)
-    assert all(torch.equal(a, b) for a, b in zip(whole, run(tmp_path / "b"), strict=True))
-    assert (tmp_path / "b").stat().st_size < 3_000_000  # dlib's network alone would be 20 MB
+    whole, stopped = interrupted(run, 2)
+    assert all(torch.equal(a, b) for a, b in zip(whole, run(stopped), strict=True))
+    assert stopped.stat().st_size < 3_000_000  # dlib's network alone would be 20 MB

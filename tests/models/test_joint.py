@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from conftest import noise
 from lrface import degrade, models, runs, train
 from lrface.models import joint
 from lrface.models.losses import Batch
@@ -128,31 +129,21 @@ def test_the_gradients_are_the_slopes_of_the_loss(part):
     assert ((moved(1e-8) - moved(-1e-8)) / 2e-8).item() == pytest.approx(slope.item(), rel=1e-5)
 
 
-class Still:
-    """Six fixed pictures as a face set."""
-
-    pictures = torch.randint(0, 256, (6, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    points, labels = landmarks(6, 48), np.array([0, 0, 1, 1, 2, 2])
-
-    def __len__(self):
-        return 6
-
-    def stack(self, rows):
-        return self.pictures[torch.as_tensor(rows)]
+POINTS, LABELS = landmarks(6, 48), np.array([0, 0, 1, 1, 2, 2])
 
 
 def trained(net, objective, checkpoint, steps=5, precision="32-true"):
     fields = {"batch": 4, "patch": None, "lr": 1e-2, "schedule": "drops", "precision": precision, "seed": 0, "label": "joint"}
     net, log, facts = train.train(
         net,
-        Still(),
+        noise(6, 48),
         None,
         degrade.setting("4x"),
         steps=steps,
         objective=objective,
         checkpoint=checkpoint,
-        points=Still.points,
-        labels=Still.labels,
+        points=POINTS,
+        labels=LABELS,
         **fields,
     )
     return net, log, facts
@@ -216,28 +207,15 @@ def test_with_all_losses_it_is_neither(tmp_path):
     assert not same(three[0], three[1]) and not same(three[0], three[2])
 
 
-def test_an_interrupted_run_ends_with_the_same_weights_and_centres(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
-    batches = train.batches
-
-    def three(*args):
-        for i, batch in enumerate(batches(*args)):
-            if i == 3:
-                raise KeyboardInterrupt
-            yield batch
-
+def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
     def run(checkpoint):
         net = tiny()
         objective = joint.PaperLoss(net)
         net, _, facts = trained(net, objective, checkpoint)
         return net, objective.memory.centres, facts["resumed"]
 
-    whole, centres, _ = run(tmp_path / "a")
-    monkeypatch.setattr(train, "batches", three)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b")
-    monkeypatch.setattr(train, "batches", batches)
-    again, found, resumed = run(tmp_path / "b")
+    (whole, centres, _), stopped = interrupted(run, 3)
+    again, found, resumed = run(stopped)
     assert resumed == 1 and same(whole, again) and torch.equal(centres, found) and centres.any()
 
 

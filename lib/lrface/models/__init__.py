@@ -22,6 +22,7 @@ __all__ = [
     "RECOGNISERS",
     "Method",
     "align",
+    "build",
     "chips",
     "cost",
     "embedder",
@@ -173,6 +174,11 @@ def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> 
     if size not in ("paper", "small"):
         raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
     return RECOGNISERS[name].build(classes, size, scale)
+
+
+def build(name: str, scale: int, size: str = "small", classes: int | None = None) -> nn.Module:
+    """The untrained network of this name: :func:`restorer` or :func:`recogniser`."""
+    return recogniser(name, classes, size, scale) if name in RECOGNISERS else restorer(name, scale, size)
 
 
 def embedder(name: str = "dlib") -> nn.Module:
