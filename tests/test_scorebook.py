@@ -65,3 +65,19 @@ def test_a_disagreement_is_named():
     assert "columns or rows" in scorebook.differs(kept, scores()[:-1])
     never_found = scores().assign(alignment=np.nan)  # nothing to compare there; `lost` says so
     assert scorebook.differs(kept, never_found) is None
+
+
+def test_kept_scores_are_believed_only_if_freshly_scored_faces_agree(capsys):
+    given = scores(100)
+    assert scorebook.checked("x", 100, lambda some: given.iloc[some]) is None and not capsys.readouterr().out  # nothing was kept
+    kept = scorebook.keep("x", given)
+    asked = []
+
+    def score(some):
+        asked.append(some)
+        return given.iloc[some].reset_index(drop=True)
+
+    pd.testing.assert_frame_equal(scorebook.checked("x", 100, score), kept)
+    assert len(set(asked[0])) == 32 and asked[0].max() < 100
+    assert scorebook.checked("x", 100, lambda some: score(some) + 1) is None
+    assert "kept scores are left aside, psnr is off by 1" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface.errors import LrfaceError
-from lrface.metrics import accuracy_gain, cosine_after_pca, mcnemar, verification
+from lrface.metrics import accuracy_gain, cosine_after_pca, intervals, mcnemar, verification
 from scipy.stats import binomtest, sem, ttest_1samp, ttest_rel
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -202,3 +202,19 @@ def test_intervals_over_folds_are_scipys():
     assert accuracy_gain(a, b) == pytest.approx((a.accuracy - b.accuracy, paired.low, paired.high, 300))
     with pytest.raises(LrfaceError, match="same pairs"):
         accuracy_gain(a, verification(scores[:-10], same[:-10], 10))
+
+
+def test_the_interval_of_a_tpr_is_over_folds_drawn_again():
+    random = np.random.default_rng(3)
+    same = np.tile([True] * 20 + [False] * 20, 8)
+    fold = np.repeat(np.arange(8), 40)
+    scores = np.round(random.normal(same + 0.1 * fold, 0.7), 1)  # many ties, and folds that differ
+    brute = []
+    for drawn in intervals.counts(8, 50, 0)[1:]:
+        rows = np.concatenate([np.flatnonzero(fold == k) for k in range(8) for _ in range(int(drawn[k]))])
+        brute.append(verification(scores[rows], same[rows], 2).tpr_at(0.05))  # a ROC curve does not know of folds
+    found = verification(scores, same, fold)
+    got = found.tpr_estimate(0.05, resamples=50)
+    assert np.allclose(got, (found.tpr_at(0.05), *np.quantile(brute, [0.025, 0.975]), 320)) and got.low < got.value < got.high
+    distances = verification(-scores, same, fold, higher_is_same=False)
+    assert distances.tpr_estimate(0.05, resamples=50) == got

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lrface.errors import LrfaceError, UsageError
+from lrface.metrics import intervals
 from lrface.metrics.identity import similarity
 from lrface.metrics.intervals import Estimate
 
@@ -26,7 +27,8 @@ class Verification:
     ``fold_accuracies``, ``thresholds``: float64 (folds,), in the order of the fold labels. ``correct``: bool (n,), whether each pair is
     judged rightly at the threshold of its fold, for :func:`mcnemar`. ``roc``: columns ``fpr, tpr, threshold`` over all pairs, one row a
     distinct score from strict to lax, after a first row that accepts nothing (threshold infinite); no row is left out or interpolated.
-    ``resolution``: 1 / number of different pairs, the smallest FPR above 0 these pairs can show.
+    ``resolution``: 1 / number of different pairs, the smallest FPR above 0 these pairs can show. ``scores, same, fold``: (n,), what was
+    judged: the scores with the sign that makes higher the same, bool, and the number of each pair's fold.
     """
 
     fold_accuracies: np.ndarray
@@ -34,6 +36,9 @@ class Verification:
     correct: np.ndarray
     roc: pd.DataFrame
     resolution: float
+    scores: np.ndarray
+    same: np.ndarray
+    fold: np.ndarray
 
     @property
     def n(self) -> int:
@@ -70,6 +75,22 @@ class Verification:
         if not 0 <= fpr <= 1:
             raise UsageError(f"a false positive rate lies in [0, 1], got {fpr}")
         return float(self.roc["tpr"].to_numpy()[np.searchsorted(self.roc["fpr"], fpr, side="right") - 1])
+
+    def tpr_estimate(self, fpr: float, resamples: int = 1000, seed: int = 0) -> Estimate:
+        """``tpr_at(fpr)`` with its 95 % interval, and the number of pairs: folds are drawn again, with all their pairs.
+
+        The few different pairs that set the threshold are drawn along, so the interval is wide where ``fpr`` is near ``resolution``.
+        """
+        order = np.argsort(-self.scores, kind="stable")
+        last = np.append(np.flatnonzero(np.diff(self.scores[order])), self.n - 1)
+        same, fold = self.same[order], self.fold[order]
+        draws = [self.tpr_at(fpr)]
+        for drawn in intervals.counts(len(self.fold_accuracies), resamples, seed)[1:]:
+            weight = drawn[fold]
+            false, true = np.cumsum(weight * ~same), np.cumsum(weight * same)
+            allowed = np.searchsorted(false[last] / false[-1], fpr, side="right")
+            draws.append(true[last[allowed - 1]] / true[-1] if allowed else 0.0)
+        return intervals.estimate(np.array(draws), self.n)
 
 
 def verification(scores: Tensor | np.ndarray, same, folds=10, higher_is_same: bool = True) -> Verification:
@@ -125,7 +146,7 @@ def verification(scores: Tensor | np.ndarray, same, folds=10, higher_is_same: bo
     cuts, true, false = _accepted(scores[order], same[order])
     roc = pd.DataFrame({"fpr": false / false[-1], "tpr": true / true[-1], "threshold": sign * cuts})
     accuracies = np.array([correct[folds == label].mean() for label in labels])
-    return Verification(accuracies, sign * thresholds, correct, roc, 1 / int(false[-1]))
+    return Verification(accuracies, sign * thresholds, correct, roc, 1 / int(false[-1]), scores, same, fold)
 
 
 def _accepted(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
