@@ -68,3 +68,13 @@ def test_the_best_is_bold_whichever_way_is_better(metric, better):
     rows = [report.row("a", "4x", metric, 2.0), report.row("b", "4x", metric, 1.0)]
     line = report.pivot(report.long(rows, "01", "t", "edface", ())).iloc[0]
     assert line[better].startswith("**") and sum("**" in line[m] for m in "ab") == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "bold"),
+    [("tpr_at_1e-3", "b"), ("accuracy (dlib)", "b"), ("identity_frnet", "b"), ("lost", "a"), ("psnr lost", ""), ("p (McNemar)", "")],
+)
+def test_the_better_end_is_known_from_the_metrics_name(metric, bold):
+    rows = [report.row(m, "4x", metric, v) for m, v in (("a", 0.25), ("b", 0.5))]
+    table = report.pivot(report.long(rows, "03", "4", "joint", ())).iloc[0]
+    assert [m for m in ("a", "b") if "**" in table[m]] == list(bold)

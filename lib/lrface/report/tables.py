@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from lrface.metrics.intervals import Estimate
 
 COLUMNS = ["study", "table", "method", "setting", "metric", "value", "low", "high", "n", "published"]
 DIGITS = {"psnr": 2, "ssim": 4, "alignment": 4, "identity": 4, "ms": 2, "parameters": 0, "macs": 0, "lost": 4}
-BETTER = {"psnr": max, "ssim": max, "identity": max, "identity_frnet": max, "lost": min, "ms": min, "accuracy": max}
+BETTER = {"psnr": max, "ssim": max, "identity": max, "identity_frnet": max, "lost": min, "ms": min, "accuracy": max, "tpr_at": max}
+"""Which end of a metric is the better one; what follows in its name (``tpr_at_1e-3``, ``accuracy (dlib)``) does not matter."""
 
 
 @lru_cache(maxsize=1)
@@ -54,7 +56,8 @@ def pivot(frame: pd.DataFrame, metrics: list[str] | None = None) -> pd.DataFrame
             here = frame[(frame["setting"] == setting) & (frame["metric"] == metric)].set_index("method")
             if here.empty:
                 continue
-            best = BETTER[metric](here["value"].dropna(), default=None) if metric in BETTER and len(here) > 1 else None
+            better = BETTER.get(metric) or BETTER.get(re.split(r" \(|_\d", metric)[0])
+            best = better(here["value"].dropna(), default=None) if better and len(here) > 1 else None
             line = {"setting": setting, "metric": metric, "n": "/".join(str(int(n)) for n in sorted(set(here["n"].dropna())))}
             for method in methods:
                 if method not in here.index:
