@@ -88,7 +88,7 @@ def _plan(path: Path, values: dict) -> None:
     configs, train = found
     identities = train.table["identity"].nunique()
     console.print(f"{path.stem}: {train.name}, {len(train):,} training faces of {identities:,} identities, fingerprint {train.fingerprint}")
-    frame = plan.plan(configs.values(), len(train), identities)
+    frame = plan.plan(configs.values(), len(train), identities, len(train.attributes))
     shown = {"epochs": "{:.4g}".format, "parameters": "{:,}".format, "macs": lambda n: f"{n / 1e9:.2f}e9", "memory_gb": "{:.2f}".format}
     shown |= {name: clock for name in plan.SECONDS}
     console.print(frame.to_string(index=False, formatters=shown), highlight=False)
