@@ -78,7 +78,7 @@ def test_a_run_learns_the_sets_attributes_and_its_key_knows_them(own_places):
     run = runs.fit(config, faces)
     assert run.record["classes"] == len(names) and run.model().attribute.out_features == len(names)
     changed = faces.where(np.ones(len(faces), bool))
-    changed.table[names[3]] = ~changed.table[names[3]]
+    changed.table[names[0]] = ~changed.table[names[0]]
     assert changed.fingerprint == faces.fingerprint and runs.key_for(config, changed) != runs.key_for(config, faces) == run.record["key"]
     who = config.model_copy(update={"method": "FRNET", "loss": "softmax"})
     assert runs.key_for(who, changed) == runs.key_for(who, faces)
