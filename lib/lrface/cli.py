@@ -241,12 +241,13 @@ def degrade_(
 
 @app.command()
 def publish(
-    study: Annotated[str, typer.Option(help="Study number or name, or 'all'.")] = "all",
+    study: Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")] = "all",
 ) -> None:
     """Execute notebooks with their own defaults and store them, executed, as the committed ones."""
     from lrface import notebooks
 
-    for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb")) if study == "all" else [notebooks.find(study)]:
+    executed = []
+    for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb")) if study == "all" else [notebooks.find(s) for s in study.split(",")]:
         values = notebooks.parameters(path, {})
         notebooks.check(path, values)
         outcome = notebooks.run(path, values)
@@ -256,6 +257,8 @@ def publish(
         if notebooks.release(outcome):  # the tables are to stand on what is released, to the last digit
             outcome = notebooks.run(path, values, force=True)
             _tell(outcome)
+        executed.append((path, outcome))
+    for path, outcome in executed:  # last: a record says that its code was committed, and a notebook just stored is not
         notebooks.publish(path, outcome)
 
 
