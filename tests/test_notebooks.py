@@ -13,6 +13,7 @@ import pytest
 from conftest import REAL, needs_real
 from lrface import data, notebooks, report
 from lrface.errors import LrfaceError, UsageError
+from scipy.stats import binomtest
 
 ALL = sorted(Path(__file__).parents[1].glob("notebooks/[0-9][0-9]_*.ipynb"))
 
@@ -241,6 +242,38 @@ def test_smoke_of_training_size(own_places, monkeypatch):
     whole = both[both["method"].str.endswith("1.35")]
     assert (whole["value_x"] == whole["value_y"]).all() and len(whole) == 16  # the whole set is one network in both
     assert {"trend", "figure7_faces", "claims", "runs", "scores"} <= {Path(o).stem for o in outcome.outputs}
+
+
+@pytest.mark.slow
+def test_smoke_of_recognition(own_places, monkeypatch):
+    """Study 03 whole, twice: the second time from kept vectors, some of them spoilt."""
+    monkeypatch.delenv("LRFACE_DATA")
+    path = notebooks.find("03")
+    outcome = computed(path, preset="smoke")
+    table = {Path(o).stem: pd.read_csv(report.output_root() / o) for o in outcome.outputs if o.endswith(".csv")}
+    settings = ["HR / HR", "HR / LR", "HR / hallucinated", "LR / LR", "hallucinated / hallucinated", "Joint"]
+    measured = table["table4_six_settings"].query("value == value")
+    assert list(measured["method"]) == [s for s in settings for _ in range(2)] and measured["value"].between(0, 1).all()
+    judged = table["pretrained_judge"].set_index(["method", "setting", "metric"])
+    assert judged.loc[("HR", "synthetic HR", "accuracy"), "value"] > 0.8
+    compared = judged.query("metric.str.startswith('p (McNemar')")
+    assert len(compared) == 6 and (compared["better"] + compared["worse"] == compared["n"]).all()
+    for row in compared.itertuples():  # a sign test by scipy
+        p = binomtest(int(row.better), int(row.n)).pvalue if row.n else 1.0
+        assert row.value == pytest.approx(p, rel=1e-4)
+    psnr = table["table5_psnr"].query("value == value").set_index("method")["value"]
+    assert abs(psnr["bicubic"] - 27) < 1 and {"SRCNN", "SRNET", "Joint SRNET"} <= set(psnr.index)
+    assert {"resolution", "roc", "figure1_pairs", "joint_bayesian", "identity_loss", "claims", "table3_published"} <= table.keys()
+    tables = [name for name in table if name != "runs"]
+    before = {o: (report.output_root() / o).read_text() for o in outcome.outputs if Path(o).stem in tables and o.endswith(".csv")}
+    vectors = [f for f in (own_places / "cache" / "scores").glob("*.parquet") if "vector 0" in pd.read_parquet(f)]
+    assert len(vectors) > 10
+    true = pd.read_parquet(vectors[0])
+    true.sample(frac=1, random_state=0).reset_index(drop=True).to_parquet(vectors[0])
+    again = notebooks.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
+    assert again.status == "computed", again.why
+    assert {o: (report.output_root() / o).read_text() for o in before} == before
+    assert np.allclose(pd.read_parquet(vectors[0]), true, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -202,6 +202,18 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(dry, own_places):
     assert not (own_places / "out").exists()
 
 
+def test_a_study_may_learn_from_several_sets(dry):
+    each = [
+        'train = {name: lrface.data.load(name, "train", 20) for name in ("celeba", "synthetic")}',
+        'configs = {name: runs.Config(method="SRCNN", degradation=degrade.setting("4x"), data=name, n_train=20, steps=steps, batch=10)\n'
+        '           for name, steps in (("celeba", 4), ("synthetic", 6))}',
+    ]
+    code, out, _ = dry(cells=[*CELLS[:3], *each, CELLS[5]])
+    lines = out.splitlines()
+    assert code == 0 and ["celeba, 20 training" in lines[0], "synthetic, 20 training" in lines[1]] == [True, True]
+    assert [line.split()[3:6] for line in lines[3:5]] == [["4", "10", "2"], ["6", "10", "3"]] and lines[5].startswith("10 steps: ")
+
+
 def test_a_study_without_a_plan_trains_nothing(dry):
     assert dry(tagged=False)[:2] == (0, "07_toy: it trains nothing\n")
     assert dry("-p", "methods=bicubic")[:2] == (0, "07_toy: it trains nothing\n")

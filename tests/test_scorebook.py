@@ -63,6 +63,9 @@ def test_a_disagreement_is_named():
     assert "lost is off" in scorebook.differs(kept, fresh)
     assert "columns or rows" in scorebook.differs(kept.drop(columns="lost"), scores())
     assert "columns or rows" in scorebook.differs(kept, scores()[:-1])
+    vectors = pd.DataFrame(np.random.default_rng(0).normal(0, 0.1, (40, 4)), columns=[f"vector {i}" for i in range(4)])
+    assert scorebook.differs(vectors, vectors + 1e-4) is None
+    assert "vector 0 is off" in scorebook.differs(vectors, vectors[::-1].reset_index(drop=True))
     never_found = scores().assign(alignment=np.nan)  # nothing to compare there; `lost` says so
     assert scorebook.differs(kept, never_found) is None
 
@@ -80,4 +83,5 @@ def test_kept_scores_are_believed_only_if_freshly_scored_faces_agree(capsys):
     pd.testing.assert_frame_equal(scorebook.checked("x", 100, score), kept)
     assert len(set(asked[0])) == 32 and asked[0].max() < 100
     assert scorebook.checked("x", 100, lambda some: score(some) + 1) is None
+    assert scorebook.checked("x", 99, score) is None and scorebook.checked("x", 101, score) is None  # other faces than were kept
     assert "kept scores are left aside, psnr is off by 1" in capsys.readouterr().out

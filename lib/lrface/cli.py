@@ -78,6 +78,8 @@ def reproduce(
 
 
 def _plan(path: Path, values: dict) -> None:
+    import pandas as pd
+
     from lrface import notebooks, plan
     from lrface.files import clock
 
@@ -86,9 +88,14 @@ def _plan(path: Path, values: dict) -> None:
         console.print(f"{path.stem}: it trains nothing")
         return
     configs, train = found
-    identities = train.table["identity"].nunique()
-    console.print(f"{path.stem}: {train.name}, {len(train):,} training faces of {identities:,} identities, fingerprint {train.fingerprint}")
-    frame = plan.plan(configs.values(), len(train), identities, len(train.attributes))
+    frames = []
+    for data, faces in train.items() if isinstance(train, dict) else [(None, train)]:
+        identities = faces.table["identity"].nunique()
+        console.print(
+            f"{path.stem}: {faces.name}, {len(faces):,} training faces of {identities:,} identities, fingerprint {faces.fingerprint}"
+        )
+        frames.append(plan.plan([c for c in configs.values() if data in (None, c.data)], len(faces), identities, len(faces.attributes)))
+    frame = pd.concat(frames)
     shown = {"epochs": "{:.4g}".format, "parameters": "{:,}".format, "macs": lambda n: f"{n / 1e9:.2f}e9", "memory_gb": "{:.2f}".format}
     shown |= {name: clock for name in plan.SECONDS}
     console.print(frame.to_string(index=False, formatters=shown), highlight=False)

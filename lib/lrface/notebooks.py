@@ -65,8 +65,9 @@ def contract(path: Path) -> type[BaseModel]:
     return create_model(path.stem, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
-def planned(path: Path, values: dict[str, Any]) -> tuple[dict[Any, runs.Config], FaceSet] | None:
-    """What the notebook would train: its ``configs`` and its ``train`` faces; None if it has no cell tagged ``plan``.
+def planned(path: Path, values: dict[str, Any]) -> tuple[dict[Any, runs.Config], FaceSet | dict[str, FaceSet]] | None:
+    """What the notebook would train: its ``configs`` and its ``train`` faces (or a dict of them, by a config's ``data``); None if it has no
+    cell tagged ``plan``.
 
     The code cells down to the tagged one run in this process, with ``values`` (checked) in place of the defaults. What they show is
     dropped, what they save goes to a temporary folder. Raises one sentence (:class:`LrfaceError`) if a cell fails or the names are missing.
@@ -94,8 +95,10 @@ def planned(path: Path, values: dict[str, Any]) -> tuple[dict[Any, runs.Config],
         finally:
             os.environ.pop("LRFACE_OUT") if out is None else os.environ.update(LRFACE_OUT=out)
     configs, train = space.get("configs"), space.get("train")
-    if not isinstance(configs, dict) or not all(isinstance(c, runs.Config) for c in configs.values()) or not isinstance(train, FaceSet):
-        raise LrfaceError(f"{path.name}: its cell tagged 'plan' must leave configs (a dict of runs.Config) and train (a FaceSet)")
+    sets = train.values() if isinstance(train, dict) else [train]
+    several = isinstance(configs, dict) and all(isinstance(c, runs.Config) for c in configs.values())
+    if not several or not all(isinstance(faces, FaceSet) for faces in sets):
+        raise LrfaceError(f"{path.name}: its cell tagged 'plan' must leave configs (a dict of runs.Config) and train (a FaceSet, or more)")
     return configs, train
 
 

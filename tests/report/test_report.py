@@ -1,5 +1,7 @@
 """Verdicts, tables with their published values, and the ledger."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -78,3 +80,13 @@ def test_the_better_end_is_known_from_the_metrics_name(metric, bold):
     rows = [report.row(m, "4x", metric, v) for m, v in (("a", 0.25), ("b", 0.5))]
     table = report.pivot(report.long(rows, "03", "4", "joint", ())).iloc[0]
     assert [m for m in ("a", "b") if "**" in table[m]] == list(bold)
+
+
+def test_a_study_of_one_set_tested_on_another_lies_with_the_first(own_places, capsys):
+    faces = SimpleNamespace(name="lfw", fingerprint="f" * 16, photos=True)
+    study = report.Study("03_x", faces, "smoke", "celeba")
+    study.table("t", report.long([report.row("bicubic", "lfw", "psnr", 1.0)], study.name, "t", "joint", ()))
+    study.claims([report.Claim("c", "joint", "4", "It helps", "more minus less", Estimate(1.0, 0.5, 1.5, 9))])
+    assert (study.results, study.figures) == report.places("celeba", "smoke", "03_x") and not (own_places / "out/results/lfw").exists()
+    assert f"celeba / smoke, lfw, fingerprint {'f' * 16}." in (study.results / "t.md").read_text()
+    assert pd.read_csv(study.results / "claims.csv")["data"].tolist() == ["celeba"]

@@ -45,23 +45,32 @@ def places(data: str, preset: str, study: str) -> tuple[Path, Path]:
 
 @dataclass(frozen=True)
 class Study:
-    """One notebook's outputs on one set at one preset. Everything is written atomically as soon as it exists."""
+    """One notebook's outputs on one set at one preset. Everything is written atomically as soon as it exists.
+
+    ``faces`` are those it is tested on; ``data`` is the set it was asked for, where that is another (None: it is theirs).
+    """
 
     name: str
     faces: FaceSet
     preset: str
+    data: str | None = None
+
+    @property
+    def asked(self) -> str:
+        return slug(self.data or self.faces.name)
 
     @property
     def results(self) -> Path:
-        return places(self.faces.name, self.preset, self.name)[0]
+        return places(self.asked, self.preset, self.name)[0]
 
     @property
     def figures(self) -> Path:
-        return places(self.faces.name, self.preset, self.name)[1]
+        return places(self.asked, self.preset, self.name)[1]
 
     @property
     def footer(self) -> str:
-        return f"{slug(self.faces.name)} / {self.preset}, fingerprint {self.faces.fingerprint}"
+        tested = slug(self.faces.name)
+        return f"{self.asked} / {self.preset}, {'' if tested == self.asked else f'{tested}, '}fingerprint {self.faces.fingerprint}"
 
     def table(self, name: str, frame: pd.DataFrame, metrics: list[str] | None = None, note: str = "") -> None:
         """Save a long table as CSV and as Markdown for people, and show it."""
@@ -94,7 +103,7 @@ class Study:
 
     def claims(self, claims: list[Claim]) -> None:
         """Save the study's claims, refresh the project's ledger (``results/claims.csv``; smoke runs stay out), and show them."""
-        frame = pd.DataFrame([claim.row(slug(self.faces.name), self.preset) for claim in claims], columns=CLAIM_COLUMNS)
+        frame = pd.DataFrame([claim.row(self.asked, self.preset) for claim in claims], columns=CLAIM_COLUMNS)
         write_atomic(self.results / "claims.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
         if self.preset != "smoke":
             ledger = output_root() / "results" / "claims.csv"
