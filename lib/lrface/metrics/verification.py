@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.linalg import eigh
 from scipy.stats import binomtest, t
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lrface.errors import LrfaceError, UsageError
@@ -172,11 +172,20 @@ def cosine_after_pca(first: Tensor | np.ndarray, second: Tensor | np.ndarray, fo
     folds = np.asarray(folds)
     if first.ndim != 2 or first.shape != second.shape or folds.shape != first.shape[:1]:
         raise UsageError(f"want two arrays (n, D) and n folds, got {first.shape}, {second.shape} and {folds.shape}")
-    scores = []
-    for label in np.unique(folds):
-        seen = np.concatenate([first[folds != label], second[folds != label]])
-        axes = PCA(min(components or first.shape[1], *seen.shape), svd_solver="covariance_eigh").fit(seen)
-        scores.append(similarity(axes.transform(first), axes.transform(second)))
+    both, where = np.concatenate([first, second]), np.tile(folds, 2)
+    both = both - both.mean(0)  # so that what is taken away below is small
+    labels = np.unique(folds)
+    own = [both[where == label] for label in labels]
+    sums, products = np.stack([x.sum(0) for x in own]), [x.T @ x for x in own]
+    whole, scores = sum(products), []
+    for mine, own_sum, own_product in zip(own, sums, products, strict=True):
+        n = len(both) - len(mine)
+        mean = (sums.sum(0) - own_sum) / n
+        covariance = (whole - own_product) / n - np.outer(mean, mean)
+        kept = min(components or len(mean), len(mean), n)
+        axes = eigh(covariance, subset_by_index=(len(mean) - kept, len(mean) - 1))[1]
+        turned = (both - mean) @ axes
+        scores.append(similarity(turned[: len(first)], turned[len(first) :]))
     return np.stack(scores)
 
 
