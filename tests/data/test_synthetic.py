@@ -190,7 +190,7 @@ def test_more_than_twenty_attributes_under_known_names():
     assert len(ATTRIBUTES) >= 20 and set(ATTRIBUTES) <= set(celeba.split())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**63), number=st.integers(0, 10**6), picture=st.integers(1, 1000))
 def test_labels_agree_with_each_other(seed, number, picture):
     who = identity(seed, number)
