@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from lrface import cli, train
 from PIL import Image
 
 REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).resolve())
+settings.register_profile("lrface", deadline=None)  # a busy machine fails no test
+settings.load_profile("lrface")
 needs_real = pytest.mark.skipif(not REAL, reason="LRFACE_DATA is not set: the tests on real faces need it")
 
 

@@ -90,7 +90,7 @@ def test_noise_has_its_level_and_belongs_to_the_image_not_to_the_batch():
     assert not torch.equal(noisy(grey), degrade.setting("4x_DN", rounding="none", seed=4)(grey))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(list(degrade.SETTINGS)), st.integers(0, 2**32 - 1))
 def test_every_setting_gives_what_an_8_bit_file_can_hold(name, seed):
     hr = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(seed))

@@ -56,7 +56,7 @@ def in_small_blocks(chunk, *case):
         return quintuplets(*case)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(faces, st.sampled_from([1, 2, 5]), st.sampled_from([(1, 0), (1, 10**6), (0.1, 0), (0.1, 100)]))
 def test_quintuplets_of_small_integers(rows, chunk, scale):
     points, labels, cluster = zip(*rows, strict=True)
@@ -157,7 +157,7 @@ def test_hinge_gradients():
     assert not embeddings.grad.any()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 20), st.integers(0, 2**31), st.integers(0, 10**6))
 def test_batches_are_balanced_and_follow_from_seed_and_step(labels, batch, seed, step):
     labels = np.array(labels)
@@ -200,7 +200,7 @@ def test_clusters_of_few_different_vectors_are_fewer_and_none_is_empty():
     assert set(clusters(np.ones((30, 2)), np.arange(30) % 2, size=3)) == {0, 1}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(faces)
 def test_centroids(rows):
     points, labels, cluster = zip(*rows, strict=True)
@@ -225,7 +225,7 @@ def decision(query, means, classes, k):
     return max(sorted({classes[j] for j in near}), key=margin)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(faces, st.lists(st.tuples(*[st.integers(-3, 3)] * 4), min_size=1, max_size=12), st.integers(1, 50), st.sampled_from([0, 1000]))
 def test_the_decision_on_small_integers(rows, queries, k, offset):
     means, classes, _ = zip(*rows, strict=True)

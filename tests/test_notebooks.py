@@ -41,6 +41,8 @@ def test_a_contract_is_typed_and_checked():
     assert values["methods"] == ["EDSR", "RCAN"] and values["n_test"] == 20 and values["settings"] == ["4x"]
     assert values["data"] == "nan" and values["seed"] == 0
     assert notebooks.parameters(path, {"n_test": "null"})["n_test"] is None
+    attributes = [notebooks.parameters(notebooks.find("04"), given)["attributes"] for given in ({}, {"attributes": "Bald, Male"})]
+    assert attributes == [None, ["Bald", "Male"]]
     for wrong in ("n_test=1e3", "n_test=yes", "n_test=0", "seed=-1", "preset=Quick", "Seed=1", "settings=1"):
         with pytest.raises(UsageError):
             notebooks.parameters(path, dict([wrong.split("=")]))
@@ -272,6 +274,30 @@ def test_smoke_of_recognition(own_places, monkeypatch):
     assert again.status == "computed", again.why
     assert {o: (report.output_root() / o).read_text() for o in before} == before
     assert np.allclose(pd.read_parquet(vectors[0]), true, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_smoke_of_imbalance(own_places, monkeypatch):
+    monkeypatch.delenv("LRFACE_DATA")
+    chosen = dict(attributes="Smiling,Male,Eyeglasses", swept="Wearing_Hat")
+    outcome = computed(notebooks.find("04"), preset="smoke", **chosen)
+    table = pd.read_csv(outcome.results / "attributes_balanced.csv")
+    ours = table[~table["method"].isin(["PANDA", "ANet"])]
+    assert ours["value"].between(0, 1).all() and set(ours["setting"]) == {"average", "Smiling", "Male", "Eyeglasses"}
+    assert ours["method"].nunique() == 9 and table.query("setting == 'Eyeglasses' and method == 'ANet'")["published"].tolist() == [0.95]
+    sweep = pd.read_csv(outcome.results / "controlled_sweep.csv")
+    assert sweep.groupby(["metric", "method"]).size().tolist() == [5] * 27 and sweep["value"].notna().all()
+    assert {"gain", "sensitivity", "embedding", "prevalence", "claims", "scores"} <= {Path(o).stem for o in outcome.outputs}
+    # kept decisions are used again, and turned-round ones are noticed
+    before = {name: (outcome.results / f"{name}.csv").read_text() for name in ("attributes_balanced", "controlled_sweep")}
+    listed = pd.read_csv(outcome.results / "scores.csv", dtype={"key": str})
+    (key,) = listed.query("method == 'softmax'")["key"]
+    file = own_places / "cache" / "scores" / f"{key}.parquet"
+    wrong = 1 - pd.read_parquet(file)
+    wrong.to_parquet(file)
+    again = notebooks.run(notebooks.find("04"), notebooks.parameters(notebooks.find("04"), {"preset": "smoke", **chosen}), force=True)
+    assert again.status == "computed", again.why
+    assert {name: (again.results / f"{name}.csv").read_text() for name in before} == before
 
 
 @pytest.mark.slow

@@ -241,3 +241,11 @@ def test_planned_leaves_the_environment_as_it_was(dry, monkeypatch, own_places):
     configs, train = notebooks.planned(path, notebooks.parameters(path, {"methods": "EDSR"}))
     assert (dict(os.environ), os.getcwd()) == before
     assert list(configs) == ["EDSR"] and configs["EDSR"].steps == 50 and len(train) == 40
+
+
+def test_an_attribute_network_ends_in_as_many_outputs_as_the_set_has_attributes():
+    fields = {"degradation": degrade.HR, "data": "synthetic", "loss": "logistic", "steps": 10, "batch": 4}
+    one = runs.Config(method="ANet-like", **fields)
+    assert plan.cost(one, 282, 36).parameters == sum(p.numel() for p in models.recogniser("ANet-like", 36).parameters())
+    with pytest.raises(LrfaceError, match="number of attributes"):
+        plan.cost(one, 282)

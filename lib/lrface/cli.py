@@ -94,7 +94,7 @@ def _plan(path: Path, values: dict) -> None:
         console.print(
             f"{path.stem}: {faces.name}, {len(faces):,} training faces of {identities:,} identities, fingerprint {faces.fingerprint}"
         )
-        frames.append(plan.plan([c for c in configs.values() if data in (None, c.data)], len(faces), identities))
+        frames.append(plan.plan([c for c in configs.values() if data in (None, c.data)], len(faces), identities, len(faces.attributes)))
     frame = pd.concat(frames)
     shown = {"epochs": "{:.4g}".format, "parameters": "{:,}".format, "macs": lambda n: f"{n / 1e9:.2f}e9", "memory_gb": "{:.2f}".format}
     shown |= {name: clock for name in plan.SECONDS}

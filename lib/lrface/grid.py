@@ -32,8 +32,7 @@ def fit(wanted: Mapping[Name, tuple[Config, FaceSet]]) -> tuple[dict[Name, Run],
     small networks are trained in one process a core, with one thread whatever the machine; paper-size networks, and all on a GPU, one
     after another. Interrupted or killed, the same call goes on.
     """
-    prints = {id(faces): faces.fingerprint for _, faces in wanted.values()}
-    keys = {name: runs.key(config, prints[id(faces)]) for name, (config, faces) in wanted.items()}
+    keys = {name: runs.key_for(config, faces) for name, (config, faces) in wanted.items()}
     results: dict[str, Run | Diverged | None] = {key: runs.kept(key) for key in dict.fromkeys(keys.values())}
     missing = {key: wanted[name] for name, key in keys.items() if results[key] is None}
     with progress("networks", len(missing)) as advance:

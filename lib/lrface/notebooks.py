@@ -107,6 +107,11 @@ def _plain(kind: Any) -> bool:
     return kind is str or (get_origin(kind) is Literal and all(isinstance(v, str) for v in get_args(kind)))
 
 
+def _listed(kind: Any) -> bool:
+    """Whether a parameter may be a list: ``list[str]``, with limits or None beside it."""
+    return get_origin(kind) is list or any(_listed(part) for part in get_args(kind))
+
+
 def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
     """Check ``name=value`` texts against the notebook's contract: every value as a Python object, defaults filled in.
 
@@ -123,7 +128,7 @@ def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
         kind = model.model_fields[name].annotation
         if _plain(kind):
             values[name] = text
-        elif get_origin(kind) is list and not text.lstrip().startswith("["):
+        elif _listed(kind) and text != "null" and not text.lstrip().startswith("["):
             values[name] = [part.strip() for part in text.split(",") if part.strip()]
         else:
             try:

@@ -46,7 +46,7 @@ class Cost(NamedTuple):
     """Bytes of all weights, of the gradients and of Adam's two moments: what a step needs whatever its batch."""
 
 
-def plan(configs: Iterable[Config], n_train: int, identities: int | None = None) -> pd.DataFrame:
+def plan(configs: Iterable[Config], n_train: int, identities: int | None = None, attributes: int | None = None) -> pd.DataFrame:
     """A row a network to train, in order, each once: what its training on ``n_train`` faces costs. Nothing is computed or allocated.
 
     Columns: ``method, size, setting, steps, batch, epochs, parameters, macs, memory_gb, seconds_1_gpu, seconds_8_gpus``. ``macs`` are
@@ -57,15 +57,16 @@ def plan(configs: Iterable[Config], n_train: int, identities: int | None = None)
 
     A config's ``init`` or ``front`` is a network to train too, and stands before it. A method that is solved has one pass over the
     faces, one forward computation a sample, and no optimiser; what its solver holds is not counted. ``identities`` is the number of
-    people in the training faces: a recognition network ends in as many outputs, and without it raises :class:`LrfaceError`, as does a
-    network that needs numbers where only shapes are known.
+    people in the training faces and ``attributes`` that of the attributes they are labelled with: a recognition network ends in as many
+    outputs of the one or the other, and without it raises :class:`LrfaceError`, as does a network that needs numbers where only shapes are
+    known.
     """
     rows, costs = [], {}
     for config in dict.fromkeys(one for given in configs for one in _from_the_start(given)):
         method = models.known(config.method)
         step = (config.method, config.size, config.degradation.scale, config.loss, config.batch, config.patch, *_standing(config))
         if step not in costs:
-            costs[step] = cost(config, identities)
+            costs[step] = cost(config, identities, attributes)
         parameters, macs, kept, held = costs[step]
         faces = min(n_train, config.n_train or n_train)
         steps = config.steps if _descends(method) else math.ceil(faces / config.batch) if method.trained else 0
@@ -79,25 +80,27 @@ def plan(configs: Iterable[Config], n_train: int, identities: int | None = None)
     return pd.DataFrame(rows, columns=columns)
 
 
-def cost(config: Config, identities: int | None = None) -> Cost:
+def cost(config: Config, identities: int | None = None, attributes: int | None = None) -> Cost:
     """The cost of one step of this config, as :func:`lrface.train.train` takes it; raises as :func:`plan` does."""
     method = models.known(config.method)
-    if config.method in models.RECOGNISERS and identities is None:
-        raise LrfaceError(f"{config.label}: give the number of training identities, which decides the size of its last layer")
+    classes, what = (attributes, "attributes") if method.learns == "attributes" else (identities, "training identities")
+    if config.method in models.RECOGNISERS and not classes:
+        raise LrfaceError(f"{config.label}: give the number of {what}, which decides the size of its last layer")
     try:
-        return _step(config, method, identities)
+        return _step(config, method, classes)
     except (NotImplementedError, RuntimeError) as error:
         why = str(error).strip().splitlines()[0]
         raise LrfaceError(f"{config.label} cannot be planned, for it needs numbers where only shapes are known: {why}") from error
 
 
-def _step(config: Config, method: models.Method, identities: int | None) -> Cost:
+def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
     scale, batch, meta = config.degradation.scale, config.batch, torch.device("meta")
     cut = (config.patch if _descends(method) and config.patch else FACE) // scale
     lr, hr = (torch.zeros(batch, 3, side, side, device=meta) for side in (cut, cut * scale))
-    one = Batch(lr, hr, torch.zeros(batch, 68, 2, device=meta), torch.zeros(batch, dtype=torch.int64, device=meta))
     with meta:
-        net = config.build(identities)
+        labels = torch.zeros(batch, classes) if method.learns == "attributes" else torch.zeros(batch, dtype=torch.int64)
+        one = Batch(lr, hr, torch.zeros(batch, 68, 2), labels)
+        net = config.build(classes)
         parameters = sum(p.numel() for p in net.parameters())
         objective = method.objectives[config.loss](net) if config.loss in method.objectives else Pixelwise(config.loss)
         if config.front is not None:

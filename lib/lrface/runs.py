@@ -133,6 +133,12 @@ def key(config: Config, fingerprint: str) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def key_for(config: Config, faces: FaceSet) -> str:
+    """The :func:`key` of this config trained on these faces."""
+    learns = models.known(config.method).learns
+    return key(config, faces.fingerprint if learns == "identity" else faces.attributes_fingerprint)
+
+
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -160,7 +166,7 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
     if not models.known(config.method).trained:
         raise LrfaceError(f"{config.method} has nothing to train: use models.restorer({config.method!r}, scale)")
     faces = train if train is not None else data.load(config.data, "train", config.n_train, config.split_seed)
-    name = key(config, faces.fingerprint)
+    name = key_for(config, faces)
     if not retrain:
         for place, source in stores("checkpoints", "runs"):
             folder = place / name
@@ -184,8 +190,8 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         if not retrain and (run := _open(work, "cached")):  # killed between the last write and the rename
             return _promote(run, folder, "cached")
         method = models.known(config.method)
-        names = {name: i for i, name in enumerate(sorted(faces.table["identity"].unique()))}
         recognises = config.method in models.RECOGNISERS
+        names, labels = faces.classes(method.learns) if recognises else ((), None)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             net = config.build(len(names))
@@ -213,7 +219,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
                 config.degradation,
                 objective=objective,
                 points=points,
-                labels=faces.table["identity"].map(names).to_numpy() if recognises else None,
+                labels=labels,
                 checkpoint=work / "last.pt",
                 label=config.label,
                 **fields,

@@ -31,7 +31,7 @@ def check(pairs, table, unit="key"):
     assert (places.groupby("identity")["fold"].nunique() == 1).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.sampled_from(["key", "clip"]), st.randoms())
 def test_folds_share_nobody_and_are_balanced_whatever_the_set(counts, unit, random):
     table = table_of(counts, unit)

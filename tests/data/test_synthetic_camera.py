@@ -98,7 +98,7 @@ def test_misframing_moves_the_picture_and_its_landmarks_alike():
         assert np.allclose(landmarks_in(camera, point, 64)[0], [x, y], atol=0.3)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), height=st.one_of(st.none(), st.integers(6, 50)))
 def test_any_sampled_camera_makes_a_picture_of_its_height(seed, height):
     rng = np.random.default_rng(seed)

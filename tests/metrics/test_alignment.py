@@ -57,7 +57,7 @@ def brute_force(sr, hr, normaliser):
 
 
 @pytest.mark.parametrize("normaliser", ["interocular", "box", "diagonal"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(1, 6), seed=st.integers(0, 999))
 def test_against_a_loop(normaliser, n, seed):
     hr, sr = points(n, seed), points(n, seed + 1000)

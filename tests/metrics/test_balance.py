@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from lrface.errors import LrfaceError, UsageError
-from lrface.metrics import balanced_accuracy, imbalance_level
+from lrface.metrics import balanced_accuracy, balanced_draws, estimate, imbalance_level, intervals
 from sklearn.metrics import balanced_accuracy_score
 
 
@@ -50,3 +50,26 @@ def test_failures_in_one_sentence():
             imbalance_level(wrong)
     with pytest.raises(UsageError, match="bool or 0/1"):
         imbalance_level([-1, 1])
+
+
+def test_draws_are_of_people_with_all_their_faces():
+    random = np.random.default_rng(0)
+    people, truth = np.repeat(np.arange(12), 5), random.random(60) < 0.3
+    predicted = truth ^ (random.random(60) < 0.25)
+    found = balanced_draws(truth, predicted == truth, people, resamples=40)
+    assert found[0] == pytest.approx(balanced_accuracy(truth, predicted), abs=1e-15)
+    for drawn, value in zip(intervals.counts(12, 40, 0), found, strict=True):
+        rows = np.repeat(np.arange(60), drawn[people].astype(int))
+        assert value == pytest.approx(balanced_accuracy_score(truth[rows], predicted[rows]), abs=1e-12)
+    assert estimate(found, 60).low < found[0] < estimate(found, 60).high
+    # one class alone is its recall, and fractions (of several trainings) are averaged
+    assert balanced_draws(truth, predicted == truth, people, (True,), 5)[0] == pytest.approx(predicted[truth].mean())
+    assert balanced_draws(truth, np.full(60, 0.5), people, resamples=5) == pytest.approx(0.5)
+
+
+def test_a_draw_that_misses_a_class_is_not_a_number_and_left_out():
+    truth, people = np.array([True, False, False, False]), ["a", "b", "c", "d"]
+    found = balanced_draws(truth, np.ones(4), people, resamples=200)
+    assert np.isnan(found).any() and found[0] == 1 and estimate(found, 4)[:3] == (1, 1, 1)
+    with pytest.raises(UsageError, match="for each face"):
+        balanced_draws(truth, np.ones(3), people)

@@ -24,7 +24,7 @@ def plain_luma(image):
     return (65.481 * r + 128.553 * g + 24.966 * b + 16) / 255
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(0, 6), st.sampled_from(["rgb", "y"]))
 def test_equal_to_scikit_image(seed, border, space):
     sr, hr = pair(seed)

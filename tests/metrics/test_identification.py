@@ -51,7 +51,7 @@ def people(random, probes, gallery, count):
     return random.integers(0, count, probes), random.permutation(theirs)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
     probes=st.integers(1, 12),

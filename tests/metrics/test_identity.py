@@ -16,7 +16,7 @@ def pairs(n=50, d=128, seed=0):
     return np.random.default_rng(seed).standard_normal((2, n, d))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(1, 20), d=st.integers(1, 64), seed=st.integers(0, 99))
 def test_against_sklearn_and_scipy(n, d, seed):
     a, b = pairs(n, d, seed)

@@ -41,7 +41,7 @@ def log_objective(model, x, people):
     return log_likelihood(model, x, people) - len(x) * rho * np.trace(np.linalg.inv(model.within)) / 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), dims=st.integers(1, 6), rank=st.integers(0, 6), pairs=st.integers(0, 5))
 def test_scores_are_the_log_likelihood_ratio_and_the_papers(seed, dims, rank, pairs):
     random = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def test_scores_are_the_log_likelihood_ratio_and_the_papers(seed, dims, rank, pa
     np.testing.assert_allclose(scores, r / 2 + constant, rtol=1e-9, atol=1e-8)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), dims=st.integers(1, 4), images=IMAGES, done=st.integers(1, 3))
 def test_an_iteration_is_the_exact_em_step_of_the_joint_gaussian(seed, dims, images, done):
     random = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ def test_an_iteration_is_the_exact_em_step_of_the_joint_gaussian(seed, dims, ima
     np.testing.assert_allclose(again.within, within / len(x) + rho * eye, rtol=1e-6, atol=1e-7)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32), dims=st.integers(1, 8), rank=st.integers(1, 8), images=IMAGES)
 def test_no_iteration_lowers_the_likelihood_even_of_singular_data(seed, dims, rank, images):
     random = np.random.default_rng(seed)
@@ -140,7 +140,7 @@ def test_keeps_the_variance_that_the_papers_m_step_loses():
     assert between < 1e-3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), dims=st.integers(1, 5), images=IMAGES, size=st.sampled_from([1e-20, 1e-3, 1.0, 1e20]))
 def test_order_names_origin_unit_and_axes_do_not_matter(seed, dims, images, size):
     random = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ cases = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**cases)
 def test_against_loops_and_scikit_learn(seed, folds, half, signal, steps):
     scores, same = pairs(seed, folds, half, signal, steps)
@@ -61,7 +61,7 @@ def test_against_loops_and_scikit_learn(seed, folds, half, signal, steps):
         assert ours.tpr_at(wanted) == brute
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**cases)
 def test_rising_transforms_and_the_order_within_folds_change_nothing(seed, folds, half, signal, steps):
     scores, same = pairs(seed, folds, half, signal, steps)
@@ -110,7 +110,7 @@ def test_rates_below_the_resolution_are_those_without_a_false_accept():
     assert found.tpr_at(1e-3) == (scores[same] > np.sort(scores[~same])[-2]).mean() >= found.tpr_at(0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(b=st.integers(0, 40), c=st.integers(0, 40), both=st.integers(0, 5))
 def test_mcnemar_is_the_exact_binomial_test(b, c, both):
     first = np.repeat([True, False, True, False], [b, c, both, both])
@@ -152,7 +152,7 @@ def test_what_cannot_be_judged_is_said_in_one_sentence():
         mcnemar(same, same.astype(int))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**cases)
 def test_scores_that_have_not_seen_their_fold_by_loops(seed, folds, half, signal, steps):
     """A row of scores for each fold: its threshold from that row and the other folds, its pairs judged by that row."""

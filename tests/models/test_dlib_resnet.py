@@ -137,7 +137,7 @@ def test_anything_but_chips_is_refused(net, shape):
         net(torch.zeros(shape))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.floats(20, 180),
     angle=st.floats(-3.1, 3.1),

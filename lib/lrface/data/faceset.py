@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,13 +104,29 @@ class FaceSet:
         digests = (hashlib.sha256(key.encode()).digest() for key in self.table["key"])
         return torch.tensor([(1 << 61) + (int.from_bytes(d[:7], "big")) for d in digests], dtype=torch.int64)
 
-    @property
+    @cached_property  # a study asks for that of a million faces once a network
     def fingerprint(self) -> str:
         """16 hex digits over the crop rule and every (key, identity, pixel digest): changes when any pixel or label does."""
         digest = hashlib.sha256(f"{self.name}\n{self.crop}\n".encode())
         for row in self.table[["key", "identity", "digest"]].sort_values("key").itertuples(index=False):
             digest.update(f"{row.key}\t{row.identity}\t{row.digest}\n".encode())
         return digest.hexdigest()[:16]
+
+    def classes(self, learns: str) -> tuple[list[str], np.ndarray]:
+        """The names of what a network is to learn, and each face's labels: ``identity``: int64 (N,), the number of its identity among
+        the names; ``attributes``: float32 (N, A), 1 for each that it has. A set that knows no attributes raises :class:`LrfaceError`."""
+        if learns == "identity":
+            names, labels = np.unique(self.table["identity"].to_numpy(str), return_inverse=True)
+            return names.tolist(), labels
+        if not self.attributes:
+            raise LrfaceError(f"{self.name} knows no attributes of its faces: choose a set that does (synthetic, celeba)")
+        return list(self.attributes), self.table[list(self.attributes)].to_numpy(np.float32)
+
+    @cached_property
+    def attributes_fingerprint(self) -> str:
+        """As :attr:`fingerprint`, and it changes when any attribute does."""
+        labels = np.packbits(self.table.sort_values("key")[list(self.attributes)].to_numpy(bool))
+        return hashlib.sha256(f"{self.fingerprint}{self.attributes}".encode() + labels.tobytes()).hexdigest()[:16]
 
     @property
     def manifest(self) -> dict:

@@ -2,7 +2,7 @@
 Bayesian, which learns to score them), 1:N identification, classes of unequal size, and how sure they are."""
 
 from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
-from lrface.metrics.balance import balanced_accuracy, imbalance_level
+from lrface.metrics.balance import balanced_accuracy, balanced_draws, imbalance_level
 from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import Identification, identification
 from lrface.metrics.identity import Strangers, distance, similarity, strangers
@@ -23,6 +23,7 @@ __all__ = [
     "Verification",
     "accuracy_gain",
     "balanced_accuracy",
+    "balanced_draws",
     "bootstrap",
     "compare",
     "cosine_after_pca",

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from lrface.errors import LrfaceError, UsageError
+from lrface.metrics import intervals
 
 
 def balanced_accuracy(truth: Tensor | np.ndarray, predicted: Tensor | np.ndarray) -> float:
@@ -23,6 +24,29 @@ def balanced_accuracy(truth: Tensor | np.ndarray, predicted: Tensor | np.ndarray
     if len(classes) < 2:
         raise LrfaceError(f"all {len(truth)} faces are of class {classes[0]}: balanced accuracy wants faces of every class")
     return float((np.bincount(member, truth == predicted) / np.bincount(member)).mean())
+
+
+def balanced_draws(
+    truth: Tensor | np.ndarray, correct: Tensor | np.ndarray, clusters, classes=(False, True), resamples: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Balanced accuracy of what was measured and of its resamples: float64 (1 + resamples,), for :func:`lrface.metrics.estimate`.
+
+    ``truth`` (N,), bool; ``correct`` (N,), how far each face is classed rightly: bool, or a fraction (of several trainings). ``clusters``
+    (N,) names each face's person: people are drawn again, with all their faces. The same ``clusters``, ``resamples`` and ``seed`` draw the
+    same, so that the draws of two methods may be subtracted. ``classes``: the mean over these; one alone gives that class's own accuracy.
+    A resample without a face of a class is NaN.
+    """
+    truth, correct = np.asarray(truth, bool), np.asarray(correct, np.float64)
+    person = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    if not truth.shape == correct.shape == person.shape:
+        raise UsageError(f"want a truth, a correctness and a person for each face, got {truth.shape}, {correct.shape} and {person.shape}")
+    drawn = intervals.counts(person.max() + 1, resamples, seed)
+    recalls = []
+    for name in classes:
+        right, faces = (np.bincount(person, weight * (truth == name)) for weight in (correct, 1.0))
+        with np.errstate(invalid="ignore"):
+            recalls.append((drawn @ right) / (drawn @ faces))
+    return np.mean(recalls, 0)
 
 
 def imbalance_level(labels: Tensor | np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
 from lrface.models import joint, losses
-from lrface.models.recognition import frnet
+from lrface.models.recognition import attributes, deepid2, frnet
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
 from lrface.models.sr import bicubic, dic, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, srnet, wavelet_srnet
@@ -57,6 +58,8 @@ class Method:
     """The one side of HR faces it works on; None: any size."""
     restores: bool = True
     """Whether its network, in evaluation mode, gives a face back."""
+    learns: Literal["identity", "attributes"] = "identity"
+    """Of a recognition network: what its classes are."""
     solve: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network that is computed rather than descended to: fills it in from one pass over pairs (lr, hr)."""
 
@@ -119,9 +122,37 @@ RECOGNISERS: dict[str, Method] = {
             objectives={"paper": joint.PaperLoss},
             landmarks=True,
         ),
+        Method(
+            "DeepID2",
+            deepid2.build,
+            "Sun et al., NIPS 2014",
+            deepid2.VERSION,
+            objectives={"paper": lambda net: deepid2.PaperLoss()},
+            landmarks=True,
+            restores=False,
+        ),
+        Method(
+            "ANet-like",
+            attributes.build_anet,
+            "after Liu et al., ICCV 2015",
+            attributes.VERSION,
+            objectives={"logistic": lambda net: attributes.Logistic()},
+            restores=False,
+            learns="attributes",
+        ),
+        Method(
+            "PANDA-like",
+            attributes.build_panda,
+            "after Zhang et al., CVPR 2014",
+            attributes.VERSION,
+            objectives={"logistic": lambda net: attributes.Logistic()},
+            landmarks=True,
+            restores=False,
+            learns="attributes",
+        ),
     )
 }
-"""Networks that learn whose faces they see."""
+"""Networks that learn whose faces they see, or with which attributes."""
 
 
 def register(name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields) -> Method:

@@ -39,3 +39,22 @@ class Upsampler(nn.Sequential):
             for _ in range(int(math.log2(scale))):
                 layers += [conv3(features, 4 * features), nn.PixelShuffle(2)]
         super().__init__(*layers)
+
+
+class LocallyShared(nn.Module):
+    """A convolution without padding whose weights are shared only within each of ``regions`` (rows, columns) of its output map.
+
+    As many regions as the map has places share nothing: an unshared convolution. Regions of a map that does not divide evenly differ by
+    one place. Every region's kernel is computed everywhere and kept where it belongs: wasteful, and nothing on maps of a few pixels.
+    """
+
+    def __init__(self, n_in: int, n_out: int, size: int, regions: tuple[int, int]):
+        super().__init__()
+        self.regions, self.n_out = regions, n_out
+        self.conv = nn.Conv2d(n_in, n_out * regions[0] * regions[1], size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        rows, columns = (torch.arange(n, device=x.device) * r // n for n, r in zip(x.shape[2:], self.regions, strict=True))
+        own = torch.arange(self.regions[0] * self.regions[1], device=x.device)[:, None, None] == rows[:, None] * self.regions[1] + columns
+        return (x.unflatten(1, (-1, self.n_out)) * own[:, None]).sum(1)

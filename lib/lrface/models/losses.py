@@ -25,7 +25,8 @@ class Batch(NamedTuple):
     points: Tensor | None = None
     """float (N, 68, 2): the landmarks in pixels of ``hr``, NaN where unknown; only for a method that wants them."""
     labels: Tensor | None = None
-    """int64 (N,): the number of each face's identity among the training identities in order of their names."""
+    """int64 (N,): the number of each face's identity among the training identities in order of their names; or float (N, A): 1 for each
+    attribute of the set that the face has, else 0."""
 
     def to(self, device: torch.device) -> Batch:
         pictures = (t.to(device).contiguous(memory_format=torch.channels_last) for t in (self.lr, self.hr))
