@@ -1,5 +1,7 @@
 """Kept scores: what was kept comes back, what is damaged does not, and what does not agree is noticed."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,11 +46,21 @@ def test_released_ones_come_first_and_retraining_ignores_them(tmp_path, monkeypa
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setenv("LRFACE_ROOT", str(tmp_path))
     scorebook.keep("x", scores(seed=1))
-    scorebook.release(["x", "never kept"], tmp_path / "results" / "synthetic" / "quick" / "scores")
+    folder = tmp_path / "results" / "synthetic" / "quick" / "scores"
+    scorebook.release(["x", "never kept"], folder)
     assert [f.name for f in tmp_path.rglob("*.parquet")] == ["x.parquet"]
     ours = scorebook.keep("x", scores(seed=2))
     assert not scorebook.find("x").equals(ours)
     monkeypatch.setenv("LRFACE_RETRAIN", "1")
+    assert scorebook.find("x").equals(ours)
+    # what was scored again since the release takes its place, what is older does not
+    monkeypatch.delenv("LRFACE_RETRAIN")
+    os.utime(folder / "x.parquet", (0, 0))
+    scorebook.release(["x"], folder)
+    assert scorebook.find("x").equals(ours)
+    (scorebook.cache_dir("scores") / "x.parquet").write_bytes(b"")
+    os.utime(scorebook.cache_dir("scores") / "x.parquet", (0, 0))
+    scorebook.release(["x"], folder)
     assert scorebook.find("x").equals(ours)
 
 

@@ -264,6 +264,7 @@ def publish(
         if notebooks.release(outcome):  # the tables are to stand on what is released, to the last digit
             outcome = notebooks.run(path, values, force=True)
             _tell(outcome)
+            notebooks.release(outcome)  # a released network has 8 bits, which may have moved its scores
         executed.append((path, outcome))
     for path, outcome in executed:  # last: a record says that its code was committed, and a notebook just stored is not
         notebooks.publish(path, outcome)

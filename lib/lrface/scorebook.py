@@ -69,8 +69,8 @@ def differs(kept: pd.DataFrame, fresh: pd.DataFrame) -> str | None:
 
 
 def release(keys: Iterable[str], folder: Path) -> None:
-    """Copy kept scores into ``folder`` (a ``scores`` folder under ``results/``)."""
+    """Copy kept scores into ``folder`` (a ``scores`` folder under ``results/``), in place of what was left aside and scored again since."""
     for key in keys:
         target, source = folder / f"{key}.parquet", cache_dir("scores") / f"{key}.parquet"
-        if not target.exists() and source.exists():
+        if source.exists() and not (target.exists() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns):
             write_atomic(target, lambda path, source=source: path.write_bytes(source.read_bytes()))
