@@ -1,6 +1,6 @@
-"""The command line: ``lrface reproduce | list | data | hallucinate | degrade | publish``.
+"""The command line: ``lrface reproduce | list | verify | why | data | hallucinate | degrade | publish``.
 
-Exit codes: 0 all done; 1 something failed, the rest ran and is kept; 2 the request was wrong and nothing was started.
+Exit codes: 0 all done; 1 something failed or drifted, the rest ran and is kept; 2 the request was wrong and nothing was started.
 """
 
 from __future__ import annotations
@@ -148,6 +148,44 @@ def list_() -> None:
         table.add_row(name, at_hand, reader.LAYOUT)
     table.add_row("folder:PATH", "yours", faces.folder.LAYOUT)
     console.print(table)
+
+
+@app.command()
+def verify(
+    study: Annotated[str | None, typer.Option(help="Study number or name, several with commas; default: all that have results.")] = None,
+    data: Annotated[str | None, typer.Option(help="Only results on this set.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Only results at this preset.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Compare with the results in another output folder.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Execute the studies now, elsewhere, and compare.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write what was found to this Markdown file, too.")] = None,
+) -> None:
+    """Check every committed number, figure and verdict: against its record and second sources, or another run. Exit 1: drift."""
+    from lrface import verify as verification
+    from lrface.files import write_text
+
+    found = verification.run(study, data, preset, against, fresh)
+    for line in found.lines():
+        console.print(line, highlight=False)
+    if report:
+        write_text(report, found.markdown())
+    raise typer.Exit(1 if found.drifts else 0)
+
+
+@app.command()
+def why(
+    name: Annotated[str, typer.Argument(help="A table or figure: its path, or a name such as 01/table2 or figure6_strangers.")],
+) -> None:
+    """Say what made a table or figure: command, notebook, parameters, commit, faces, versions, and whether it was changed since."""
+    from lrface import why as lineage
+
+    found = lineage.find(name)
+    if len(found) > 1:
+        for one in found:
+            console.print(one, highlight=False)
+        raise UsageError(f"{name} may be any of these {len(found)}: name one, with its folder")
+    for one, place in found.items():
+        for label, text in lineage.explain(one, place).items():
+            console.print(f"{label:<12}{text}", highlight=False)
 
 
 data_app = typer.Typer(no_args_is_help=True, help="Look after face sets.")
