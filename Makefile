@@ -13,12 +13,13 @@ PRESET ?= quick
 STUDY ?= all
 export PYTHONHASHSEED := 0
 
-.PHONY: help setup reproduce test lint notebooks lock clean
+.PHONY: help setup reproduce test lint verify nbval notebooks newest lock clean
 
 help:
 	@echo "make reproduce [DATA=synthetic] [STUDY=all] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
 	@echo "               [RETRAIN=1]: train every network here instead of taking the released ones"
 	@echo "make test        pass the tests        make lint        style and formatting"
+	@echo "make verify      check every committed number        make nbval       execute the committed notebooks again, compare their outputs"
 	@echo "make notebooks   refresh the committed, executed notebooks        make clean   remove the environments"
 	@echo "LRFACE_DATA names the folder that holds the face sets (celeba/, lfw/, ...)."
 
@@ -46,8 +47,22 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
+verify: setup
+	@$(BIN)/lrface verify $(ARGS)
+
+# What the notebooks write goes elsewhere: the committed results are not this run's.
+nbval: setup
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	  LRFACE_OUT="$$out" $(BIN)/python -m pytest --nbval-lax -p no:cacheprovider --nbval-cell-timeout=3600 $(ARGS) notebooks
+
 notebooks: setup
 	@$(BIN)/lrface publish
+
+# The newest packages that pyproject.toml allows, beside the locked ones: what the weekly drift run is made with.
+newest: | $(UV)
+	rm -rf .venv-newest
+	$(UV) venv --quiet --python $(PYTHON) .venv-newest
+	VIRTUAL_ENV=.venv-newest $(UV) pip install --quiet --compile-bytecode --editable '.[test]'
 
 # Deliberate: a new lock is a decision of its own, made by hand and reviewed as a diff.
 lock: $(UV)
@@ -55,4 +70,4 @@ lock: $(UV)
 	  --no-header --no-annotate --quiet --constraint <(printf 'torch==2.14.1\ntorchvision==0.29.1\n') -o requirements.lock
 
 clean:
-	rm -rf .venv .venv-uv .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newest .venv-uv .pytest_cache .ruff_cache
