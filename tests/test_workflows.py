@@ -3,10 +3,12 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import typer
 import yaml
@@ -102,3 +104,18 @@ def test_one_issue_is_opened_and_then_kept_up_to_date(tmp_path, open_issue, said
     stub(tmp_path / "bin", "gh", f'[ "$2" = list ] && echo "{open_issue}" || echo "$@" >> said')
     assert run_step("tell", tmp_path) == 0
     assert (tmp_path / "said").read_text() == f"{said} --body-file body.md\n" and (tmp_path / "body.md").stat().st_size == 60_000
+
+
+@pytest.mark.slow
+def test_make_nbval_executes_the_notebooks_again_and_compares(tmp_path):
+    cell = nbformat.v4.new_code_cell("# NBVAL_CHECK_OUTPUT\nprint(6 * 7)", execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="42\n")]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata=kernel)
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = ["make", "-C", str(tmp_path), "-o", "setup", "nbval", f"BIN={Path(sys.executable).parent}"]
+    for shown, code in (("42\n", 0), ("43\n", 2)):
+        cell.outputs[0].text = shown
+        nbformat.write(notebook, tmp_path / "notebooks" / "00_small.ipynb")
+        assert subprocess.run(command, capture_output=True).returncode == code
