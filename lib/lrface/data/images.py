@@ -84,6 +84,15 @@ class Crop:
 
     def __call__(self, image: np.ndarray, square: Square | None = None) -> np.ndarray:
         """uint8 (H, W, 3) to uint8 (size, size, 3); raises :class:`BadImage` when the rule does not fit the image."""
+        piece = self.cut(image, square)
+        if not square and not self.box and len(piece) < self.size:
+            raise BadImage(f"{image.shape[1]}x{image.shape[0]} pixels, smaller than the {self.size}x{self.size} ground truth needs")
+        if len(piece) == self.size:
+            return piece
+        return np.asarray(Image.fromarray(piece).resize((self.size, self.size), Image.Resampling.LANCZOS))
+
+    def cut(self, image: np.ndarray, square: Square | None = None) -> np.ndarray:
+        """The square piece of uint8 (H, W, 3) that the rule takes, not resized."""
         h, w = image.shape[:2]
         if square:
             left, top, side = square
@@ -91,19 +100,12 @@ class Crop:
                 raise BadImage("no list says where its face is, or one says it twice")
             if not (0 <= left + side / 2 <= w and 0 <= top + side / 2 <= h and side <= 2 * max(w, h)):
                 raise BadImage(f"its face, {side} pixels at ({left}, {top}), is not in the {w}x{h} frame")
-            return self._resized(image[np.arange(top, top + side).clip(0, h - 1)[:, None], np.arange(left, left + side).clip(0, w - 1)])
+            return image[np.arange(top, top + side).clip(0, h - 1)[:, None], np.arange(left, left + side).clip(0, w - 1)]
         if self.box:
             if (w, h) != self.source:
                 raise BadImage(f"{w}x{h} pixels, this set's images have {self.source[0]}x{self.source[1]}")
             left, top, right, bottom = self.box
             return image[top:bottom, left:right]
         side = min(h, w)
-        if side < self.size:
-            raise BadImage(f"{w}x{h} pixels, smaller than the {self.size}x{self.size} ground truth needs")
         top, left = (h - side) // 2, (w - side) // 2
-        return self._resized(image[top : top + side, left : left + side])
-
-    def _resized(self, square: np.ndarray) -> np.ndarray:
-        if len(square) == self.size:
-            return square
-        return np.asarray(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.LANCZOS))
+        return image[top : top + side, left : left + side]
