@@ -30,9 +30,9 @@ class FaceSet:
     """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand, however large the set.
 
     ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them, ``group, gender, age, yaw,
-    pitch, native_height, clip, frame, side, landmarks`` and one boolean column an attribute, under the set's own names. ``path`` is
-    a file under ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's, in pixels before it is
-    resized), or the address of a row in a Parquet file (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones.
+    pitch, native, native_height, role, clip, frame, side, landmarks`` and one boolean column an attribute, under the set's own names.
+    ``path`` is a file under ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's, in pixels
+    before it is resized), or the address of a row in a Parquet file (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones.
     """
 
     name: str
