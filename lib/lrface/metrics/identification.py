@@ -32,8 +32,8 @@ from lrface.precision import whole_float32
 
 Distance = Literal["euclidean", "cosine"]
 TIE = 1e-12
-PAIRS = 512  # mates whose distances are counted at a time: with 4,096 gallery vectors a tile of 8 MB, which stays in the cache
-EXACT = 4096  # pairs of vectors compared in float64 at a time
+PAIRS = 512  # mates whose distances are counted at a time: with 2,048 gallery vectors a tile of 4 MB, which stays in the cache
+EXACT = 1024  # pairs of vectors compared in float64 at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def identification(
     gallery_ids,
     distance: Distance = "euclidean",
     max_rank: int = 50,
-    block: int = 4096,
+    block: int = 2048,
 ) -> Identification:
     """Search every probe (P, D) in the gallery (G, D), mates and distractors together.
 
@@ -204,7 +204,8 @@ def _count(probe, gallery, owner, mate, cosine: bool, block: int, device) -> np.
     for start in range(0, len(gallery), block):
         vectors = _vectors(gallery, slice(start, start + block), cosine, device, "gallery")
         near = vectors - centre
-        longest, half, near = near.norm(dim=1).max(), near.square().sum(1).div(2).float(), near.float()
+        far, near = near.norm(dim=1), near.float()
+        longest, half = far.max(), far.square().div(2).float()
         # A float32 sum of D products is wrong by at most D roundings (2^-24) of the sum of their sizes, whatever the order of adding;
         # 8 more for the rounding of the inputs and of the results.
         limit = (doubt + 2**-24 * (len(centre) + 8) * ((longest / 2 + length) * longest)[index]).float()[:, None]
