@@ -32,9 +32,9 @@ class FaceSet:
     """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand, however large the set.
 
     ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them, ``group, gender, age, yaw,
-    pitch, native_height, clip, frame, side, landmarks`` and one boolean column an attribute, under the set's own names. ``path`` is
-    a file under ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's, in pixels before it is
-    resized), or the address of a row in a Parquet file (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones.
+    pitch, native, native_height, role, clip, frame, side, landmarks`` and one boolean column an attribute, under the set's own names.
+    ``path`` is a file under ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's, in pixels
+    before it is resized), or the address of a row in a Parquet file (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones.
     ``seen`` says what :meth:`read` gives where that is not the good picture (:meth:`as_seen`), ``native_path`` where a capture lies
     that is not in the row at ``path``.
     """
@@ -109,7 +109,7 @@ class FaceSet:
             table["digest"] = [hashlib.sha256(mark.encode()).hexdigest()[:16] for mark in marks]
         elif "native_digest" in table:
             table["digest"] = table["native_digest"]
-        else:
+        elif not self.small:
             with ThreadPoolExecutor(THREADS) as pool:
                 pictures = pool.map(self.native, range(len(self)))
                 table["digest"] = [hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,8 @@ class Crop:
     squares are refused, since enlarging would invent the high-resolution truth.
 
     Where each image brings a ``square`` of its own, as video frames do, that is cut out, the frame's edge repeated where it reaches
-    outside, and resized by the same filter: enlarged too, since the faces of a clip are as small as they are.
+    outside, and resized by the same filter: enlarged too, since the faces of a clip are as small as they are. With ``pad`` that square
+    is the whole picture's, its shorter side made as long as the other by repeating the edges: for faces that came cut out and small.
     """
 
     size: int = 128
@@ -81,11 +82,12 @@ class Crop:
     box: tuple[int, int, int, int] | None = None
     face: tuple[float, float, float, float] = (0.1, 0.15, 0.9, 0.95)
     """Where the face lies in the crop (left, top, right, bottom as fractions): the fallback when a detector finds none."""
+    pad: bool = field(default=False, repr=False)  # the fingerprints of sets that do not pad are of a text without it
 
     def __call__(self, image: np.ndarray, square: Square | None = None) -> np.ndarray:
         """uint8 (H, W, 3) to uint8 (size, size, 3); raises :class:`BadImage` when the rule does not fit the image."""
         piece = self.cut(image, square)
-        if not square and not self.box and len(piece) < self.size:
+        if not (square or self.box or self.pad) and len(piece) < self.size:
             raise BadImage(f"{image.shape[1]}x{image.shape[0]} pixels, smaller than the {self.size}x{self.size} ground truth needs")
         if len(piece) == self.size:
             return piece
@@ -94,6 +96,9 @@ class Crop:
     def cut(self, image: np.ndarray, square: Square | None = None) -> np.ndarray:
         """The square piece of uint8 (H, W, 3) that the rule takes, not resized."""
         h, w = image.shape[:2]
+        if self.pad:
+            side = max(h, w)
+            square = ((w - side) // 2, (h - side) // 2, side)
         if square:
             left, top, side = square
             if side < 1:
