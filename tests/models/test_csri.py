@@ -15,6 +15,7 @@ from lrface.models.sr import vdsr
 from torch import nn
 from torch.nn import functional as F
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NATIVE = torch.tensor([False, True, False, True, True])
 
 

@@ -17,6 +17,7 @@ from lrface.models.recognition.align import whole
 from torch import nn
 from torch.nn import functional as F
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("CentreFace", "SphereFace", "VGG-Face-like", "RPCN-like", "CSRI", "DeepID2")
 OBJECTIVES = [(name, loss) for name in NAMES for loss in models.RECOGNISERS[name].objectives if (name, loss) != ("DeepID2", "paper")]
 
@@ -228,7 +229,7 @@ def test_deepid2_on_whole_faces_has_the_same_losses():
     aligned, taken_whole = objectives["paper"](net), objectives["whole"](net)
     features, logits = net(whole(one.hr, deepid2.SIZE))
     expected = F.cross_entropy(logits, one.labels) + 0.05 * deepid2.verification(features, one.labels)
-    assert float(taken_whole(net, one)["loss"]) == pytest.approx(float(expected), rel=1e-6)
+    assert float(taken_whole(net, one)["loss"].detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
     assert aligned.landmarks and not taken_whole.landmarks
     assert Behind(models.restorer("bicubic", 2), aligned).landmarks and not Behind(models.restorer("bicubic", 2), taken_whole).landmarks
 
@@ -286,7 +287,7 @@ def test_rpcn_pays_hubers_loss_for_both_faces():
 
 
 @pytest.mark.parametrize("name, loss", OBJECTIVES)
-def test_it_learns_eight_faces_of_noise(name, loss, one_thread):
+def test_it_learns_eight_faces_of_noise(name, loss):
     torch.manual_seed(0)
     net, one = models.recogniser(name, 8, scale=2).train(), faces()
     objective = models.RECOGNISERS[name].objectives[loss](net)
@@ -334,3 +335,17 @@ def test_a_method_says_which_losses_it_has():
     with pytest.raises(ValueError, match="VGG-Face-like has no loss 'paper': choose one of softmax"):
         runs.Config(method="VGG-Face-like", degradation=degrade.HR, data="celeba", steps=1, loss="paper")
     assert vgg_face.VERSION == 1
+
+
+@pytest.mark.parametrize("loss, looked_for", [("paper", 1), ("whole", 0)])
+def test_landmarks_are_looked_for_only_by_the_objective_that_aligns(loss, looked_for, monkeypatch):
+    calls = []
+
+    def unknown(found):
+        calls.append(found)
+        return np.full((len(found), 68, 2), np.nan, np.float32)
+
+    monkeypatch.setattr(runs, "landmarks", unknown)
+    fields = {"degradation": degrade.HR, "data": "celeba", "n_train": 4, "steps": 1, "batch": 4}
+    assert np.isfinite(runs.fit(runs.Config(method="DeepID2", loss=loss, **fields)).record["loss"])
+    assert len(calls) == looked_for
