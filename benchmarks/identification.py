@@ -1,28 +1,35 @@
 """1:N search at TinyFace's size, and among a million: `.venv/bin/python benchmarks/identification.py`, one JSON line a measurement.
 
 Random unit vectors of 512 numbers, mates a little alike; no data set is needed. Each measurement has a process of its own, so its peak
-memory is its own too: with the interpreter, the libraries and the vectors, which `before_mb` shows. At TinyFace's size (3,728 probes,
+memory is its own too: with the interpreter, the libraries and the vectors, which `before_gb` shows. At TinyFace's size (3,728 probes,
 4,443 mates, 153,428 distractors) the peers are the whole matrix of distances, sorted whole, or sorted a probe at a time as the
 published evaluation does. One thread each (the sort has no more anyway), in turns, and the median of the rounds: a busy machine slows
-them alike, and `cpu_s` hardly at all. The million vectors (2 GB) are written to a temporary folder and read from there.
+them alike, and `cpu_s` hardly at all. The million vectors (2 GB) are written to a temporary folder and read from there; `peak_gb` is
+then all that the process ever held. `memory_ratio` is the memory over `before_gb`, beside ours. Writes
+`results/benchmarks/identification_cpu.csv`.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from lrface.files import project_root, write_atomic
 from lrface.metrics import identification
 
-PROBES, MATES, DISTRACTORS, PEOPLE, DIMS = 3728, 4443, 153_428, 2570, 512
+PROBES, MATES, DISTRACTORS, PEOPLE, DIMS = 3728, 4443, 153_428, 2569, 512
+MILLION = 1_000_000
 
 
 def unit(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -64,45 +71,67 @@ def naive(probe, gallery, probe_ids, ids, whole: bool) -> tuple[float, float]:
     return float(np.mean(np.array(first) == 1)), float(np.mean(areas))
 
 
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def measure(way: str, path: str = "") -> None:
     if way == "write":
-        faces(1_000_000 - MATES, Path(path))
+        faces(MILLION - MATES, Path(path))
         return
-    case = faces(1_000_000 - MATES, Path(path)) if way == "million" else faces(DISTRACTORS)
+    case = faces(MILLION - MATES, Path(path)) if path else faces(DISTRACTORS)
     torch.set_num_threads(1)
     before, began, used = peak(), time.perf_counter(), time.process_time()
-    if way.startswith("naive"):
-        rank1, mean = naive(*case, whole=way == "naive, sorted whole")
-    else:
+    if way == "lrface":
         found = identification(*case)
         rank1, mean = found.rank(1), found.mAP
-    line = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - used, "peak_mb": peak(), "before_mb": before}
+    else:
+        rank1, mean = naive(*case, whole=way == "sorted whole")
+    line = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - used, "peak_gb": peak(), "before_gb": before}
     print(json.dumps(line | {"rank1": rank1, "mAP": mean}))
 
 
 def apart(*arguments: str) -> dict:
-    out = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(out) if out else {}
+    """One measurement, in a process of its own."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    done = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads)
+    return json.loads(done.stdout) if done.stdout else {}
 
 
-def report(what: str, runs: list[dict]) -> None:
-    middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    print(json.dumps({"what": what, "rounds": len(runs)} | {k: round(v, 6 if k in ("rank1", "mAP") else 1) for k, v in middle.items()}))
+def median(runs: list[dict]) -> dict:
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+def row(way: str, gallery: int, middle: dict, rounds: int, ours: dict) -> dict:
+    """A line of the table, with how many times ours the seconds and the memory are."""
+    size = {"way": way, "probes": PROBES, "gallery": gallery, "dims": DIMS, "threads": 1, "rounds": rounds}
+    ratios = {f"{name}_ratio": round(middle[name] / ours[name], 2) for name in ("seconds", "cpu_s")}
+    own, theirs = (one["peak_gb"] - one["before_gb"] for one in (ours, middle))
+    found = size | {k: round(v, 6 if k in ("rank1", "mAP") else 3) for k, v in middle.items()}
+    found |= ratios | {"memory_ratio": round(theirs / own, 2)}
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def write(rows: list[dict], path: Path) -> None:
+    with open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0].keys())
+        table.writeheader()
+        table.writerows(rows)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         measure(*sys.argv[1:])
         sys.exit()
-    ways = ["lrface", "naive, sorted whole", "naive, sorted a probe at a time"]
+    ways = ["lrface", "sorted whole", "sorted a probe at a time"]
     rounds = [[apart(way) for way in ways] for _ in range(3)]
-    for way, runs in zip(ways, zip(*rounds, strict=True), strict=True):
-        report(f"TinyFace size, {way}", list(runs))
+    middle = [median(runs) for runs in zip(*rounds, strict=True)]
+    rows = [row(way, MATES + DISTRACTORS, found, len(rounds), middle[0]) for way, found in zip(ways, middle, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder, "gallery.npy"))
         apart("write", file)
-        report("a million from disk, lrface", [apart("million", file)])
+        found = apart("lrface", file)
+        rows.append(row("lrface, from disk", MILLION, found, 1, found))
+    target = Path(os.environ.get("LRFACE_OUT") or project_root(), "results", "benchmarks", "identification_cpu.csv")
+    write_atomic(target, partial(write, rows))

@@ -193,7 +193,7 @@ app.add_typer(data_app, name="data")
 
 
 @data_app.command("check")
-def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw, ytf, folder:PATH or synthetic:PATH.")]) -> None:
+def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw, ytf, tinyface, folder:PATH or synthetic:PATH.")]) -> None:
     """Read every image of a set once; name the files that cannot be used; show splits, crop rule and fingerprint."""
     from lrface import data as faces
 
@@ -204,7 +204,10 @@ def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw,
         if split in counts:
             console.print(f"  {split}: {counts[split]['images']} images, {counts[split]['identities']} identities")
     console.print(f"  splits by {found.split_rule}, manifest {found.manifest['sha256'][:16]}")
+    if "role" in found.table:
+        console.print(f"  1:N search: {', '.join(f'{n} {role}' for role, n in found.table['role'].value_counts().sort_index().items())}")
     rule = found.crop.box or ("a square around each face" if "side" in found.table else "largest centred square")
+    rule = "the whole picture, made square," if found.crop.pad else rule
     console.print(f"  crop {rule} to {found.crop.size}x{found.crop.size}, fingerprint {found.fingerprint}")
     for key, reason in found.skipped.items():
         problems.print(f"  skipped {key}: {reason}")

@@ -67,7 +67,8 @@ def _side_by_side(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
         jobs = []
         for key, (config, faces) in wave.items():
             # a method that was registered in a notebook is known to no other process, so it travels with its config
-            methods = [models.known(c.method) for c in (config, *config.before)]
+            standing = [one.config for one in (config.init, config.front) if isinstance(one, runs.Trained)]
+            methods = [models.known(c.method) for c in (config, *config.before, *standing)]
             jobs.append(delayed(_in_a_worker)(key, config, faces, methods, settings, os.getpid()))
         stack.enter_context(parallel_config("loky", inner_max_num_threads=1))
         yield from Parallel(_workers(wave), return_as="generator_unordered", batch_size=1)(jobs)

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 from lrface import models
 from lrface.errors import LrfaceError
 from lrface.models.losses import Batch, Behind
-from lrface.runs import Config
+from lrface.runs import Config, Trained
 from lrface.train import Pixelwise
 
 FACE = 128
@@ -104,8 +104,8 @@ def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
         parameters = sum(p.numel() for p in net.parameters())
         objective = method.objectives[config.loss](net) if config.loss in method.objectives else Pixelwise(config.loss)
         if config.front is not None:
-            named = not isinstance(config.front, Config)
-            objective = Behind(models.build(config.front, scale) if named else config.front.build(), objective)
+            front = _front(config)
+            objective = Behind(models.build(front, scale) if isinstance(front, str) else front.build(), objective)
     parts = nn.ModuleList([net, objective]).to(meta)  # what was read from a file is not there yet
     weights = [*parts.parameters(), *parts.buffers()]
     # the loop clears gradients after the forward pass, so the last step's are still there during it
@@ -156,7 +156,12 @@ def _descends(method: models.Method) -> bool:
 
 def _standing(config: Config) -> tuple[str | None, str | None]:
     """Method and size of what stands before a recogniser."""
-    return (config.front.method, config.front.size) if isinstance(config.front, Config) else (config.front, None)
+    front = _front(config)
+    return (front.method, front.size) if isinstance(front, Config) else (front, None)
+
+
+def _front(config: Config) -> Config | str | None:
+    return config.front.config if isinstance(config.front, Trained) else config.front
 
 
 def _from_the_start(config: Config) -> Iterator[Config]:

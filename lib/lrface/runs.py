@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
@@ -29,70 +28,16 @@ from torch import Tensor, nn
 
 from lrface import data, models
 from lrface import train as training
+from lrface.config import Config, Trained, key, key_for
 from lrface.data import FaceSet
 from lrface.data.landmarks import landmarks
-from lrface.degrade import Degradation
 from lrface.errors import LrfaceError
 from lrface.files import cache_dir, project_root, stores, write_atomic, write_text
 from lrface.models.losses import Behind
 
+__all__ = ["Config", "Run", "Trained", "device", "environment", "fit", "kept", "key", "key_for", "listing", "release", "trained"]
+
 VALIDATION_FACES = 64
-
-
-class Config(BaseModel):
-    """Everything that decides what a trained restorer or recogniser is. Unknown or wrongly typed fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    method: str
-    degradation: Degradation
-    data: str
-    """Data set the training split is taken from."""
-    size: Literal["small", "paper"] = "small"
-    n_train: int | None = Field(None, ge=1)
-    """At most this many training faces (None: all)."""
-    steps: int = Field(ge=1)
-    batch: int = Field(16, ge=1)
-    patch: int | None = Field(None, ge=8)
-    """Side of the training cut in HR pixels (None: whole faces)."""
-    lr: float = Field(1e-4, gt=0)
-    schedule: Literal["cosine", "constant", "halve", "halve-once", "halve-early", "tail", "drops"] = "cosine"
-    loss: str = "l1"
-    """``l1`` or ``mse`` between the pictures, or one of the method's own objectives (``paper``, ...)."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    seed: int = Field(0, ge=0)
-    split_seed: int = Field(0, ge=0)
-    init: Config | None = None
-    """A run to start from: its weights are taken over wherever name and shape agree."""
-    front: Config | Literal["bicubic"] | None = None
-    """What stands, frozen, before a recogniser that restores nothing itself: it learns from the degraded face, restored by this run or by
-    bicubic interpolation (None: from the true face). The run's model is the recogniser alone."""
-
-    @model_validator(mode="after")
-    def _fields_agree(self) -> Self:
-        known = [*([] if self.method in models.RECOGNISERS else training.PIXEL), *models.known(self.method).objectives]
-        if self.loss not in known:
-            raise ValueError(f"{self.method} has no loss {self.loss!r}: choose one of {', '.join(known)}")
-        front, scale = self.front, self.degradation.scale
-        if front is not None and models.known(self.method).restores:
-            raise ValueError(f"{self.method} restores faces itself: a front is for a recogniser that does not")
-        if isinstance(front, Config) and (not models.known(front.method).restores or front.degradation.scale != scale):
-            raise ValueError(f"the front of {self.method} must restore at {scale}x: {front.label} does not")
-        return self
-
-    @property
-    def before(self) -> tuple[Config, ...]:
-        """The networks that must be trained before this one."""
-        return tuple(one for one in (self.init, self.front) if isinstance(one, Config))
-
-    def build(self, classes: int | None = None) -> nn.Module:
-        """Its untrained network; ``classes`` is the number of training identities, for a recogniser."""
-        return models.build(self.method, self.degradation.scale, self.size, classes)
-
-    @property
-    def label(self) -> str:
-        """A short name for progress lines."""
-        return f"{self.method}-{self.size} {self.degradation.name} on {self.data}"
 
 
 @dataclass(frozen=True)
@@ -115,28 +60,6 @@ class Run:
         """The learning curve: ``step, loss, lr, val_psnr``."""
         with open(self.folder / "log.csv", newline="") as file:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def key(config: Config, fingerprint: str) -> str:
-    """16 hex digits over the config, the training data's fingerprint, and the versions of the method and of the loop."""
-    # a field that came later counts only where it is used: what was trained before it keeps its key
-    fields = config.model_dump(mode="json", exclude={"init", "front"})
-    for name in ("init", "front"):
-        if (given := getattr(config, name)) is not None:
-            fields[name] = key(given, fingerprint) if isinstance(given, Config) else given
-    identity = {
-        "config": fields,
-        "data": fingerprint,
-        "method_version": models.known(config.method).version,
-        "train_version": training.VERSION,
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def key_for(config: Config, faces: FaceSet) -> str:
-    """The :func:`key` of this config trained on these faces."""
-    learns = models.known(config.method).learns
-    return key(config, faces.fingerprint if learns == "identity" else faces.attributes_fingerprint)
 
 
 def _sha256(path: Path) -> str:
@@ -196,18 +119,20 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             torch.manual_seed(config.seed)
             net = config.build(len(names))
             if config.init is not None:
-                _take_over(net, fit(config.init, faces), config.label)
+                _take_over(net, _standing(config.init, faces, config.label), config.label)
             objective = method.objectives[config.loss](net) if config.loss in method.objectives else training.Pixelwise(config.loss)
             if config.front is not None:
-                named = not isinstance(config.front, Config)
-                front = models.build(config.front, config.degradation.scale) if named else fit(config.front, faces).model()
+                named = isinstance(config.front, str)
+                scale = config.degradation.scale
+                front = models.build(config.front, scale) if named else _standing(config.front, faces, config.label).model()
                 objective = Behind(front, objective)
         points = landmarks(faces) if method.landmarks or getattr(objective, "landmarks", False) else None
         started = datetime.now(UTC).isoformat(timespec="seconds")
         # A small folder may have nobody to validate on; its learning curve is then the loss alone.
         watched = method.restores and (held_out["split"] == "val").any()
         enough = min(VALIDATION_FACES, len(faces))
-        validation = data.load(config.data, "val", enough, config.split_seed) if watched else None
+        validation = data.load(config.data, "val", enough, config.split_seed).sized(faces.side) if watched else None
+        native = (faces.table["seen"] != "good").to_numpy() if "seen" in faces.table else None
         fields = config.model_dump(include={"steps", "batch", "patch", "lr", "schedule", "precision", "seed"})
         if method.solve:
             net, log, facts = training.solve(net, method.solve, faces, validation, config.degradation, config.batch, config.label)
@@ -220,6 +145,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
                 objective=objective,
                 points=points,
                 labels=labels,
+                native=native,
                 checkpoint=work / "last.pt",
                 label=config.label,
                 **fields,
@@ -249,6 +175,16 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         }
         write_text(work / "record.json", json.dumps(record, indent=1))
         return _promote(Run(work, config, record, "trained"), folder, "trained")
+
+
+def _standing(given: Config | Trained, faces: FaceSet, label: str) -> Run:
+    """The run that another starts from or stands behind: trained on the same faces, or on others and then already there."""
+    if isinstance(given, Config):
+        return fit(given, faces)
+    run = kept(given.key)
+    if run is None:
+        raise LrfaceError(f"{label}: {given.config.label} ({given.key}), which it needs, is not there: train that first")
+    return run
 
 
 def _take_over(net: nn.Module, run: Run, label: str) -> None:

@@ -90,10 +90,11 @@ def batches(
     steps: int,
     points: np.ndarray | None = None,
     labels: np.ndarray | None = None,
+    native: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """The batches of steps ``first``..``steps``-1: mirrored at random, cut to ``patch`` HR pixels (None: whole).
 
-    ``points`` (N, 68, 2) and ``labels`` (N,) are those of every face, for batches that carry them. The face is
+    ``points`` (N, 68, 2), ``labels`` (N,) and ``native`` (N,) are those of every face, for batches that carry them. The face is
     degraded whole and cut afterwards, so no border of a patch is ever filled in. The next batch is prepared meanwhile.
     """
 
@@ -105,12 +106,13 @@ def batches(
         hr = torch.where(flip, hr.flip(3), hr)
         lr = degrade(hr, torch.arange(step * batch, (step + 1) * batch))
         marks, names = None, None if labels is None else torch.from_numpy(labels[rows])
+        small = None if native is None else torch.from_numpy(native[rows])
         if points is not None:
             marks = torch.from_numpy(points[rows])
             mirrored = marks[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([hr.shape[3] - 1.0, 0.0])
             marks = torch.where(flip[..., 0], mirrored, marks)
         if patch is None:
-            return Batch(lr, hr, marks, names)
+            return Batch(lr, hr, marks, names, small)
         cut = patch // degrade.scale
         top, left = (random.integers(0, side - cut + 1, batch) for side in lr.shape[2:])
         s = degrade.scale
@@ -120,7 +122,7 @@ def batches(
         ]
         if marks is not None:
             marks = marks - s * torch.from_numpy(np.stack([left, top], 1)).float()[:, None]
-        return Batch(torch.stack([a for a, _ in pieces]), torch.stack([b for _, b in pieces]), marks, names)
+        return Batch(torch.stack([a for a, _ in pieces]), torch.stack([b for _, b in pieces]), marks, names, small)
 
     with ThreadPoolExecutor(1) as ahead:
         pending = ahead.submit(make, first) if first < steps else None
@@ -166,6 +168,7 @@ def train(
     label: str,
     points: np.ndarray | None = None,
     labels: np.ndarray | None = None,
+    native: np.ndarray | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
     """Train ``net`` in place and return it with its log (a row each fiftieth of the run) and the facts of the run.
 
@@ -175,7 +178,8 @@ def train(
     (``betas``, ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the network's, ``objective.memory``
     a module that the objective changes itself, by no gradient (the centres of identities): a checkpoint holds it, too.
     ``objective.landmarks`` says that it wants them, if not every objective of its method does.
-    ``points`` are the faces' landmarks (N, 68, 2) and ``labels`` (N,) their identities, for an objective that wants them.
+    ``points`` are the faces' landmarks (N, 68, 2), ``labels`` (N,) their identities and ``native`` (N,) whether each is a native face
+    without a true one, for an objective that wants them.
     ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
     A loss that is not finite raises :class:`lrface.errors.Diverged` and leaves the last good checkpoint.
     """
@@ -227,7 +231,7 @@ def train(
     try:
         with progress(label, steps) as advance:
             advance(first)
-            for one in batches(faces, degrade, batch, patch, seed, first, steps, points, labels):
+            for one in batches(faces, degrade, batch, patch, seed, first, steps, points, labels, native):
                 rate = learning_rate(schedule, lr, step, steps)
                 for group in optimiser.param_groups:
                     group["lr"] = rate

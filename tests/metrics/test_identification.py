@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lrface.errors import LrfaceError
-from lrface.metrics import identification
+from lrface.errors import LrfaceError, UsageError
+from lrface.metrics import PROTOCOLS, identification, protocol
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,6 +72,70 @@ def test_small_integers_where_ties_are_exact(seed, probes, gallery, dims, spread
     agrees(identification(*case, block=block), reference(*case))
 
 
+LEVELS = range(1, 21)  # of recall, in twentieths
+
+
+def whole_curves(probe, gallery, probe_ids, gallery_ids, distance):
+    """The matrix of all distances in float64, every row sorted, and what recall and precision are at every rank of it."""
+    probe, gallery = np.asarray(probe, np.float64), np.asarray(gallery, np.float64)
+    if distance == "cosine":
+        probe, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (probe, gallery))
+    far = np.linalg.norm(probe[:, None] - gallery, axis=2).round(10)
+    good = np.asarray(probe_ids)[:, None] == np.asarray(gallery_ids)
+    good = np.take_along_axis(good, np.stack([np.lexsort(row) for row in np.stack([good, far], 1)]), 1)
+    found, all_ = good.cumsum(1), good.sum(1, keepdims=True)
+    precision, ranks = found / np.arange(1, len(gallery) + 1), [(np.flatnonzero(row) + 1).tolist() for row in good]
+    before = np.concatenate([np.ones((len(probe), 1)), precision[:, :-1]], 1)
+    at = np.stack([[p[np.argmax(20 * f >= level * n)] for p, f, n in zip(precision, found, all_, strict=True)] for level in LEVELS])
+    return (found > 0).mean(0), (good * (before + precision) / 2 / all_).sum(1), at, ranks
+
+
+@settings(max_examples=150)
+@given(
+    seed=st.integers(0, 2**32),
+    probes=st.integers(1, 10),
+    count=st.integers(1, 4),
+    gallery=st.integers(0, 40),
+    copies=st.integers(0, 20),
+    dims=st.integers(1, 5),
+    distance=st.sampled_from(["euclidean", "cosine"]),
+    block=st.integers(1, 64),
+)
+def test_every_score_is_that_of_the_whole_matrix_sorted(seed, probes, count, gallery, copies, dims, distance, block):
+    """Several mates, vectors there twice, distractors equal to mates, and probes equal to vectors of the gallery."""
+    random = np.random.default_rng(seed)
+    probe_ids, gallery_ids = people(random, probes, gallery, count)
+    vectors, probe = (random.standard_normal((n, dims)).astype(np.float32) for n in (len(gallery_ids), probes))
+    again = random.integers(0, len(vectors), copies)
+    vectors = np.concatenate([vectors, vectors[again]])
+    gallery_ids = np.concatenate([gallery_ids, random.choice([-100, *range(count)], copies)])
+    same = random.random(probes) < 0.3
+    probe[same] = vectors[random.integers(0, len(vectors), same.sum())]
+    cmc, areas, precisions, ranks = whole_curves(probe, vectors, probe_ids, gallery_ids, distance)
+    ours = identification(probe, vectors, probe_ids, gallery_ids, distance, len(vectors), block)
+    np.testing.assert_allclose(ours.cmc, cmc, atol=1e-12, rtol=0)
+    np.testing.assert_allclose(ours.average_precision, areas, atol=1e-12, rtol=0)
+    for level, expected in zip(LEVELS, precisions, strict=True):
+        np.testing.assert_allclose(ours.precision_at(level / 20), expected, atol=1e-12, rtol=0)
+    np.testing.assert_allclose(ours.pr([level / 20 for level in LEVELS]), precisions.mean(1), atol=1e-12, rtol=0)
+    assert [part.tolist() for part in np.split(ours.ranks, ours.mates.cumsum()[:-1])] == ranks
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_a_probe_without_a_mate_is_named_and_can_be_left_out(distance):
+    random = np.random.default_rng(8)
+    probe, vectors = random.standard_normal((5, 3)), random.standard_normal((40, 3))
+    probe_ids, gallery_ids = np.array(["Ada", "Eve", "Bob", "Ada", "Cy"]), random.choice(["Ada", "Bob", "Cy", "nobody"], 40)
+    with pytest.raises(LrfaceError, match="1 of 5 probes have no mate in the gallery, the first in row 1, of Eve: leave them out"):
+        identification(probe, vectors, probe_ids, gallery_ids, distance)
+    kept = probe_ids != "Eve"
+    ours = identification(probe[kept], vectors, probe_ids[kept], gallery_ids, distance, len(vectors))
+    cmc, areas, precisions, _ = whole_curves(probe[kept], vectors, probe_ids[kept], gallery_ids, distance)
+    np.testing.assert_allclose(ours.cmc, cmc, atol=1e-12, rtol=0)
+    assert ours.mAP == pytest.approx(areas.mean(), abs=1e-12)
+    np.testing.assert_allclose(ours.pr(np.array(LEVELS) / 20), precisions.mean(1), atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
 @pytest.mark.parametrize(("offset", "noise"), [(0, 1), (5, 1e-3), (1, 1e-5)])
 def test_real_vectors_in_any_block_and_precision_setting(distance, offset, noise, tmp_path):
@@ -125,6 +189,42 @@ def test_the_fractions_of_a_hand_made_ranking():
     assert found.mAP == pytest.approx(float(sum(a + b for a, b in pairs) / 6), abs=1e-15)
     assert found.first_rank.tolist() == [2] and found.mates.tolist() == [3] and found.gallery_size == 8
     assert found.cmc.tolist() == [0, 1, 1, 1, 1, 1] and found.rank(1) == 0 and found.rank(100) == 1
+    assert found.ranks.tolist() == [2, 5, 6]
+    assert found.pr([0.01, 1 / 3, 0.34, 2 / 3, 0.67, 1]).tolist() == [1 / 2, 1 / 2, 2 / 5, 2 / 5, 1 / 2, 1 / 2]
+
+
+def test_a_recall_that_a_fraction_of_the_mates_reaches_needs_no_more_of_them():
+    """0.1 * 3 * 10 is a digit over 3, yet three of ten mates are enough."""
+    found = identification(np.zeros((1, 1)), np.arange(1, 21)[:, None], [1], np.tile([-100, 1], 10))
+    assert found.ranks.tolist() == list(range(2, 21, 2)) and (found.precision_at(0.1 * 3) == 3 / 6).all()
+    odd = identification(np.zeros((1, 1)), np.arange(1, 21)[:, None], [1], [1, *[-100] * 10, *[1] * 9])
+    assert odd.pr([0.1, 0.1 * 3, 0.3, 0.7, 1]).tolist() == [1, 3 / 13, 3 / 13, 7 / 17, 10 / 20]
+    for level in (0, -0.5, 1.01, float("nan")):
+        with pytest.raises(UsageError, match="recall is a fraction"):
+            found.pr([0.5, level])
+
+
+def test_a_protocol_searches_its_own_way_and_tells_only_what_it_has():
+    random = np.random.default_rng(9)
+    probe_ids, gallery_ids = people(random, 30, 300, 10)
+    case = random.standard_normal((30, 8)), random.standard_normal((len(gallery_ids), 8)), probe_ids, gallery_ids
+    official, aligned = (protocol(name).search(*case) for name in ("tinyface", "aligned"))
+    assert PROTOCOLS["tinyface"].ranks == (1, 5, 10, 20, 50) and PROTOCOLS["aligned"].ranks == (1, 5, 20)
+    plain, cosine = (identification(*case, distance) for distance in ("euclidean", "cosine"))
+    assert (plain.first_rank != cosine.first_rank).any()
+    assert official.mAP == plain.mAP and official.pr([0.5, 1]).tolist() == plain.pr([0.5, 1]).tolist()
+    assert [official.rank(k) for k in (1, 5, 10, 20, 50)] == [plain.rank(k) for k in (1, 5, 10, 20, 50)]
+    assert official.cmc.tolist() == plain.cmc.tolist() and aligned.cmc.tolist() == cosine.cmc[:20].tolist()
+    assert [aligned.rank(k) for k in (1, 5, 20)] == [cosine.rank(k) for k in (1, 5, 20)]
+    for ask, sentence in (
+        (lambda: aligned.rank(50), "protocol 'aligned' has no rank 50: it has 1, 5, 20"),
+        (lambda: aligned.mAP, "protocol 'aligned' has no mAP"),
+        (lambda: aligned.pr([0.5]), "protocol 'aligned' has no precision"),
+        (lambda: official.rank(3), "protocol 'tinyface' has no rank 3"),
+        (lambda: protocol("tinyfaces"), "unknown protocol 'tinyfaces': did you mean 'tinyface'"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            ask()
 
 
 def test_perfect_and_collapsed_networks():

@@ -33,7 +33,11 @@ PARAMETERS = {  # the papers' released codes, or their tables, counted
     ("DICNet", 4): 17_389_434,
     ("DICNet", 8): 21_803_849,
     ("HiFaceGAN", 4): 130_568_012,
+    ("VDSR", 2): 668_227,
+    ("VDSR", 8): 668_227,
+    ("DRRN", 4): 297_216 + 2 * 2 * 9 * 128 + 3 * 128 + 3 + 2 * (3 + 19 * 128),  # colours, biases, normalisations
 }
+NEAR_BICUBIC = ("VDSR", "DRRN")
 TRAINED = [name for name, m in models.METHODS.items() if m.trained]
 STORED = Path(__file__).with_name("behaviour.json")
 
@@ -51,6 +55,24 @@ def test_shapes_of_faces_that_are_not_square(name, scale):
     h, w = (face // scale, face // scale) if face else (8, 12)  # some work at one size only
     assert net.scale == scale
     assert net(torch.rand(2, 3, h, w)).shape == (2, 3, h * scale, w * scale)
+
+
+def test_drrn_shares_its_convolutions_and_counts_them_once():
+    with torch.device("meta"):
+        net = models.restorer("DRRN", 4, "paper")
+    weights = {id(m): m.weight for m in net.modules() if isinstance(m, torch.nn.Conv2d)}.values()
+    assert sum(w.numel() for w in weights) == 297_216 + 2 * 2 * 9 * 128 == 301_824  # of one channel, and two more in and out
+    # and twenty convolutions a pixel are computed with them
+    assert models.cost(net, 8)["macs"] >= (2 * 27 * 128 + 18 * 9 * 128 * 128) * 32 * 32
+
+
+@pytest.mark.parametrize("size", ["paper", "small"])
+@pytest.mark.parametrize("name", NEAR_BICUBIC)
+def test_what_adds_to_bicubic_starts_near_it(name, size):
+    torch.manual_seed(0)
+    net, lr = models.restorer(name, 2, size).eval(), torch.rand(1, 3, 16, 16)
+    apart = net(lr) - models.restorer("bicubic", 2)(lr)
+    assert 0 < apart.square().mean().sqrt() < 0.05
 
 
 def test_bicubic_is_the_matrix():

@@ -52,6 +52,14 @@ def test_the_published_training_sizes():
     assert table4.xs("DICNet 1.35", level="method").sort_index().equals(table2.sort_index())
 
 
+def test_the_published_tinyface_tables():
+    known = report.published().query("paper == 'csri'").set_index(["table", "setting", "method", "metric"])["value"]
+    assert known["3", "native", "CentreFace", "rank1"] == 0.321 and known["4", "down-sampled", "CentreFace", "rank50"] == 0.702
+    assert known["5", "native", "CSRI", "mAP"] == 0.362 and known["5", "native", "VGG-Face-like + VDSR", "rank20"] == 0.383
+    assert known["6", "native", "joint", "rank1"] - known["6", "native", "independent", "rank1"] == pytest.approx(0.101)  # section 5.3
+    assert (known.xs("native", level=1).groupby(level=(0, 1)).size() == 4).all()
+
+
 def test_a_table_has_published_beside_measured():
     rows = [
         report.row("EDSR", "4x", "psnr", Estimate(28.123, 27.9, 28.3, 500)),

@@ -14,7 +14,7 @@ import pandas as pd
 from lrface.data import protocols, splits
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
-from lrface.data.readers import celeba, folder, lfw, rendered, ytf
+from lrface.data.readers import celeba, folder, lfw, rendered, tinyface, ytf
 from lrface.data.scan import scan
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
@@ -32,10 +32,11 @@ __all__ = [
     "state",
 ]
 
-READERS = {"synthetic": rendered, "synthetic-clips": rendered, "celeba": celeba, "lfw": lfw, "ytf": ytf}
+READERS = {"synthetic": rendered, "synthetic-clips": rendered, "celeba": celeba, "lfw": lfw, "ytf": ytf, "tinyface": tinyface}
 OWN = {"folder": folder, "synthetic": rendered, "synthetic-clips": rendered}
 """Readers of sets that are named with their place, as in ``folder:PATH``."""
 SPLITS = ("train", "val", "test")
+OFFICIAL = "official partition"
 
 
 def data_root() -> Path:
@@ -73,10 +74,11 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
 
     Parameters
     ----------
-    name : ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf`` (found under LRFACE_DATA), ``folder:PATH``, or ``synthetic:PATH`` for a
-        set that ``lrface data make`` rendered. ``synthetic-clips`` holds the frames of the same world's clips.
+    name : ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface`` (found under LRFACE_DATA), ``folder:PATH``, or
+        ``synthetic:PATH`` for a set that ``lrface data make`` rendered. ``synthetic-clips`` holds the frames of the same world's clips.
     split : ``train``, ``val``, ``test`` or None for all. CelebA's official partition is used when all three of its parts are at
-        hand, the synthetic set's own always; every other set, and a partial CelebA, is split by a hash of the identity.
+        hand, the synthetic set's own and TinyFace's (which has no ``val``) always; every other set, and a partial CelebA, is split by
+        a hash of the identity.
     limit : at most this many images, drawn evenly over the set by a hash of their keys: limits are nested.
     seed : of the split and of the draw.
 
@@ -90,7 +92,10 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     attributes = reader.attributes(table) if hasattr(reader, "attributes") else ()
     if split is not None:
         people = table["identity"].nunique()
+        parts = table["split"].unique()
         table = table[table["split"] == split]
+        if table.empty and rule == OFFICIAL:
+            raise LrfaceError(f"{name} has no {split} split: its {OFFICIAL} has {', '.join(p for p in SPLITS if p in parts)}")
         if table.empty:
             raise LrfaceError(f"{name} has {people} identities, and none fell into its {split} split ({rule}): add more people")
     if limit is not None:
@@ -119,12 +124,18 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     own = reader.pairs(root) if hasattr(reader, "pairs") else None
     if own is not None:
         return own.assign(protocol="own")
+    table = load(name).table
+    if "role" in table:  # nobody knows that two distractors are two people
+        table = table[table["role"] != "distractor"]
     # YouTube Faces is a test set: its official list is of everyone, so one made in its place is too
-    return protocols.made(name, load(name).table, of_everyone=reader is ytf)
+    return protocols.made(name, table, of_everyone=reader is ytf)
 
 
 def identification_lists(name: str) -> pd.DataFrame:
-    """The set's own 1:N lists: ``key, identity, role``, the role being ``gallery``, ``probe`` or ``distractor``."""
+    """The set's own 1:N lists: ``key, identity, role``, the role being ``gallery``, ``probe`` or ``distractor``.
+
+    The synthetic sets' and TinyFace's; any other set raises :class:`LrfaceError`.
+    """
     return _list(name, "identification")
 
 
@@ -133,6 +144,8 @@ def _list(name: str, which: str) -> pd.DataFrame:
     reader, root, kind = _place(name)
     if reader is rendered and kind == "images":
         return rendered.protocol(root, which)
+    if reader is tinyface and which == "identification":
+        return tinyface.identification_lists(root)
     raise LrfaceError(f"{name} has no list {which!r}: use synthetic, or a set made by `lrface data make`")
 
 
@@ -163,8 +176,8 @@ def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:
     reader, root, kind = _place(name)
     table = reader.read(root, kind) if reader is rendered else reader.read(root)
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)
-    if reader is rendered or set(official.unique()) == set(SPLITS):
-        table["split"], rule = official, "official partition"
+    if reader in (rendered, tinyface) or set(official.unique()) == set(SPLITS):
+        table["split"], rule = official, OFFICIAL
     else:
         table["split"], rule = splits.by_identity(table["identity"], seed), f"sha256 of identity, seed {seed}, {splits.FRACTIONS}"
     return reader, root, table, rule
@@ -179,6 +192,8 @@ def _usable(
     else:
         seen = scan(name, root, table["path"].tolist(), crop, limit)
         table = table.iloc[: len(seen)].assign(digest=seen["digest"].to_numpy())
+        if "native" in table:
+            table["native_height"] = seen["height"].to_numpy()
         problem = seen["problem"].to_numpy()
         skipped = dict(zip(table["key"][problem != ""], problem[problem != ""], strict=True))
         table = table[problem == ""].sort_values("key", ignore_index=True)

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from lrface.data import packed
 from lrface.data.images import BadImage, Crop, located, read_rgb
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # torch is loaded where pictures become tensors: the generato
     from torch import Tensor
 
 THREADS = os.cpu_count() or 1
+Seen = Literal["good", "poor", "shrunken"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,11 @@ class FaceSet:
     """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand, however large the set.
 
     ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them, ``group, gender, age, yaw,
-    pitch, native_height, clip, frame, side, landmarks`` and one boolean column an attribute, under the set's own names. ``path`` is
-    a file under ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's, in pixels before it is
-    resized), or the address of a row in a Parquet file (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones.
+    pitch, native, native_height, role, clip, frame, side, landmarks`` and one boolean column an attribute, under the set's own names.
+    ``path`` is a file under ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's, in pixels
+    before it is resized), or the address of a row in a Parquet file (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones.
+    ``seen`` says what :meth:`read` gives where that is not the good picture (:meth:`as_seen`), ``native_path`` where a capture lies
+    that is not in the row at ``path``.
     """
 
     name: str
@@ -45,26 +49,76 @@ class FaceSet:
     split_rule: str = ""
     skipped: dict[str, str] = field(default_factory=dict)
     """key -> why the file could not be used."""
+    side: int | None = None
+    """Rows and columns of what is read; None: as the crop rule has it."""
 
     def __len__(self) -> int:
         return len(self.table)
 
     def read(self, row: int) -> np.ndarray:
-        """The crop of one row, uint8 (size, size, 3)."""
+        """The face of one row, uint8 (size, size, 3): the crop, or what :meth:`as_seen` put in its place."""
+        seen = self.table["seen"].iat[row] if "seen" in self.table else "good"
+        picture = self.native(row) if seen == "poor" else self._crop(row)
+        if seen == "shrunken":
+            picture = _resized(picture, self.table["native_height"].iat[row])
+        return _resized(picture, self.side or self.crop.size)
+
+    def _crop(self, row: int, resize: bool = True) -> np.ndarray:
         path = self.table["path"].iat[row]
         try:
             file, square = located(path)
-            return self.crop(read_rgb(packed.fetch(self.root, path) or b"" if packed.is_packed(path) else self.root / file), square)
+            content = packed.fetch(self.root, path) or b"" if packed.is_packed(path) else self.root / file
+            return (self.crop if resize else self.crop.cut)(read_rgb(content), square)
         except BadImage as problem:  # it could be read when the set was loaded
             raise LrfaceError(f"{self.root / path}: {problem}; put the file back, or run the same command again without it") from None
 
     def native(self, row: int) -> np.ndarray:
-        """What a poor camera saw of the same moment, uint8 (h, h, 3) with h the row's ``native_height``; synthetic sets only."""
-        path = self.table["path"].iat[row]
+        """A face as small as it was captured, uint8 (h, h, 3) with h the row's ``native_height``: what a poor camera saw of the same moment
+        (rendered sets), or the square of the picture itself, not resized (sets of small faces)."""
+        path = self.table["native_path" if "native_path" in self.table else "path"].iat[row]
+        if not packed.is_packed(path) and self.small:
+            return self._crop(row, resize=False)
         content = packed.fetch(self.root, path, "native") if packed.is_packed(path) else None
         if content is None:
             raise LrfaceError(f"{self.name} has no native low-resolution capture of {self.table['key'].iat[row]}: use the synthetic set")
         return read_rgb(content)
+
+    @property
+    def small(self) -> bool:
+        """Whether the set's own pictures are native low-resolution faces, with no better picture of the same moment."""
+        return not self.crop.box and {"native", "side"} & {*self.table}
+
+    def as_seen(self, how: Seen, height: int | None = None) -> FaceSet:
+        """The same moments, seen otherwise, and brought to the same size by bicubic interpolation.
+
+        ``good``: the crop; ``poor``: the native capture; ``shrunken``: the crop, shrunken (bicubic, antialiased) to the ``native_height``
+        of the row's capture, or to ``height`` pixels. Keys and digests change with it, so that no set is taken for another. A set whose
+        rows have no native height raises :class:`LrfaceError` for ``poor``, and for ``shrunken`` without a height.
+        """
+        if how == "good":
+            return self
+        table = self.table.assign(seen=how)
+        if height is not None:
+            table["native_height"] = height
+        elif "native_height" not in table:
+            if "side" not in table:
+                raise LrfaceError(f"{self.name} has no native low-resolution faces: use synthetic, tinyface or ytf")
+            table["native_height"] = table["side"]
+        if how == "shrunken":
+            marks = table["digest"] + ":" + table["native_height"].astype(str)
+            table["digest"] = [hashlib.sha256(mark.encode()).hexdigest()[:16] for mark in marks]
+        elif "native_digest" in table:
+            table["digest"] = table["native_digest"]
+        elif not self.small:
+            with ThreadPoolExecutor(THREADS) as pool:
+                pictures = pool.map(self.native, range(len(self)))
+                table["digest"] = [hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures]
+        table["key"] += f"/{how}" if height is None else f"/{how} {height}"
+        return replace(self, table=table)
+
+    def sized(self, side: int | None) -> FaceSet:
+        """The same faces, read ``side`` pixels wide (bicubic, antialiased where that is smaller); None: as the crop has them."""
+        return replace(self, side=side)
 
     def stored(self, *columns: str) -> pd.DataFrame:
         """Columns a synthetic set leaves on disk (``landmarks``, ``landmarks_visible``), a row an image, in table order."""
@@ -107,7 +161,7 @@ class FaceSet:
     @cached_property  # a study asks for that of a million faces once a network
     def fingerprint(self) -> str:
         """16 hex digits over the crop rule and every (key, identity, pixel digest): changes when any pixel or label does."""
-        digest = hashlib.sha256(f"{self.name}\n{self.crop}\n".encode())
+        digest = hashlib.sha256(f"{self.name}\n{self.crop}\n{self.side or ''}".encode())
         for row in self.table[["key", "identity", "digest"]].sort_values("key").itertuples(index=False):
             digest.update(f"{row.key}\t{row.identity}\t{row.digest}\n".encode())
         return digest.hexdigest()[:16]
@@ -132,3 +186,34 @@ class FaceSet:
     def manifest(self) -> dict:
         """Split rule, counts and the sha256 of the assignment."""
         return manifest(self.table, self.split_rule)
+
+
+@dataclass(frozen=True)
+class Together(FaceSet):
+    """Faces of several sets as one, read each as its own set reads it. ``table`` has ``part`` and ``row``: which set's, and where in it."""
+
+    parts: tuple[FaceSet, ...] = ()
+
+    def read(self, row: int) -> np.ndarray:
+        return self.parts[self.table["part"].iat[row]].read(self.table["row"].iat[row])
+
+
+def together(*parts: FaceSet) -> Together:
+    """Several sets of one ``side`` as one set of all their rows: ``key, identity, split, path, digest, seen`` and ``native_height``."""
+    columns = ["key", "identity", "split", "path", "digest", "seen", "native_height"]
+    tables = [
+        part.table.reindex(columns=columns).fillna({"seen": "good"}).assign(part=i, row=range(len(part))) for i, part in enumerate(parts)
+    ]
+    sizes = {part.side or part.crop.size for part in parts}
+    if len(sizes) > 1:
+        raise LrfaceError(f"faces of {sizes} pixels do not go together: give them one side first (FaceSet.sized)")
+    first = parts[0]
+    name, rule = (" + ".join(dict.fromkeys(texts)) for texts in ([p.name for p in parts], [p.split_rule for p in parts]))
+    photos = any(part.photos for part in parts)
+    return Together(name, first.root, pd.concat(tables, ignore_index=True), first.crop, photos, (), rule, {}, first.side, parts)
+
+
+def _resized(picture: np.ndarray, side: int) -> np.ndarray:
+    if len(picture) == side:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((int(side), int(side)), Image.Resampling.BICUBIC))

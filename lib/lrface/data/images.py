@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,8 @@ class Crop:
     squares are refused, since enlarging would invent the high-resolution truth.
 
     Where each image brings a ``square`` of its own, as video frames do, that is cut out, the frame's edge repeated where it reaches
-    outside, and resized by the same filter: enlarged too, since the faces of a clip are as small as they are.
+    outside, and resized by the same filter: enlarged too, since the faces of a clip are as small as they are. With ``pad`` that square
+    is the whole picture's, its shorter side made as long as the other by repeating the edges: for faces that came cut out and small.
     """
 
     size: int = 128
@@ -81,29 +82,35 @@ class Crop:
     box: tuple[int, int, int, int] | None = None
     face: tuple[float, float, float, float] = (0.1, 0.15, 0.9, 0.95)
     """Where the face lies in the crop (left, top, right, bottom as fractions): the fallback when a detector finds none."""
+    pad: bool = field(default=False, repr=False)  # the fingerprints of sets that do not pad are of a text without it
 
     def __call__(self, image: np.ndarray, square: Square | None = None) -> np.ndarray:
         """uint8 (H, W, 3) to uint8 (size, size, 3); raises :class:`BadImage` when the rule does not fit the image."""
+        piece = self.cut(image, square)
+        if not (square or self.box or self.pad) and len(piece) < self.size:
+            raise BadImage(f"{image.shape[1]}x{image.shape[0]} pixels, smaller than the {self.size}x{self.size} ground truth needs")
+        if len(piece) == self.size:
+            return piece
+        return np.asarray(Image.fromarray(piece).resize((self.size, self.size), Image.Resampling.LANCZOS))
+
+    def cut(self, image: np.ndarray, square: Square | None = None) -> np.ndarray:
+        """The square piece of uint8 (H, W, 3) that the rule takes, not resized."""
         h, w = image.shape[:2]
+        if self.pad:
+            side = max(h, w)
+            square = ((w - side) // 2, (h - side) // 2, side)
         if square:
             left, top, side = square
             if side < 1:
                 raise BadImage("no list says where its face is, or one says it twice")
             if not (0 <= left + side / 2 <= w and 0 <= top + side / 2 <= h and side <= 2 * max(w, h)):
                 raise BadImage(f"its face, {side} pixels at ({left}, {top}), is not in the {w}x{h} frame")
-            return self._resized(image[np.arange(top, top + side).clip(0, h - 1)[:, None], np.arange(left, left + side).clip(0, w - 1)])
+            return image[np.arange(top, top + side).clip(0, h - 1)[:, None], np.arange(left, left + side).clip(0, w - 1)]
         if self.box:
             if (w, h) != self.source:
                 raise BadImage(f"{w}x{h} pixels, this set's images have {self.source[0]}x{self.source[1]}")
             left, top, right, bottom = self.box
             return image[top:bottom, left:right]
         side = min(h, w)
-        if side < self.size:
-            raise BadImage(f"{w}x{h} pixels, smaller than the {self.size}x{self.size} ground truth needs")
         top, left = (h - side) // 2, (w - side) // 2
-        return self._resized(image[top : top + side, left : left + side])
-
-    def _resized(self, square: np.ndarray) -> np.ndarray:
-        if len(square) == self.size:
-            return square
-        return np.asarray(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.LANCZOS))
+        return image[top : top + side, left : left + side]

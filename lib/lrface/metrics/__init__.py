@@ -4,7 +4,7 @@ Bayesian, which learns to score them), 1:N identification, classes of unequal si
 from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
 from lrface.metrics.balance import balanced_accuracy, balanced_draws, imbalance_level
 from lrface.metrics.fidelity import psnr, ssim
-from lrface.metrics.identification import Identification, identification
+from lrface.metrics.identification import PROTOCOLS, Identification, Protocol, identification, protocol
 from lrface.metrics.identity import Strangers, distance, similarity, strangers
 from lrface.metrics.intervals import Estimate, Gap, bootstrap, estimate, gap, lead, rank_agreement
 from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
@@ -12,6 +12,7 @@ from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import McNemar, Verification, accuracy_gain, cosine_after_pca, mcnemar, verification
 
 __all__ = [
+    "PROTOCOLS",
     "Alignment",
     "Estimate",
     "Gap",
@@ -19,6 +20,7 @@ __all__ = [
     "JointBayesian",
     "Landmarker",
     "McNemar",
+    "Protocol",
     "Strangers",
     "Verification",
     "accuracy_gain",
@@ -37,6 +39,7 @@ __all__ = [
     "mcnemar",
     "nrmse",
     "power_spectrum",
+    "protocol",
     "psnr",
     "rank_agreement",
     "similarity",

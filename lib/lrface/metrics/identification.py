@@ -1,10 +1,10 @@
-"""Who is it? Closed-set 1:N search: each probe against a gallery that may be larger than memory (ranks, CMC, mAP).
+"""Who is it? Closed-set 1:N search: each probe against a gallery that may be larger than memory (ranks, CMC, precision-recall, mAP).
 
 The protocol is TinyFace's (Cheng, Zhu and Gong, ACCV 2018, section 4.2, and its published evaluation): 3,728 probes against 4,443
 mates and 153,428 distractors, Euclidean distance, several mates a probe. CMC counts the first mate; average precision is the
-trapezoidal area under precision and recall.
+trapezoidal area under precision and recall. Later works search the same faces in another way (:data:`PROTOCOLS`).
 
-Both need only the ranks of a probe's mates, and a rank is one plus the number of vectors nearer. So no matrix of all distances is kept
+All need only the ranks of a probe's mates, and a rank is one plus the number of vectors nearer. So no matrix of all distances is kept
 and nothing is sorted: the gallery passes once, in blocks, and is counted. Distances are compared as float32 matrix products wherever
 their rounding provably cannot change the order, and the few pairs inside that error again in float64. The result is the one float64
 gives, whatever the block, the device or the threads. (If most faces share one embedding most pairs are inside it: right, but slow.)
@@ -16,8 +16,10 @@ face to one point the last place rather than a lucky one.
 
 from __future__ import annotations
 
+import difflib
 import mmap
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,23 +32,26 @@ from lrface.precision import whole_float32
 
 Distance = Literal["euclidean", "cosine"]
 TIE = 1e-12
-PAIRS = 512  # mates whose distances are counted at a time: with 4,096 gallery vectors a tile of 8 MB, which stays in the cache
-EXACT = 4096  # pairs of vectors compared in float64 at a time
+PAIRS = 512  # mates whose distances are counted at a time: with 2,048 gallery vectors a tile of 4 MB, which stays in the cache
+EXACT = 1024  # pairs of vectors compared in float64 at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Identification:
-    """What became of each probe, so that intervals can be drawn over probes or identities.
+    """What became of each probe. Every score is a mean over probes, so intervals can be drawn over probes or identities.
 
     ``first_rank``: int64 (P,), the rank of the first mate, from 1. ``average_precision``: float64 (P,) in [0, 1]. ``mates``: int64
-    (P,), how many the gallery of ``gallery_size`` vectors held.
+    (P,), how many the gallery of ``gallery_size`` vectors held. ``ranks``: int64 (M,), the ranks of all mates, probe after probe as
+    ``mates`` counts them, and a probe's own from near to far. ``protocol``: the one they were searched by, which says what may be asked.
     """
 
     first_rank: np.ndarray
     average_precision: np.ndarray
     mates: np.ndarray
+    ranks: np.ndarray
     gallery_size: int
     max_rank: int
+    protocol: Protocol | None = None
 
     @property
     def n(self) -> int:
@@ -57,17 +62,74 @@ class Identification:
         """Fraction of probes with at least one mate among the ``k`` nearest of the gallery."""
         if k < 1:
             raise UsageError(f"ranks count from 1, got {k}")
+        if self.protocol and k not in self.protocol.ranks:
+            raise UsageError(f"protocol {self.protocol.name!r} has no rank {k}: it has {', '.join(map(str, self.protocol.ranks))}")
         return float((self.first_rank <= k).mean())
 
     @property
     def mAP(self) -> float:
         """Mean over probes of the trapezoidal average precision."""
+        self._wants_precision("mAP")
         return float(self.average_precision.mean())
 
     @property
     def cmc(self) -> np.ndarray:
-        """Cumulative matching characteristic: float64 (max_rank,), ``cmc[k - 1]`` is ``rank(k)``."""
+        """Cumulative matching characteristic: float64 (max_rank,), ``cmc[k - 1]`` is the fraction of probes found by rank k."""
         return np.cumsum(np.bincount(np.minimum(self.first_rank, self.max_rank + 1), minlength=self.max_rank + 2)[1:-1]) / self.n
+
+    def precision_at(self, recall: float) -> np.ndarray:
+        """Each probe's precision at the smallest rank that reaches this ``recall``, in (0, 1]: float64 (P,)."""
+        self._wants_precision("precision")
+        if not 0 < recall <= 1:
+            raise UsageError(f"recall is a fraction of the mates, over 0 and at most 1, got {recall}")
+        # a level such as 0.1 * 3 lies a digit over the fraction it means
+        found = np.maximum(np.ceil(recall * self.mates - 1e-9).astype(np.int64), 1)
+        return found / self.ranks[np.cumsum(self.mates) - self.mates + found - 1]
+
+    def pr(self, levels: Sequence[float]) -> np.ndarray:
+        """The precision-recall curve (section 4.2 of the paper): float64 (L,), the mean of :meth:`precision_at` each level of recall.
+
+        Nothing is interpolated between a probe's mates: its precision at a level is that of its ranking cut at the first mate enough.
+        """
+        return np.array([self.precision_at(level).mean() for level in levels])
+
+    def _wants_precision(self, what: str) -> None:
+        if self.protocol and not self.protocol.mAP:
+            raise UsageError(f"protocol {self.protocol.name!r} has no {what}: it has rank {', '.join(map(str, self.protocol.ranks))}")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a 1:N search is done and what is reported of it: numbers of two protocols do not stand in one column.
+
+    ``distance``: of the search. ``ranks``: those reported. ``mAP``: whether it and the precision-recall curve are.
+    """
+
+    name: str
+    distance: Distance
+    ranks: tuple[int, ...]
+    mAP: bool
+
+    def search(self, probe: Tensor | np.ndarray, gallery: Tensor | np.ndarray, probe_ids, gallery_ids) -> Identification:
+        """:func:`identification` as the protocol has it; asked for a rank or an mAP that it has not, what comes back raises."""
+        found = identification(probe, gallery, probe_ids, gallery_ids, self.distance, max(self.ranks))
+        return replace(found, protocol=self)
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (Protocol("tinyface", "euclidean", (1, 5, 10, 20, 50), True), Protocol("aligned", "cosine", (1, 5, 20), False))
+}
+"""``tinyface``: the published evaluation, on the pictures as they come. ``aligned``: that of AdaFace and CVLface, on faces aligned by
+MTCNN (their set ``aligned_pad_0.1_pad_high``), each vector the sum of the face's and its mirror image's, weighted by their lengths."""
+
+
+def protocol(name: str) -> Protocol:
+    """One of :data:`PROTOCOLS`; another name raises :class:`UsageError`."""
+    if name not in PROTOCOLS:
+        close = difflib.get_close_matches(name, PROTOCOLS, 1)
+        raise UsageError(f"unknown protocol {name!r}: {f'did you mean {close[0]!r}? ' if close else ''}known are {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
 
 
 def identification(
@@ -77,7 +139,7 @@ def identification(
     gallery_ids,
     distance: Distance = "euclidean",
     max_rank: int = 50,
-    block: int = 4096,
+    block: int = 2048,
 ) -> Identification:
     """Search every probe (P, D) in the gallery (G, D), mates and distractors together.
 
@@ -102,7 +164,7 @@ def identification(
     # The step of recall at a mate, times the mean of the precision here and one rank earlier (1 before the first rank of all).
     before = np.divide(place - 1, rank - 1, out=np.ones(len(rank)), where=rank > 1)
     precision = np.bincount(owner, (before + place / rank) / 2, len(probe)) / mates
-    return Identification(rank[first], precision, mates, len(gallery), max_rank)
+    return Identification(rank[first], precision, mates, rank, len(gallery), max_rank)
 
 
 def _mates(probe_ids, gallery_ids, probes: int, vectors: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,7 +179,8 @@ def _mates(probe_ids, gallery_ids, probes: int, vectors: int) -> tuple[np.ndarra
     mates = np.where(of_probe < 0, 0, np.searchsorted(of_gallery[order], of_probe, side="right") - first)
     if not mates.all():
         count, row = int((mates == 0).sum()), int(np.argmin(mates))
-        raise LrfaceError(f"{count} of {probes} probes have no mate in the gallery, the first in row {row}: leave them out, and say so")
+        who = f"the first in row {row}, of {probe_ids[row]}"
+        raise LrfaceError(f"{count} of {probes} probes have no mate in the gallery, {who}: leave them out, and say so")
     shift = np.repeat(first - (np.cumsum(mates) - mates), mates)
     return np.repeat(np.arange(probes), mates), order[np.arange(len(shift)) + shift], mates
 
@@ -141,7 +204,8 @@ def _count(probe, gallery, owner, mate, cosine: bool, block: int, device) -> np.
     for start in range(0, len(gallery), block):
         vectors = _vectors(gallery, slice(start, start + block), cosine, device, "gallery")
         near = vectors - centre
-        longest, half, near = near.norm(dim=1).max(), near.square().sum(1).div(2).float(), near.float()
+        far, near = near.norm(dim=1), near.float()
+        longest, half = far.max(), far.square().div(2).float()
         # A float32 sum of D products is wrong by at most D roundings (2^-24) of the sum of their sizes, whatever the order of adding;
         # 8 more for the rounding of the inputs and of the results.
         limit = (doubt + 2**-24 * (len(centre) + 8) * ((longest / 2 + length) * longest)[index]).float()[:, None]

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
-from lrface.models import joint, losses
-from lrface.models.recognition import attributes, deepid2, frnet
+from lrface.models import csri, joint, losses
+from lrface.models.recognition import attributes, centreface, deepid2, frnet, rpcn, sphereface, vgg_face
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
-from lrface.models.sr import bicubic, dic, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, srnet, wavelet_srnet
+from lrface.models.sr import bicubic, dic, drrn, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, srnet, vdsr, wavelet_srnet
 
 __all__ = [
     "METHODS",
@@ -98,6 +98,8 @@ METHODS: dict[str, Method] = {
         Method("DICNet", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.NET_OBJECTIVES, landmarks=True),
         Method("DICGAN", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.GAN_OBJECTIVES, landmarks=True),
         Method("HiFaceGAN", hifacegan.build, "Yang et al., ACM MM 2020", hifacegan.VERSION, objectives=hifacegan.OBJECTIVES),
+        Method("VDSR", vdsr.build, "Kim et al., CVPR 2016", vdsr.VERSION),
+        Method("DRRN", drrn.build, "Tai et al., CVPR 2017", drrn.VERSION),
     )
 }
 
@@ -127,8 +129,7 @@ RECOGNISERS: dict[str, Method] = {
             deepid2.build,
             "Sun et al., NIPS 2014",
             deepid2.VERSION,
-            objectives={"paper": lambda net: deepid2.PaperLoss()},
-            landmarks=True,
+            objectives={"paper": lambda net: deepid2.PaperLoss(), "whole": lambda net: deepid2.PaperLoss(aligned=False)},
             restores=False,
         ),
         Method(
@@ -149,6 +150,45 @@ RECOGNISERS: dict[str, Method] = {
             landmarks=True,
             restores=False,
             learns="attributes",
+        ),
+        Method(
+            "CentreFace",
+            centreface.build,
+            "Wen et al., ECCV 2016",
+            centreface.VERSION,
+            objectives=centreface.OBJECTIVES,
+            restores=False,
+        ),
+        Method(
+            "SphereFace",
+            sphereface.build,
+            "Liu et al., CVPR 2017",
+            sphereface.VERSION,
+            objectives=sphereface.OBJECTIVES,
+            restores=False,
+        ),
+        Method(
+            "VGG-Face-like",
+            vgg_face.build,
+            "after Parkhi et al., BMVC 2015",
+            vgg_face.VERSION,
+            objectives=vgg_face.OBJECTIVES,
+            restores=False,
+        ),
+        Method(
+            "RPCN-like",
+            rpcn.build,
+            "after Wang et al., CVPR 2016",
+            rpcn.VERSION,
+            objectives=rpcn.OBJECTIVES,
+            restores=False,
+        ),
+        Method(
+            "CSRI",
+            csri.build,
+            "Cheng et al., Low-resolution face recognition, 2018",
+            csri.VERSION,
+            objectives=csri.OBJECTIVES,
         ),
     )
 }
@@ -198,7 +238,7 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
 def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> nn.Module:
     """An untrained recognition network with ``classes`` training identities: aligned float faces in [0, 1] to vectors.
 
-    ``scale`` is for ``Joint``, which restores faces that many times smaller before it recognises them.
+    ``scale`` is for ``Joint`` and ``CSRI``, which restore faces that many times smaller before they recognise them.
     """
     if name not in RECOGNISERS:
         raise UsageError(f"unknown recognition network {name!r}: known are {', '.join(RECOGNISERS)}")

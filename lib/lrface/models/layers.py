@@ -16,6 +16,36 @@ def conv3(n_in: int, n_out: int) -> nn.Conv2d:
     return nn.Conv2d(n_in, n_out, 3, padding=1)
 
 
+def xavier(layer: nn.Module) -> nn.Module:
+    """The convolution or linear layer, started as Caffe's ``xavier`` starts it (uniform, of variance 1 / inputs) with its bias at 0."""
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear")  # PyTorch's own xavier counts the outputs, too
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def conv_prelu(n_in: int, n_out: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
+    """3x3 convolution and PReLU of CentreFace and SphereFace."""
+    return nn.Sequential(xavier(nn.Conv2d(n_in, n_out, 3, stride, padding)), nn.PReLU(n_out))
+
+
+class PReLUUnit(nn.Module):
+    """Two 3x3 convolutions of the same width, PReLU after each, plus the input (CentreFace, SphereFace).
+
+    No biases: their released solvers give these convolutions' a learning rate of 0. Weights start from N(0, 0.01), so a unit starts
+    near the identity.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        convolutions = [nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2)]
+        for convolution in convolutions:
+            nn.init.normal_(convolution.weight, std=0.01)
+        self.body = nn.Sequential(convolutions[0], nn.PReLU(width), convolutions[1], nn.PReLU(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
 class MeanShift(nn.Module):
     """[0, 1] RGB to the centred 0-255 range of EDSR-PyTorch (``inverse=False``), and back (``inverse=True``)."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.degrade import round_uint8
+from lrface.models.recognition.align import whole
 from lrface.models.recognition.dlib_resnet import CHIP_SIZE, DlibResNet, chips
 
 
@@ -27,10 +28,12 @@ class Batch(NamedTuple):
     labels: Tensor | None = None
     """int64 (N,): the number of each face's identity among the training identities in order of their names; or float (N, A): 1 for each
     attribute of the set that the face has, else 0."""
+    native: Tensor | None = None
+    """bool (N,): the native faces, pictures of few pixels, enlarged in ``hr``, for there is no high-resolution truth; None: none is."""
 
     def to(self, device: torch.device) -> Batch:
         pictures = (t.to(device).contiguous(memory_format=torch.channels_last) for t in (self.lr, self.hr))
-        return Batch(*pictures, *(t if t is None else t.to(device) for t in (self.points, self.labels)))
+        return Batch(*pictures, *(t if t is None else t.to(device) for t in (self.points, self.labels, self.native)))
 
 
 class DeepFeatures(nn.Module):
@@ -90,6 +93,21 @@ class Identity(nn.Module):
         return {"loss": pixels + self.weight * apart, "pixels": pixels.detach(), "identity": apart.detach()}
 
 
+def mean_over(values: Tensor, faces: Tensor) -> Tensor:
+    """The mean of ``values`` (N,) over the faces that bool ``faces`` (N,) marks; 0 where it marks none."""
+    return (values * faces).sum() / faces.sum().clamp_min(1)
+
+
+class Classification(nn.Module):
+    """Cross-entropy over the training identities, of faces taken whole: no landmarks. The network says its ``input_size``."""
+
+    adam = {"weight_decay": 5e-4}
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        _, logits = net(whole(batch.hr, net.input_size))
+        return {"loss": F.cross_entropy(logits.float(), batch.labels)}
+
+
 class Behind(nn.Module):
     """A recogniser's objective on what a frozen restorer makes of the degraded face, in place of the true face.
 
@@ -101,6 +119,7 @@ class Behind(nn.Module):
         super().__init__()
         self.front, self.objective = front.eval().requires_grad_(False), objective
         self.adam, self.memory = objective.adam, getattr(objective, "memory", None)
+        self.landmarks = getattr(objective, "landmarks", False)
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():

@@ -12,7 +12,18 @@ from lrface.metrics.intervals import Estimate
 
 COLUMNS = ["study", "table", "method", "setting", "metric", "value", "low", "high", "n", "published"]
 DIGITS = {"psnr": 2, "ssim": 4, "alignment": 4, "identity": 4, "ms": 2, "parameters": 0, "macs": 0, "lost": 4}
-BETTER = {"psnr": max, "ssim": max, "identity": max, "identity_frnet": max, "lost": min, "ms": min, "accuracy": max, "tpr_at": max}
+BETTER = {
+    "psnr": max,
+    "ssim": max,
+    "identity": max,
+    "identity_frnet": max,
+    "lost": min,
+    "ms": min,
+    "accuracy": max,
+    "tpr_at": max,
+    "rank": max,
+    "mAP": max,
+}
 """Which end of a metric is the better one; what follows in its name (``tpr_at_1e-3``, ``accuracy (dlib)``) does not matter."""
 
 
@@ -56,7 +67,7 @@ def pivot(frame: pd.DataFrame, metrics: list[str] | None = None) -> pd.DataFrame
             here = frame[(frame["setting"] == setting) & (frame["metric"] == metric)].set_index("method")
             if here.empty:
                 continue
-            better = BETTER.get(metric) or BETTER.get(re.split(r" \(|_\d", metric)[0])
+            better = BETTER.get(metric) or BETTER.get(re.split(r" \(|_?\d", metric)[0])
             best = better(here["value"].dropna(), default=None) if better and len(here) > 1 else None
             line = {"setting": setting, "metric": metric, "n": "/".join(str(int(n)) for n in sorted(set(here["n"].dropna())))}
             for method in methods:

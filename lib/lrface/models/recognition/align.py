@@ -1,4 +1,4 @@
-"""Upright crops for recognition networks trained here: a similarity transform of five landmarks to a fixed template."""
+"""Crops for recognition networks trained here: turned upright by five landmarks and a fixed template, or the face as it is, whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrface.degrade import full_precision
+from lrface.degrade import full_precision, resize
 from lrface.errors import UsageError
 
 SIZE = (124, 108)
@@ -46,3 +46,18 @@ def align(images: Tensor, points: Tensor, size: tuple[int, int] = SIZE) -> Tenso
     places = torch.where(known[:, None, None, None], places, whole.to(places)).to(images.dtype)
     with full_precision(images.device):
         return F.grid_sample(images, places, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def whole(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Square face crops without alignment: float (N, 3, S, S) to (N, 3, *size); differentiable.
+
+    The centred part that has the aspect of ``size`` (centred to half a pixel where it cannot be exact), resized as MATLAB's bicubic
+    ``imresize`` does; not clipped, so values may leave [0, 1] slightly. Raises :class:`UsageError` for crops that are not square.
+    Source: TinyFace's official protocol, in which a face is what the detector's square cuts out.
+    """
+    if images.ndim != 4 or images.shape[2] != images.shape[3]:
+        raise UsageError(f"whole wants square crops (N, 3, S, S), got {tuple(images.shape)}: crop them first")
+    side = max(size)
+    top, left = ((side - n) // 2 for n in size)
+    # resized before it is cut: the part may end between two pixels of the crop
+    return resize(images, (side, side))[:, :, top : top + size[0], left : left + size[1]]

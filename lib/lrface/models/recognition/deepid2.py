@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lrface.models.layers import LocallyShared
 from lrface.models.losses import Batch
-from lrface.models.recognition.align import align
+from lrface.models.recognition.align import align, whole
 
 VERSION = 1
 SIZE = (55, 47)
@@ -63,12 +63,16 @@ def verification(features: Tensor, labels: Tensor) -> Tensor:
 
 
 class PaperLoss(nn.Module):
-    """The identification signal plus 0.05 times the verification signal, of aligned faces."""
+    """The identification signal plus 0.05 times the verification signal, of aligned faces (``aligned``) or of faces taken whole."""
 
     adam = {"weight_decay": 5e-4}
 
+    def __init__(self, aligned: bool = True):
+        super().__init__()
+        self.landmarks = aligned
+
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        features, logits = net(align(batch.hr, batch.points, SIZE))
+        features, logits = net(align(batch.hr, batch.points, SIZE) if self.landmarks else whole(batch.hr, SIZE))
         identification, pairs = F.cross_entropy(logits, batch.labels), verification(features, batch.labels)
         return {"loss": identification + WEIGHT * pairs, "identification": identification.detach(), "verification": pairs.detach()}
 

@@ -217,7 +217,7 @@ class Iterative(nn.Module):
     """
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        lr, hr, points, _ = batch
+        lr, hr, points = batch[:3]
         faces, maps = net(lr)
         pixel, align = sum(F.l1_loss(face.float(), hr) for face in faces), alignment_loss(maps, points)
         return {"loss": pixel + 0.1 * align, "pixel": pixel, "align": align}
@@ -276,7 +276,7 @@ class Adversarial(nn.Module):
         self.features = DeepFeatures()
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        lr, hr, points, _ = batch
+        lr, hr, points = batch[:3]
         faces, maps = net(lr)
         last = faces[-1].float()
         pixel = sum(F.l1_loss((last if self.last_face_only else face).float(), hr) for face in faces)

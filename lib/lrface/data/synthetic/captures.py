@@ -1,0 +1,115 @@
+"""More captures of rendered moments than a set was made with: strangers for a large gallery, and poor cameras with a stage switched off.
+
+A moment is (seed, number of the person, number of the view), which is all that decides it; so a moment of the embedded set can be rendered
+again and seen by another camera.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from joblib import Parallel, delayed
+
+from lrface.data import packed
+from lrface.data.synthetic.camera import capture, sample_camera
+from lrface.data.synthetic.identities import identity
+from lrface.data.synthetic.make import VERSION
+from lrface.data.synthetic.person import person
+from lrface.data.synthetic.render import render
+from lrface.data.synthetic.rows import decode, encode, name_of
+from lrface.data.synthetic.streams import stream
+from lrface.data.synthetic.views import view
+from lrface.files import progress, write_atomic
+
+Moment = tuple[int, int, int]
+PER_PART = 40
+"""Moments a file holds: what a killed run can lose, a worker at most."""
+SIZE, QUALITY = 128, 92
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("key", "identity", "way", "digest", "native_digest")),
+        *(("native_height", pa.int16()), ("image", _PICTURE), ("native", _PICTURE)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a moment is captured. ``camera`` 0 is the poor camera the set itself has for the moment, others are further draws; ``without``
+    are the camera's stages that are off (:data:`lrface.data.synthetic.camera.STAGES`)."""
+
+    name: str
+    camera: int = 0
+    without: tuple[str, ...] = ()
+
+
+def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd.DataFrame:
+    """Every moment in every way, rendered into ``folder`` where it is not there yet; interrupted, the same call goes on.
+
+    A row a capture, by moment and there by way: ``key`` (``s000003_002/NAME``), ``identity``, ``way``, ``native_height``, ``path``
+    (address of the good camera's picture, under ``folder``), ``native_path`` (of the capture), and ``digest``, ``native_digest`` of their
+    pixels. Captures of camera 0 with every stage on are the pixels that ``lrface data make`` writes for the moment.
+    """
+    text = repr((VERSION, SIZE, QUALITY, list(moments), [asdict(way) for way in ways]))
+    place = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+    parts = [moments[i : i + PER_PART] for i in range(0, len(moments), PER_PART)]
+    files = [place / f"captures-{i:05d}.parquet" for i in range(len(parts))]
+    missing = [(file, part) for file, part in zip(files, parts, strict=True) if not file.exists()]
+    with progress("captures", len(moments)) as advance:
+        advance(len(moments) - sum(len(part) for _, part in missing))
+        jobs = [delayed(_write)(file, part, ways) for file, part in missing]
+        for count in Parallel(min(os.cpu_count() or 1, max(1, len(jobs))), return_as="generator_unordered", batch_size=1)(jobs):
+            advance(count)
+    columns = [name for name in _SCHEMA.names if name not in ("image", "native")]
+    tables = []
+    for file in files:
+        table = pd.read_parquet(file, columns=columns)
+        rows = range(len(table))
+        name = file.relative_to(folder).as_posix()
+        first = [packed.address(name, row - row % len(ways)) for row in rows]
+        tables.append(table.assign(path=first, native_path=[packed.address(name, row) for row in rows]))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _write(file: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> int:
+    cv2.setNumThreads(1)
+    rows = []
+    for (seed, number), views in groupby(moments, key=lambda moment: moment[:2]):
+        who = person(identity(seed, number))
+        for _, _, shown in views:
+            frame = render(who, view(who.identity, shown), SIZE)
+            image = encode(frame.picture(), QUALITY)
+            digest = _digest(decode(image))
+            key = f"{name_of(number)}_{shown:03d}"
+            for place, way in enumerate(ways):
+                # a further camera is that of a view which nobody rendered
+                drawn = stream(seed, number, shown + 1000 * way.camera, "camera")
+                seen = capture(frame, sample_camera(drawn).without(*way.without), stream(seed, number, shown + 1000 * way.camera, "sensor"))
+                rows.append(
+                    {
+                        "key": f"{key}/{way.name}",
+                        "identity": name_of(number),
+                        "way": way.name,
+                        "digest": digest,
+                        "native_digest": _digest(seen),
+                        "native_height": len(seen),
+                        "image": None if place else {"bytes": image, "path": key},
+                        "native": {"bytes": encode(seen, 0), "path": key},
+                    }
+                )
+    write_atomic(file, lambda temporary: pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd"))
+    return len(moments)
+
+
+def _digest(picture) -> str:
+    return hashlib.sha256(picture.tobytes()).hexdigest()[:16]

@@ -1,0 +1,91 @@
+"""CSRI (Cheng, Zhu and Gong, 2018): VDSR, then CentreFace on what it makes, for faces that have a large truth and for those that have none.
+
+L = L_fr of synthetic faces + L_fr of native faces + lambda L_sr (equation 4): what the restorer learns from pairs of large and small faces
+is bent towards native small faces by their identities alone. Without native faces it is equation 3, the paper's first step; from that
+run the second starts. Deployed, the feature of a native face is that of ``recogniser``, compared by Euclidean distance.
+
+Where the paper leaves a choice:
+
+- Equation 1 is a squared norm, so a face's error is summed over its pixels (here in [0, 1]); each of the three terms is the mean over the
+  faces it is of. A batch without one of the two kinds has 0 for it.
+- The centre loss of CentreFace is not in equation 2 and is left out.
+- It names SGD, and prints neither rates nor batch: Adam here, with CentreFace's weight decay.
+- One softmax over the identities of both sets: a face is told from those of the other set, too.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrface.models.losses import Batch, Classification, frozen, mean_over
+from lrface.models.recognition import centreface
+from lrface.models.recognition.align import whole
+from lrface.models.sr import vdsr
+
+VERSION = 1
+LAMBDA = 0.003
+"""Weight of the super-resolution loss (section 3)."""
+
+
+class CSRI(nn.Module):
+    """``restorer`` (VDSR) and ``recogniser`` (CentreFace), each as it is alone.
+
+    In evaluation mode it is its restorer: float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale), h = w. In training mode it returns
+    that face, its features and the logits of the training identities. The vector of a face is ``recogniser`` of the restored face, taken
+    whole (:func:`lrface.models.recognition.align.whole`) at ``recogniser.input_size``.
+    """
+
+    def __init__(self, restorer: nn.Module, recogniser: nn.Module):
+        super().__init__()
+        self.scale, self.restorer, self.recogniser = restorer.scale, restorer, recogniser
+
+    def forward(self, lr: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        sr = self.restorer(lr)
+        return (sr, *self.recogniser(whole(sr.to(lr.dtype), self.recogniser.input_size))) if self.training else sr
+
+
+class PaperLoss(nn.Module):
+    """Equation 4, or equation 3 for a batch whose ``native`` is None. What has weight 0 or is not there is left out: without the
+    super-resolution loss and native faces, what remains is trained bit for bit as VDSR and CentreFace in a row under cross-entropy."""
+
+    adam = Classification.adam
+
+    def __init__(self, weight: float = LAMBDA):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        sr, _, logits = net(batch.lr)
+        logits = logits.to(batch.lr.dtype)
+        if batch.native is None:
+            terms = {"synthetic": F.cross_entropy(logits, batch.labels)}
+        else:
+            each = F.cross_entropy(logits, batch.labels, reduction="none")
+            terms = {"synthetic": mean_over(each, ~batch.native), "native": mean_over(each, batch.native)}
+        loss = sum(terms.values())
+        if self.weight:
+            errors = (sr - batch.hr).square().sum((1, 2, 3))
+            terms["hallucination"] = errors.mean() if batch.native is None else mean_over(errors, ~batch.native)
+            loss = loss + self.weight * terms["hallucination"]
+        return {"loss": loss} | {name: term.detach() for name, term in terms.items()}
+
+
+class RecogniserLoss(nn.Module):
+    """Cross-entropy of what the restorer, held still, makes: the fine-tuning that ends the paper's joint learning (section 5.3)."""
+
+    adam = Classification.adam
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        with frozen(net.restorer):
+            _, _, logits = net(batch.lr)
+        return {"loss": F.cross_entropy(logits.float(), batch.labels)}
+
+
+OBJECTIVES = {"paper": lambda net: PaperLoss(), "recogniser": lambda net: RecogniserLoss(), "mixed": lambda net: PaperLoss(0)}
+
+
+def build(classes: int, size: str, scale: int) -> CSRI:
+    # VDSR first: with one seed it then starts from the weights it has alone
+    restorer = vdsr.build(scale, size)
+    return CSRI(restorer, centreface.build(classes, size))

@@ -1,0 +1,94 @@
+"""A face as a poor camera saw it, or shrunken to the same height: what is read, and that no set is taken for another."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from lrface import data, runs
+from lrface.data.faceset import together
+from lrface.data.synthetic.captures import Way, captured
+from lrface.errors import LrfaceError
+from PIL import Image
+
+CUBIC = Image.Resampling.BICUBIC
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return data.load("synthetic", "val", 12)
+
+
+def test_what_is_read(faces):
+    poor, shrunken, twenty = faces.as_seen("poor"), faces.as_seen("shrunken"), faces.as_seen("shrunken", 20)
+    for row in range(3):
+        good, native, h = faces.read(row), faces.native(row), faces.table["native_height"][row]
+        assert native.shape == (h, h, 3) and good.shape == (128, 128, 3)
+        assert np.array_equal(poor.sized(64).read(row), np.asarray(Image.fromarray(native).resize((64, 64), CUBIC)))
+        small = Image.fromarray(good).resize((int(h), int(h)), CUBIC)
+        assert np.array_equal(shrunken.read(row), np.asarray(small.resize((128, 128), CUBIC)))
+        assert np.array_equal(twenty.read(row), np.asarray(Image.fromarray(good).resize((20, 20), CUBIC).resize((128, 128), CUBIC)))
+        assert np.array_equal(faces.sized(64).read(row), np.asarray(Image.fromarray(good).resize((64, 64), CUBIC)))
+
+
+def test_no_set_is_taken_for_another(faces):
+    ways = [faces, faces.sized(64), *(faces.as_seen(*how) for how in (("poor",), ("shrunken",), ("shrunken", 20), ("shrunken", 21)))]
+    assert len({way.fingerprint for way in ways}) == len(ways)
+    assert faces.as_seen("good") is faces and faces.as_seen("poor").fingerprint == faces.as_seen("poor").fingerprint
+    poor = faces.as_seen("poor")
+    assert poor.table["digest"][0] == hashlib.sha256(faces.native(0).tobytes()).hexdigest()[:16]
+    assert poor.where(poor.table.index < 2).read(1).tolist() == poor.read(1).tolist()
+
+
+def test_sets_together(faces):
+    parts = [faces.sized(64), faces.as_seen("poor").sized(64)]
+    both = together(*parts)
+    assert len(both) == 24 and both.table["key"].is_unique and both.table["seen"].tolist() == ["good"] * 12 + ["poor"] * 12
+    expected = [parts[0].read(0), parts[1].read(11)]
+    assert np.array_equal(both.stack([0, 23]).permute(0, 2, 3, 1).numpy(), np.stack(expected))
+    some = both.where(both.table["seen"] == "poor")
+    assert np.array_equal(some.read(3), parts[1].read(3)) and some.fingerprint == parts[1].fingerprint != both.fingerprint
+    assert set(both.classes("identity")[0]) == set(faces.table["identity"])
+    with pytest.raises(LrfaceError, match="do not go together"):
+        together(faces, parts[1])
+
+
+def test_a_set_without_small_faces_says_so():
+    celeba = data.load("celeba", limit=4)
+    with pytest.raises(LrfaceError, match="no native low-resolution faces"):
+        celeba.as_seen("poor")
+    assert celeba.as_seen("shrunken", 20).read(0).shape == (128, 128, 3)
+
+
+def test_a_moment_captured_again_is_the_sets_own(faces, tmp_path):
+    rows = faces.table.head(2)
+    moments = [(2026, int(r.identity[1:]), int(r.view)) for r in rows.itertuples()]
+    ways = (Way("whole"), Way("sharp", without=("optics", "motion")), Way("another", camera=1))
+    found = captured(tmp_path, moments, ways)
+    assert found["way"].tolist() == ["whole", "sharp", "another"] * 2
+    whole = found[found["way"] == "whole"].reset_index(drop=True)
+    assert whole["digest"].tolist() == rows["digest"].tolist() and whole["native_height"].tolist() == rows["native_height"].tolist()
+    assert whole["native_digest"].tolist() == faces.as_seen("poor").table["digest"].head(2).tolist()
+    assert found["native_digest"].nunique() == 6
+    again = captured(tmp_path, moments, ways)  # nothing is rendered again
+    pd.testing.assert_frame_equal(found, again)
+    seen = data.FaceSet("again", tmp_path, found.assign(split="test"), faces.crop, False)
+    assert np.array_equal(seen.read(4), faces.read(1)) and np.array_equal(seen.native(3), faces.native(1))
+
+
+def test_a_run_starts_from_one_on_other_faces(faces):
+    from lrface import degrade
+
+    fields = dict(degradation=degrade.setting("4x"), data="synthetic", steps=2, batch=2, patch=32)
+    first = runs.Config(method="SRCNN", **fields)
+    start = runs.Trained(config=first, faces=faces.fingerprint)
+    second = runs.Config(method="SRCNN", seed=1, init=start, **fields)
+    small = data.load("synthetic", "train", 8)
+    with pytest.raises(LrfaceError, match="train that first"):
+        runs.fit(second, small)
+    train = data.load("synthetic", "train", 6)
+    second = second.model_copy(update={"init": runs.Trained(config=first, faces=train.fingerprint)})
+    assert runs.fit(first, train).record["key"] == second.init.key
+    run = runs.fit(second, small)
+    assert runs.Config.model_validate_json(second.model_dump_json()) == second and run.source == "trained"
+    assert runs.key_for(second, small) == run.record["key"] != runs.key_for(second.model_copy(update={"init": first}), small)
