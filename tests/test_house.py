@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
 STAGES = [
-    *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "train", "hallucinate", "runs", "grid", "plan"),
+    *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "train", "hallucinate", "runs", "jobs", "grid", "plan"),
     *("metrics", "scorebook", "report", "notebooks", "cli"),
 ]
 

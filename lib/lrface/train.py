@@ -7,6 +7,7 @@ import io
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -145,7 +146,9 @@ def validate(net: nn.Module, faces: FaceSet, degrade: Degradation, device: torch
 
 def fabric(precision: str) -> Fabric:
     """One device, chosen by what is there; LRFACE_DEVICE=cpu keeps a run off the GPU."""
-    return Fabric(accelerator=os.environ.get("LRFACE_DEVICE", "auto"), devices=1, precision=precision)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*srun")  # a machine with Slurm need not be one of its jobs
+        return Fabric(accelerator=os.environ.get("LRFACE_DEVICE", "auto"), devices=1, precision=precision)
 
 
 def train(
