@@ -10,8 +10,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
 STAGES = [
-    *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "train", "hallucinate", "runs", "jobs", "grid", "plan"),
-    *("metrics", "scorebook", "report", "notebooks", "cli"),
+    *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "together", "train", "hallucinate", "packing", "runs"),
+    *("jobs", "grid", "fit", "plan", "metrics", "scorebook", "report", "notebooks", "cli"),
 ]
 
 

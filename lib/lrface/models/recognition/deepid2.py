@@ -66,6 +66,7 @@ class PaperLoss(nn.Module):
     """The identification signal plus 0.05 times the verification signal, of aligned faces."""
 
     adam = {"weight_decay": 5e-4}
+    whole_batch = True
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = net(align(batch.hr, batch.points, SIZE))
