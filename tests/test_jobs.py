@@ -162,6 +162,19 @@ def test_studies_give_their_exit_codes_and_what_they_said(submitted):
     assert ended["01"][0] == 2 and "no study '1000'" in ended["01"][1]
 
 
+def test_several_studies_of_one_command_are_an_array(submitted, monkeypatch, lrface):
+    asked = {}
+    monkeypatch.setattr(jobs, "studies", lambda words: asked.update(words) or [("a", 0, "a: computed\n"), ("b", 1, "b failed\n")])
+    monkeypatch.setenv("LRFACE_JOBS", "local")
+    options = ["--preset", "smoke", "-p", "data=celeba", "--force"]
+    code, out, err = lrface("reproduce", "--study", "00,01", *options, "--jobs", "slurm:time=5")
+    assert (code, out) == (1, "a: computed\nb failed\n") and os.environ["LRFACE_JOBS"] == "slurm:time=5"
+    assert list(asked) == ["00_data_and_degradations", "01_degradation_settings"]
+    assert asked["01_degradation_settings"][:3] == ["reproduce", "--study", "01_degradation_settings"]
+    assert {"-p", "data=celeba", "--force", "--preset", "smoke"} <= set(asked["00_data_and_degradations"])
+    assert lrface("reproduce", "--jobs", "cloud")[0] == 2
+
+
 def test_the_queue_is_asked_of_all_jobs_at_once_and_not_too_often(monkeypatch):
     asked = []
     monkeypatch.setattr(

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -105,10 +104,14 @@ def test_a_cancelled_job_is_submitted_again_once_and_never_counted(times, monkey
     assert len(cancelled) == times
 
 
-def test_two_studies_as_an_array(own_places):
-    words = [sys.executable, "-c", "from lrface.cli import main; main()", "reproduce", "--study", "00,01", "--preset", "smoke"]
-    done = subprocess.run([*words, "--jobs", "slurm:time=30,cpus=1"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for study in ("00_data_and_degradations", "01_degradation_settings"):
+def test_two_studies_as_an_array():
+    words = {
+        "00_data_and_degradations": ["reproduce", "--study", "00", "--preset", "smoke"],
+        "01_degradation_settings": ["reproduce", "--study", "01", *STUDY[:2], "-p", "methods=bicubic,SRCNN", "-p", "settings=4x"],
+    }
+    for study, code, said in jobs.studies(words):
         results, _ = report.places("synthetic", "smoke", study)
-        assert json.loads((results / "record.json").read_text())["study"] == study and f"{study}: computed" in done.stdout
+        assert code == 0 and f"{study}: computed" in said, said
+        assert json.loads((results / "record.json").read_text())["study"] == study
+        words.pop(study)
+    assert not words

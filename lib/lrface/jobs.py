@@ -124,7 +124,8 @@ def array(
                     yield name, LrfaceError(f"{name}: its job ended twice without a result, the last time with: {_why(job, error)}")
         except KeyboardInterrupt:
             ids = ", ".join(sorted({job.job_id.split("_")[0] for job in names}))
-            print(f"{label}: interrupted; job {ids} goes on (scancel ends it), and the same command waits for it again", file=sys.stderr)
+            then = "and the same command waits for it again" if take_up else "let it end before the same command"
+            print(f"{label}: interrupted; job {ids} goes on (scancel ends it), {then}", file=sys.stderr)
             raise
         if not waiting:
             return
