@@ -10,8 +10,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
 STAGES = [
-    *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "train", "hallucinate", "config", "runs", "grid", "plan"),
-    *("metrics", "scorebook", "report", "notebooks", "drift", "sources", "verify", "why", "cli"),
+    *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "together", "train", "hallucinate", "config", "packing"),
+    *("runs", "jobs", "grid", "fit", "plan", "metrics", "scorebook", "report", "notebooks", "drift", "sources", "verify", "why", "cli"),
 ]
 
 

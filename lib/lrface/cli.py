@@ -46,12 +46,19 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the request and the faces, count what training would cost; train and write nothing.")
     ] = False,
+    jobs: Annotated[
+        str, typer.Option(help="Where networks train: here, local, or slurm (several studies: each a job); LRFACE_JOBS says it, too.")
+    ] = "",
 ) -> None:
     """Execute studies and say where their tables and figures are."""
     import os
 
+    from lrface import jobs as jobs_
     from lrface import notebooks
 
+    if jobs:  # the notebooks' kernels inherit it
+        os.environ["LRFACE_JOBS"] = jobs
+    where = jobs_.chosen()
     if retrain:  # the notebooks' kernels inherit it
         os.environ["LRFACE_RETRAIN"] = "1"
     if study == "all":
@@ -67,6 +74,14 @@ def reproduce(
         return
     for path, values in work:
         notebooks.check(path, values)
+    if where.kind == "slurm" and len(work) > 1:
+        options = [o for p in param for o in ("-p", p)] + ["--force"] * force + ["--retrain"] * retrain
+        words = {path.stem: ["reproduce", "--study", path.stem, "--data", data, "--preset", preset, *options] for path, _ in work}
+        codes = []
+        for _, code, said in jobs_.studies(words):
+            codes.append(code)
+            console.print(said, end="")
+        raise typer.Exit(1 if any(codes) else 0)
     outcomes = []
     for path, values in work:
         outcome = notebooks.run(path, values, force or retrain)
