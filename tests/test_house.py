@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
 STAGES = [
     *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "train", "hallucinate", "runs", "grid", "plan"),
-    *("metrics", "scorebook", "report", "notebooks", "cli"),
+    *("metrics", "scorebook", "report", "notebooks", "provenance", "staging", "kernel", "runner", "publishing", "cli"),
 ]
 
 
