@@ -20,6 +20,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console(soft_wrap=True, markup=False)
 problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
+INTERRUPTED = 130
+"""How typer ends what was interrupted."""
+
 Given = Annotated[list[str], typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated.")]
 
 
@@ -286,6 +289,7 @@ def main() -> None:
     except LrfaceError as error:
         problems.print(f"lrface: {error}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        problems.print("lrface: interrupted; the same command goes on where it stopped")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            problems.print("lrface: interrupted; the same command goes on where it stopped")
+        raise
