@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
 STAGES = [
     *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "together", "train", "hallucinate", "config", "packing"),
-    *("runs", "jobs", "grid", "fit", "plan", "metrics", "scorebook", "report", "notebooks", "drift", "sources", "verify", "why", "cli"),
+    *("runs", "jobs", "grid", "fit", "plan", "metrics", "scorebook", "report", "notebooks", "provenance", "staging", "kernel", "runner"),
+    *("publishing", "drift", "sources", "verify", "why", "cli"),
 ]
 
 
