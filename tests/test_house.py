@@ -41,7 +41,7 @@ def test_files_stay_short():
     sizes = {f: len(f.read_text().splitlines()) for f in PACKAGE.rglob("*.py")}
     world = {f: n for f, n in sizes.items() if "synthetic" in f.parts}  # the face generator: a world of its own, with its own budget
     assert max(sizes.values()) <= 400
-    assert sum(world.values()) < 5000 and sum(sizes.values()) - sum(world.values()) < 10_500
+    assert sum(world.values()) < 5000 and sum(sizes.values()) - sum(world.values()) < 11_500
 
 
 def test_the_lock_names_no_host_and_the_traps_are_avoided():
