@@ -16,7 +16,7 @@ class Hungry(train.Pixelwise):
         self.room, self.where, self.left, self.sizes = room, where, well, []
 
     def check(self, size: int, where: str):
-        if where == self.where and size > self.room and self.left <= 0:
+        if where == self.where and size > self.room and self.left < 0:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     def forward(self, net: torch.nn.Module, batch: Batch):
@@ -67,7 +67,6 @@ def test_the_optimiser_s_own_memory_counts_too(tmp_path, monkeypatch):
 def test_what_was_trained_before_is_kept(tmp_path, monkeypatch):
     """The last checkpoint goes on, with memory at hand, to the weights of a run that never lacked any."""
     monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
-
     goes_on = Hungry(12, "never")
 
     def trained(objective, checkpoint):
