@@ -150,7 +150,8 @@ def test_an_objective_is_shared_only_if_shares_averaged_are_the_whole(method, mo
         labels = torch.rand(n, 7).round() if known.learns == "attributes" else torch.arange(n)
         points = 20 + 88 * torch.rand(n, 68, 2)
         points[0] = torch.nan if known.restores else points[0]
-        whole = train.Batch(torch.rand(n, 3, 32, 32), torch.rand(n, 3, 128, 128), points, labels)
+        native = torch.tensor([True, False, False, False])
+        whole = train.Batch(torch.rand(n, 3, 32, 32), torch.rand(n, 3, 128, 128), points, labels, native)
         parts = [train.Batch(*(part[i::2] for part in whole)) for i in range(2)]
         with torch.no_grad():
             losses = [float(objective(net, batch)["loss"]) for batch in (whole, *parts)]
@@ -159,7 +160,7 @@ def test_an_objective_is_shared_only_if_shares_averaged_are_the_whole(method, mo
 
 def test_shares_of_a_batch_are_the_batch():
     faces, points, labels = noise(9, 48), np.random.default_rng(0).random((9, 68, 2), np.float32), np.arange(9)
-    arguments = (faces, degrade.setting("4x_DN"), 6, 32, 1, 2, 4, points, labels)
+    arguments = (faces, degrade.setting("4x_DN"), 6, 32, 1, 2, 4, points, labels, labels % 2 == 0)
     for whole, *parts in zip(train.batches(*arguments), *(train.batches(*arguments, slice(i, None, 3)) for i in range(3)), strict=True):
         for i, part in enumerate(parts):
             assert all(torch.equal(mine, all_[i::3]) for mine, all_ in zip(part[1:], whole[1:], strict=True))
