@@ -107,7 +107,7 @@ def test_a_killed_kernel(place, undisturbed):
     process = place.start("--force")
     place.reached(process).kill()
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 1 and "kernel killed: the kernel ended in code cell 5 (SIGKILL)" in err and "failed 1" in out
+    assert process.returncode == 1 and "kernel killed: the kernel ended in cell 6 (SIGKILL)" in err and "failed 1" in out
     assert place.whole() == undisturbed[1] and (place.results / "failed.ipynb").exists()
     shutil.rmtree(place.results)  # and with nothing there before
     recovers(place, undisturbed[1])

@@ -110,6 +110,27 @@ other.table("not", 1)
     assert staging.declares(project(more=sometimes)) == sorted([*base, "results/sure.csv", "results/table1.csv", "results/table1.md"])
 
 
+def test_other_studies_are_seen_from_the_stage_and_cannot_be_written_over(project, own_places):
+    project()
+    stage = staging.Stage("celeba", "quick", "07_tiny")
+    other, own = (own_places / "project" / "results" / "celeba" / "quick" / name / "a.csv" for name in ("06_other", "07_tiny"))
+    for file in (other, own):
+        files.write_text(file, "x\n1\n")
+    stage.prepare()
+    seen = stage.folder / "results" / "celeba" / "quick"
+    assert (seen / "06_other" / "a.csv").read_text() == "x\n1\n" and not (seen / "07_tiny" / "a.csv").exists()
+    files.write_text(seen / "06_other" / "a.csv", "y")
+    stage.discard()
+    assert other.read_text() == own.read_text() == "x\n1\n"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"outputs": 1}', '{"outputs": {}, "provenance": 3}', '{"provenance": {}}'])
+def test_a_record_that_cannot_be_believed_is_none(project, own_places, text):
+    path = project()
+    files.write_text(own_places / "project" / "results" / "celeba" / "quick" / "07_tiny" / "record.json", text)
+    assert runner.standing(path, notebooks.parameters(path, {})) is None
+
+
 def test_an_output_is_opened_as_what_its_name_says(tmp_path):
     for name, good, bad in (("a.csv", b"x,y\n1,2\n", b""), ("a.pdf", b"%PDF-1.4", b"PNG"), ("a.md", b"|", b"")):
         (tmp_path / name).write_bytes(good)
@@ -139,10 +160,10 @@ def test_what_cuda_says_gives_the_batch_that_fits():
 
 
 def test_a_kernel_killed_while_the_system_ran_out_of_memory_is_told_apart(monkeypatch):
-    life = kernel.Life(Path("x"), print, 3, None, cell=2, ended=-signal.SIGKILL, kills=4)
+    life = kernel.Life(Path("x"), print, 3, None, executed=2, ended=-signal.SIGKILL, kills=4)
     for kills, kind in ((4, "kernel killed"), (5, "out of memory")):
         monkeypatch.setattr(kernel, "_oom_kills", lambda kills=kills: kills)
-        assert kernel._died(life).kind == kind and "code cell 2 (SIGKILL)" in kernel._died(life).sentence
+        assert kernel._died(life).kind == kind and "cell 2 (SIGKILL)" in kernel._died(life).sentence
 
 
 def test_progress_bars_are_not_saved():
@@ -247,8 +268,8 @@ def test_a_run_counts_when_all_is_there_and_is_then_reused(project, own_places):
     "cell, kind, sentence",
     [
         ("1 / 0", "exception", "cell 6: ZeroDivisionError: division by zero"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "kernel killed", "code cell 5 (SIGKILL)"),
-        ("import os; os._exit(3)", "kernel killed", "code cell 5 (exit status 3)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "kernel killed", "cell 6 (SIGKILL)"),
+        ("import os; os._exit(3)", "kernel killed", "cell 6 (exit status 3)"),
         ("raise MemoryError", "out of memory", "MemoryError"),
         ("raise KeyboardInterrupt", "interrupted", "KeyboardInterrupt"),
         ("import time; time.sleep(60)", "time-out", "longer than the 3 s"),

@@ -27,6 +27,8 @@ from lrface.files import clock, project_root, relayed, write_atomic
 Kind = Literal["exception", "kernel killed", "out of memory", "time-out", "interrupted", "missing output", "disk full"]
 GRACE = 10.0
 """Seconds that the processes of a notebook that has ended may take to be gone, before they are killed."""
+START = 300
+"""Seconds that a kernel may take to start: a busy machine may need a minute."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Life:
     expected: float | None
     pid: int | None = None
     cell: int = 0
+    """The code cell it is at, as the notebook counts them."""
+    executed: int = 0
+    """The same as the kernel counts them: with the cell that sets the parameters."""
     ended: int | None = None
     """Its exit status, if it ended by itself: minus the signal, if one killed it."""
     kills: int = field(default_factory=lambda: _oom_kills())
@@ -56,9 +61,10 @@ class Life:
         self.pid = pid
         self.pids.write_text(json.dumps([pid, psutil.Process(pid).create_time()]))
 
-    def at(self, cell: int) -> None:
-        self.cell = cell
-        self.say(f"cell {cell}/{self.total}" + (f", about {clock(self.expected)} expected" if self.expected else ""))
+    def at(self, injected: bool) -> None:
+        self.cell += not injected
+        self.executed += 1
+        self.say(f"cell {self.cell}/{self.total}" + (f", about {clock(self.expected)} expected" if self.expected else ""))
 
 
 def execute(
@@ -98,6 +104,7 @@ def execute(
                     language="python",
                     cwd=str(project_root()),
                     progress_bar=False,
+                    start_timeout=START,
                     execution_timeout=cell_timeout,
                     extra_arguments=["--log-level=50"],
                     # Files instead of TCP ports: it works where there is no network at all, not even loopback, and nobody else can listen.
@@ -111,7 +118,7 @@ def execute(
     except PapermillExecutionError as error:
         return _raised(error.exec_count, error.ename, error.evalue)
     except CellTimeoutError:
-        return Failure("time-out", f"cell {life.cell} took longer than the {cell_timeout:g} s that a cell may take")
+        return Failure("time-out", f"cell {life.executed} took longer than the {cell_timeout:g} s that a cell may take")
     except DeadKernelError:
         return _died(life)
     except OSError as error:
@@ -119,9 +126,11 @@ def execute(
             return Failure("disk full", f"{error.strerror} ({error.filename or out.parent}): free some, or set LRFACE_OUT and LRFACE_CACHE")
         return Failure("exception", f"{type(error).__name__}: {error}")
     except Exception as error:  # whatever it is, the other studies still run
-        if life is not None and life.ended is not None:
-            return _died(life)
         first = (str(error).strip() or "no message").splitlines()[0]
+        if life is not None and "Kernel died" in first:
+            return _died(life)
+        if "Kernel didn't respond" in first:
+            return Failure("time-out", f"the kernel did not start within {START} s")
         return Failure("exception", f"{type(error).__name__}: {first}")
     return None
 
@@ -152,10 +161,10 @@ def fits(said: str) -> float | None:
 
 
 def _died(life: Life) -> Failure:
-    name = f"signal {-life.ended}" if life.ended is not None and life.ended < 0 else f"exit status {life.ended}"
+    name = "before it said why" if life.ended is None else f"exit status {life.ended}"
     with contextlib.suppress(ValueError, TypeError):
         name = signal.Signals(-life.ended).name
-    where = f"the kernel ended in code cell {life.cell} ({name})"
+    where = f"the kernel ended in cell {life.executed} ({name})"
     if life.ended == -signal.SIGKILL and _oom_kills() > life.kills:
         return Failure("out of memory", f"{where}: the system had no memory left; close other programs or choose a smaller preset")
     return Failure("kernel killed", where)
@@ -183,7 +192,7 @@ def _engine() -> str:
 
         def execute_cell(self, cell, index, **kwargs):
             if cell.cell_type == "code":
-                self.life.at(self.life.cell + ("injected-parameters" not in cell.metadata.get("tags", [])))
+                self.life.at("injected-parameters" in cell.metadata.get("tags", []))
             try:
                 return super().execute_cell(cell, index, **kwargs)
             except DeadKernelError:
@@ -193,7 +202,7 @@ def _engine() -> str:
 
     class Engine(NBClientEngine):
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, life, env, start_timeout=60, execution_timeout=None, **kwargs):
+        def execute_managed_notebook(cls, nb_man, kernel_name, life, env, start_timeout, execution_timeout=None, **kwargs):
             settings = {k: kwargs[k] for k in ("config", "extra_arguments")}
             client = Client(nb_man, timeout=execution_timeout, startup_timeout=start_timeout, kernel_name=kernel_name, **settings)
             client.life, client.env = life, env

@@ -92,7 +92,8 @@ def _reused(stage: Stage, record: dict[str, Any], began: float) -> Outcome:
 
 def _why(record: dict[str, Any], path: Path, values: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """Why the results of a record do not stand (empty if they do), and what results stand on now."""
-    then = record.get("provenance", {})
+    then = record.get("provenance")
+    then = then if isinstance(then, dict) else {}
     now = provenance.parts(path, values, provenance.named(then, "data"), provenance.named(then, "notebook"))
     if not record:
         return "there is no record of a complete run", now
@@ -158,7 +159,8 @@ def _compute(
 ) -> Failure | None:
     began = time.monotonic()
     stage.prepare()
-    partial = stage.folder / "notebook.ipynb"
+    partial, left = stage.folder / "notebook.ipynb", stage.results[0] / "failed.ipynb"
+    left.unlink(missing_ok=True)
     settings = {"LRFACE_OUT": str(stage.folder), "LRFACE_NOTES": str(stage.notes)}
     failure = Failure("interrupted", "")
     try:
@@ -170,12 +172,12 @@ def _compute(
             elif not any(name.endswith(".csv") for name in stage.outputs()):
                 failure = Failure("missing output", "it finished, and left no table")
     finally:
-        if failure is not None and partial.exists():
-            _leave(partial, stage.results[0] / "failed.ipynb")
+        if failure is not None:
+            if partial.exists():
+                _leave(partial, left)
             stage.discard()
     if failure is not None:
-        where = stage.results[0] / "failed.ipynb"
-        return Failure(failure.kind, failure.sentence + (f" (see {where})" if where.exists() else ""))
+        return Failure(failure.kind, failure.sentence + (f" (see {left})" if left.exists() else ""))
     from lrface.runs import environment
 
     # Sets that were first heard of in this run stand as they were when the notebook asked for them.
@@ -194,8 +196,7 @@ def _compute(
         "provenance": parts,
     }
     stage.complete(record)
-    stage.finish()
-    return None
+    return None if stage.finish() else Failure("missing output", "its outputs changed while they were put in their place")
 
 
 def _leave(partial: Path, target: Path) -> None:

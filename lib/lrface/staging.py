@@ -66,20 +66,21 @@ class Stage:
         return FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
 
     def record(self) -> dict[str, Any]:
-        """The record of the results that count; empty if there is none, or none that can be read."""
-        return _json(self.results[0] / "record.json")
+        """The record of the results that count; empty if there is none, or none that can be believed."""
+        record = _json(self.results[0] / "record.json")
+        return record if isinstance(record.get("outputs"), dict) else {}
 
     def prepare(self) -> None:
-        """Empty the stage. The results of other studies and sets are seen through it, for a notebook may read them."""
+        """Empty the stage. A notebook may read what other studies left, so that is seen here too; written over here, it stays as it is."""
         self.discard()
         for place in self.places:
             place.mkdir(parents=True)
-            real, seen = output_root().absolute(), self.folder
-            for step in place.relative_to(self.folder).parts:
-                real, seen = real / step, seen / step
-                for other in sorted(real.iterdir()) if real.is_dir() else ():
-                    if other.is_dir() and not (seen / other.name).exists() and seen != place:
-                        (seen / other.name).symlink_to(other)
+        root = output_root().absolute()
+        for file in (f for kind in ("results", "figures") for f in sorted(root.glob(f"{kind}/*/*/*/*"))):
+            seen = self.folder / file.relative_to(root)
+            if file.is_file() and not file.name.startswith(".") and seen.parent not in self.places:
+                seen.parent.mkdir(parents=True, exist_ok=True)
+                seen.symlink_to(file)
 
     def discard(self) -> None:
         """Remove the stage. The results that count do not change."""
