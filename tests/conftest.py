@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -102,6 +103,63 @@ def lrface(monkeypatch, capsys):
         return code, out.out, out.err
 
     return call
+
+
+TINY = {
+    "parameters": """
+from typing import Literal
+data: str = "celeba"
+preset: Literal["smoke", "quick", "gpu"] = "quick"
+steps: int = 3""",
+    "study": """
+import lrface.data
+import pandas as pd
+from lrface import degrade, report
+from matplotlib.figure import Figure
+faces = lrface.data.load(data, "test", 4)
+study = report.Study("07_tiny", faces, preset)""",
+    "train": """
+from lrface import runs
+train = lrface.data.load(data, "train", 8)
+config = runs.Config(
+    method="SRCNN", degradation=degrade.setting("4x"), data=data, n_train=8, steps=steps, batch=2, patch=32, precision="32-true"
+)
+run = runs.fit(config, train)
+loss = run.record["loss"]""",
+    "outputs": """
+from lrface.metrics import Estimate
+rows = [report.row("SRCNN", "4x", "psnr", Estimate(30 + loss, 29.0, 32.0, 4))]
+table = report.long(rows, study.name, "1", "edface", ())
+study.table("table1", table)
+study.listing("list", table[["method"]])
+figure = Figure(figsize=(1, 1))
+figure.subplots().plot([0, loss])
+study.figure("curve", figure, table)
+study.claims([report.Claim("tiny", "edface", "1", "It learns.", "a minus b", Estimate(loss, 0.001, 1.0, 4))])""",
+}
+"""A study in a few lines: it trains, and writes a table, a list, a figure and a claim."""
+
+
+def make_project(root: Path, **cells: str) -> Path:
+    """A project with one notebook, 07_tiny, of the cells of TINY; those named are others instead, or further ones at the end."""
+    root.joinpath("notebooks").mkdir(parents=True, exist_ok=True)
+    root.joinpath("pyproject.toml").touch()
+    notebook = nbformat.v4.new_notebook()
+    for name, source in (TINY | cells).items():
+        tags = {"tags": ["parameters"]} if name == "parameters" else {}
+        notebook.cells.append(nbformat.v4.new_code_cell(source.strip(), metadata=tags, id=name))
+    path = root / "notebooks" / "07_tiny.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def project(own_places, monkeypatch):
+    """``project(**cells)`` makes (again) the notebook of a project of its own, with results inside it, and gives its path."""
+    root = own_places / "project"
+    monkeypatch.setenv("LRFACE_ROOT", str(root))
+    monkeypatch.setenv("LRFACE_OUT", str(root))
+    return lambda **cells: make_project(root, **cells)
 
 
 @pytest.fixture

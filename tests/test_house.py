@@ -10,8 +10,9 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
 STAGES = [
-    *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "train", "hallucinate", "config", "runs", "grid", "plan"),
-    *("metrics", "scorebook", "report", "notebooks", "drift", "sources", "verify", "why", "cli"),
+    *("errors", "files", "precision", "data", "degrade", "models", "imbalance", "together", "train", "hallucinate", "config", "packing"),
+    *("runs", "jobs", "grid", "fit", "plan", "metrics", "scorebook", "report", "notebooks", "provenance", "staging", "kernel", "runner"),
+    *("publishing", "drift", "sources", "verify", "why", "cli"),
 ]
 
 
@@ -40,7 +41,7 @@ def test_files_stay_short():
     sizes = {f: len(f.read_text().splitlines()) for f in PACKAGE.rglob("*.py")}
     world = {f: n for f, n in sizes.items() if "synthetic" in f.parts}  # the face generator: a world of its own, with its own budget
     assert max(sizes.values()) <= 400
-    assert sum(world.values()) < 5000 and sum(sizes.values()) - sum(world.values()) < 10_500
+    assert sum(world.values()) < 5000 and sum(sizes.values()) - sum(world.values()) < 11_500
 
 
 def test_the_lock_names_no_host_and_the_traps_are_avoided():

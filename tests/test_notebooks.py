@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import REAL, needs_real
-from lrface import data, notebooks, report
+from lrface import data, kernel, notebooks, provenance, publishing, report, runner
 from lrface.errors import LrfaceError, UsageError
 from scipy.stats import binomtest
 
@@ -64,8 +64,8 @@ def smoke(tmp_path_factory, drawn_root):
         patch.setenv(name, str(value))
     path = notebooks.find("01")
     values = notebooks.parameters(path, {"data": "celeba", "preset": "smoke", "methods": "bicubic,SRCNN,EDSR,DICNet"})
-    notebooks.check(path, values)
-    outcome = notebooks.run(path, values)
+    runner.check(path, values)
+    outcome = runner.run(path, values)
     patch.undo()
     return path, values, outcome, places
 
@@ -73,8 +73,8 @@ def smoke(tmp_path_factory, drawn_root):
 def computed(path, **given):
     """Run a notebook as the command line does, with these parameters as texts, and hold that it succeeds."""
     values = notebooks.parameters(path, given)
-    notebooks.check(path, values)
-    outcome = notebooks.run(path, values)
+    runner.check(path, values)
+    outcome = runner.run(path, values)
     assert outcome.status == "computed", outcome.why
     return outcome
 
@@ -135,12 +135,13 @@ def test_psnr_in_the_table_is_psnr(smoke, there):
 
 def test_the_same_command_reuses_and_a_change_computes(smoke, there, monkeypatch):
     path, values, outcome, _ = smoke
-    again = notebooks.run(path, values)
+    again = runner.run(path, values)
     assert again.status == "reused" and again.outputs == outcome.outputs
-    source = notebooks._source_hash(path, values)
-    assert notebooks._source_hash(path, values | {"seed": 1}) != source
-    monkeypatch.setattr(data, "state", lambda name: "other files")
-    assert notebooks._source_hash(path, values) != source
+    record = json.loads((outcome.results / "record.json").read_text())
+    parts = provenance.parts(path, values)
+    assert record["source"] == provenance.key(record["provenance"]) and parts.items() <= record["provenance"].items()
+    monkeypatch.setattr(provenance, "standing", lambda name: "other files")
+    assert provenance.difference(provenance.parts(path, values), parts) == "data celeba changed"
 
 
 def test_an_output_changed_by_hand_is_not_reused(smoke, there, monkeypatch, tmp_path):
@@ -148,12 +149,13 @@ def test_an_output_changed_by_hand_is_not_reused(smoke, there, monkeypatch, tmp_
     shutil.copytree(places / "out", tmp_path / "out")
     monkeypatch.setenv("LRFACE_OUT", str(tmp_path / "out"))
     table = tmp_path / "out" / outcome.results.relative_to(places / "out") / "table2_fidelity.csv"
-    assert notebooks.run(path, values).status == "reused"
+    assert runner.run(path, values).status == "reused"
     table.write_text(table.read_text().replace("bicubic", "magic", 1))
     executed = []
-    monkeypatch.setattr(notebooks, "_execute", lambda *arguments: executed.append(arguments))
-    assert notebooks.run(path, values).status == "failed" and executed  # the stand-in executes nothing and leaves nothing
-    assert not table.exists()  # nothing made by hand passes for an output
+    monkeypatch.setattr(kernel, "execute", lambda *arguments: executed.append(arguments) or kernel.Failure("exception", "a stand-in"))
+    assert runner.standing(path, values) is None
+    again = runner.run(path, values)
+    assert again.status == "failed" and executed and again.kind == "exception"
 
 
 def test_nbval_accepts_the_executed_notebook(smoke, there, tmp_path):
@@ -174,7 +176,7 @@ def test_publishing_leaves_pictures_of_people_out(smoke, there, tmp_path):
     before = nbformat.read(outcome.results / "notebook.ipynb", 4)
     shown = [o for c in before.cells for o in c.get("outputs", []) if o.get("metadata", {}).get("lrface", {}).get("photos")]
     assert len(shown) == 5
-    notebooks.publish(copy, outcome)
+    publishing.publish(copy, outcome)
     after = nbformat.read(copy, 4)
     pictures = [o for c in after.cells for o in c.get("outputs", []) if any(kind.startswith("image/") for kind in o.get("data", {}))]
     assert pictures and not any(o.metadata["lrface"]["photos"] for o in pictures)
@@ -225,7 +227,7 @@ def test_smoke_of_every_method_on_rendered_faces(own_places, monkeypatch):
     assert len(kept) == len(set(pd.read_csv(outcome.results / "scores.csv")["key"]))
     wrong = pd.read_parquet(kept[0])
     wrong.assign(psnr=wrong["psnr"] + 1).to_parquet(kept[0])
-    again = notebooks.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
+    again = runner.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
     assert again.status == "computed", again.why
     assert {name: (again.results / f"{name}.csv").read_text() for name in tables} == before
     assert np.allclose(pd.read_parquet(kept[0])["psnr"], wrong["psnr"], atol=1e-3)
@@ -270,7 +272,7 @@ def test_smoke_of_recognition(own_places, monkeypatch):
     assert len(vectors) > 10
     true = pd.read_parquet(vectors[0])
     true.sample(frac=1, random_state=0).reset_index(drop=True).to_parquet(vectors[0])
-    again = notebooks.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
+    again = runner.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
     assert again.status == "computed", again.why
     assert {o: (report.output_root() / o).read_text() for o in before} == before
     assert np.allclose(pd.read_parquet(vectors[0]), true, atol=1e-3)
@@ -295,7 +297,7 @@ def test_smoke_of_imbalance(own_places, monkeypatch):
     file = own_places / "cache" / "scores" / f"{key}.parquet"
     wrong = 1 - pd.read_parquet(file)
     wrong.to_parquet(file)
-    again = notebooks.run(notebooks.find("04"), notebooks.parameters(notebooks.find("04"), {"preset": "smoke", **chosen}), force=True)
+    again = runner.run(notebooks.find("04"), notebooks.parameters(notebooks.find("04"), {"preset": "smoke", **chosen}), force=True)
     assert again.status == "computed", again.why
     assert {name: (again.results / f"{name}.csv").read_text() for name in before} == before
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Still, noise
-from lrface import data, degrade, models, runs, train
+from lrface import data, degrade, models, packing, runs, train
 from lrface.data.landmarks import MIRRORED
 from lrface.errors import LrfaceError
 from pydantic import ValidationError
@@ -376,7 +376,7 @@ def test_large_weights_are_released_in_eight_bits_and_restore_alike(tmp_path):
     run = runs.fit(config(method="EDSR", steps=2))
     released = runs.release(run, tmp_path)
     stored = load_file(released.folder / "model.safetensors")
-    assert {w.dtype for w in stored.values() if w.ndim > 1 and w.numel() >= 300} == {torch.int8} and runs.SCALES in stored
+    assert {w.dtype for w in stored.values() if w.ndim > 1 and w.numel() >= 300} == {torch.int8} and packing.SCALES in stored
     assert (released.folder / "model.safetensors").stat().st_size < 0.3 * (run.folder / "model.safetensors").stat().st_size
     true, back = weights(run), dict(released.model().state_dict())
     assert true.keys() == back.keys()

@@ -20,6 +20,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console(soft_wrap=True, markup=False)
 problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
+INTERRUPTED = 130
+"""How typer ends what was interrupted."""
+
 Given = Annotated[list[str], typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated.")]
 
 
@@ -46,12 +49,21 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the request and the faces, count what training would cost; train and write nothing.")
     ] = False,
+    jobs: Annotated[
+        str, typer.Option(help="Where networks train: here, local, or slurm (several studies: each a job); LRFACE_JOBS says it, too.")
+    ] = "",
+    timeout: Annotated[float | None, typer.Option(help="Seconds that one cell may take; by default as many as it needs.", min=1)] = None,
 ) -> None:
     """Execute studies and say where their tables and figures are."""
     import os
+    import signal
 
-    from lrface import notebooks
+    from lrface import jobs as jobs_
+    from lrface import notebooks, runner
 
+    if jobs:  # the notebooks' kernels inherit it
+        os.environ["LRFACE_JOBS"] = jobs
+    where = jobs_.chosen()
     if retrain:  # the notebooks' kernels inherit it
         os.environ["LRFACE_RETRAIN"] = "1"
     if study == "all":
@@ -61,15 +73,27 @@ def reproduce(
     work = [(path, notebooks.parameters(path, {"data": data, "preset": preset} | _pairs(param))) for path in paths]
     if dry_run:
         for path, values in work:
-            notebooks.check_names(path, values)
+            runner.check_names(path, values)
         for path, values in work:
             _plan(path, values)
         return
+    there = {path: None if force else runner.standing(path, values) for path, values in work}
     for path, values in work:
-        notebooks.check(path, values)
+        if there[path] is None:
+            runner.check(path, values)
+    if where.kind == "slurm" and len(work) > 1:
+        options = [o for p in param for o in ("-p", p)] + ["--force"] * force + ["--retrain"] * retrain
+        options += ["--timeout", f"{timeout:g}"] if timeout else []
+        words = {path.stem: ["reproduce", "--study", path.stem, "--data", data, "--preset", preset, *options] for path, _ in work}
+        codes = []
+        for _, code, said in jobs_.studies(words):
+            codes.append(code)
+            console.print(said, end="")
+        raise typer.Exit(1 if any(codes) else 0)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to interrupt
     outcomes = []
     for path, values in work:
-        outcome = notebooks.run(path, values, force or retrain)
+        outcome = there[path] or runner.run(path, values, force, timeout)
         outcomes.append(outcome)
         _tell(outcome)
     counts = {s: sum(o.status == s for o in outcomes) for s in ("computed", "reused", "failed")}
@@ -106,9 +130,9 @@ def _plan(path: Path, values: dict) -> None:
 
 def _tell(outcome) -> None:
     if outcome.status == "failed":
-        problems.print(f"{outcome.study} failed after {outcome.seconds:.0f} s: {outcome.why}", style="red")
+        problems.print(f"{outcome.study} failed after {outcome.seconds:.0f} s, {outcome.kind}: {outcome.why}", style="red")
         return
-    console.print(f"{outcome.study}: {outcome.status} in {outcome.seconds:.1f} s")
+    console.print(f"{outcome.study}: {outcome.status} in {outcome.seconds:.1f} s" + (f" ({outcome.why})" if outcome.why else ""))
     for place, suffix in ((outcome.results, ".md"), (outcome.figures, ".png")):
         names = [
             Path(o).name
@@ -126,13 +150,14 @@ def list_() -> None:
     import os
 
     from lrface import data as faces
-    from lrface import notebooks, report
+    from lrface import notebooks
+    from lrface.files import output_root
 
     table = Table("study", "parameters (defaults)", "last runs", title="Studies")
     for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb")):
         fields = notebooks.contract(path).model_fields
         runs = []
-        for record in sorted(report.output_root().glob(f"results/*/*/{path.stem}/record.json")):
+        for record in sorted(output_root().glob(f"results/*/*/{path.stem}/record.json")):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 runs.append(f"{record.parts[-4]}/{record.parts[-3]}: {json.loads(record.read_text())['seconds']:.0f} s")
         table.add_row(path.stem, "\n".join(f"{n} = {f.default!r}" for n, f in fields.items()), "\n".join(runs) or "–")
@@ -292,23 +317,23 @@ def publish(
     study: Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")] = "all",
 ) -> None:
     """Execute notebooks with their own defaults and store them, executed, as the committed ones."""
-    from lrface import notebooks
+    from lrface import notebooks, publishing, runner
 
     executed = []
     for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb")) if study == "all" else [notebooks.find(s) for s in study.split(",")]:
         values = notebooks.parameters(path, {})
-        notebooks.check(path, values)
-        outcome = notebooks.run(path, values)
+        runner.check(path, values)
+        outcome = runner.run(path, values)
         _tell(outcome)
         if outcome.status == "failed":
             raise typer.Exit(1)
-        if notebooks.release(outcome):  # the tables are to stand on what is released, to the last digit
-            outcome = notebooks.run(path, values, force=True)
+        if publishing.release(outcome):  # the tables are to stand on what is released, to the last digit
+            outcome = runner.run(path, values, force=True)
             _tell(outcome)
-            notebooks.release(outcome)  # a released network has 8 bits, which may have moved its scores
+            publishing.release(outcome)  # a released network has 8 bits, which may have moved its scores
         executed.append((path, outcome))
     for path, outcome in executed:  # last: a record says that its code was committed, and a notebook just stored is not
-        notebooks.publish(path, outcome)
+        publishing.publish(path, outcome)
 
 
 def main() -> None:
@@ -321,6 +346,7 @@ def main() -> None:
     except LrfaceError as error:
         problems.print(f"lrface: {error}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        problems.print("lrface: interrupted; the same command goes on where it stopped")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            problems.print("lrface: interrupted; the same command goes on where it stopped")
+        raise

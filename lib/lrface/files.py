@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -38,6 +41,43 @@ def cache_dir(*parts: str) -> Path:
     except OSError as error:
         raise LrfaceError(f"cannot make the cache folder {folder} ({error.strerror}): set LRFACE_CACHE to a folder you can write") from None
     return folder
+
+
+def output_root() -> Path:
+    """Where ``results/`` and ``figures/`` lie: LRFACE_OUT if set, else the repository."""
+    return Path(os.environ.get("LRFACE_OUT") or project_root())
+
+
+def slug(data: str) -> str:
+    """A data set's name as a folder name; ``folder:/some/Where`` becomes ``folder-Where-`` and six digits to tell namesakes apart."""
+    kind, colon, place = data.partition(":")
+    if colon:
+        path = Path(place).resolve()
+        data = f"{kind}-{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    return re.sub(r"[^\w.-]+", "-", data)
+
+
+def places(data: str, preset: str, study: str) -> tuple[Path, Path]:
+    """The results folder and the figures folder of one study on one set at one preset."""
+    return tuple(output_root() / kind / slug(data) / preset / study for kind in ("results", "figures"))
+
+
+def noting() -> bool:
+    """Whether this process is a notebook's, run by the command line, which wants to be told what the notebook uses and writes."""
+    return "LRFACE_NOTES" in os.environ
+
+
+def note(kind: str, name: str, value: str = "") -> None:
+    """Tell the command line, if it runs this notebook, of something used or written; see :func:`noting`."""
+    if noting():
+        with open(os.environ["LRFACE_NOTES"], "a", encoding="utf-8") as file:
+            file.write(json.dumps([kind, name, value]) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's contents, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stores(released: str, cached: str) -> Iterator[tuple[Path, Literal["released", "cached"]]]:
@@ -124,26 +164,39 @@ def _show(line: str, relay: str | None = None) -> None:
 
 
 @contextmanager
-def relayed(label: str) -> Iterator[None]:
-    """Show, while the block runs, what :func:`progress` says in the processes it starts (see there)."""
+def relayed(label: str) -> Iterator[Callable[[str], None]]:
+    """Show, while the block runs, what :func:`progress` says in the processes it starts (see there).
+
+    Yields ``say(text)``, which sets what stands between the label and their lines. A terminal sees one line rewritten every second; a
+    log a plain line when the text has changed, ten seconds after the last at the earliest, and one a minute if it has not.
+    """
     folder = tempfile.mkdtemp(prefix="lrface-")
     file, stop = Path(folder, "progress"), threading.Event()
     os.environ["LRFACE_PROGRESS"] = str(file)
+    began, said, live = time.monotonic(), "", sys.stderr.isatty()
+
+    def say(text: str) -> None:
+        nonlocal said
+        said = text
 
     def watch() -> None:
-        began, live = time.monotonic(), sys.stderr.isatty()
-        while not stop.wait(1.0 if live else 60.0):
+        shown, before = began, ""
+        while not stop.wait(1.0):
+            now = time.monotonic()
+            if not live and now - shown < (10.0 if said != before else 60.0):
+                continue
+            shown, before = now, said
             inner = filter(None, (f.read_text() for f in sorted(file.parent.glob("progress*"))))
-            _show(" | ".join([f"{label}: {clock(time.monotonic() - began)}", *inner]))
+            _show(" | ".join([f"{label}: {said and said + ', '}{clock(now - began)} elapsed", *inner]))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield
+        yield say
     finally:
         stop.set()
         thread.join()
         os.environ.pop("LRFACE_PROGRESS", None)
         shutil.rmtree(folder, ignore_errors=True)
-        if sys.stderr.isatty():
+        if live:
             _show("")

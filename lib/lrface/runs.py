@@ -20,13 +20,12 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
-from torch import Tensor, nn
+from torch import nn
 
-from lrface import data, models
+from lrface import data, models, packing, together
 from lrface import train as training
 from lrface.config import Config, Trained, key, key_for
 from lrface.data import FaceSet
@@ -52,7 +51,7 @@ class Run:
     def model(self) -> nn.Module:
         """The trained network in evaluation mode, on the CPU."""
         net = self.config.build(self.record.get("classes"))
-        net.load_state_dict(_unpacked(load_file(self.folder / "model.safetensors")))
+        net.load_state_dict(packing.unpacked(load_file(self.folder / "model.safetensors")))
         return net.eval().to(memory_format=torch.channels_last)
 
     @property
@@ -90,28 +89,26 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
         raise LrfaceError(f"{config.method} has nothing to train: use models.restorer({config.method!r}, scale)")
     faces = train if train is not None else data.load(config.data, "train", config.n_train, config.split_seed)
     name = key_for(config, faces)
-    if not retrain:
-        for place, source in stores("checkpoints", "runs"):
-            folder = place / name
-            if folder.is_dir():
-                if run := _open(folder, source):
-                    return run
-                print(f"{config.label}: the {source} run {name} is damaged and is left aside")
-    return _train(config, faces, cache_dir("runs") / name, retrain)
+    run = None if retrain else together.by_first(lambda: _stored(name, config.label))
+    return run or _train(config, faces, cache_dir("runs") / name, retrain)
+
+
+def _stored(name: str, label: str) -> Run | None:
+    for place, source in stores("checkpoints", "runs"):
+        if (place / name).is_dir():
+            if run := _open(place / name, source):
+                return run
+            print(f"{label}: the {source} run {name} is damaged and is left aside")
+    return None
 
 
 def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
     held_out = data.held_out(config.data, config.split_seed)
     data.check_leakage(faces.table, held_out, "training and held-out")
     work = folder.with_name(folder.name + ".training")
-    with FileLock(folder.with_name(folder.name + ".lock")):
-        if not retrain and (run := _open(folder, "cached")):  # another process trained it while this one waited
+    with together.locked(folder.with_name(folder.name + ".lock"), config.label):
+        if run := together.by_first(lambda: _ready(work, folder, retrain)):
             return run
-        work.mkdir(parents=True, exist_ok=True)
-        for part in work.glob(".*.part*"):
-            part.unlink()
-        if not retrain and (run := _open(work, "cached")):  # killed between the last write and the rename
-            return _promote(run, folder, "cached")
         method = models.known(config.method)
         recognises = config.method in models.RECOGNISERS
         names, labels = faces.classes(method.learns) if recognises else ((), None)
@@ -126,7 +123,9 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
                 scale = config.degradation.scale
                 front = models.build(config.front, scale) if named else _standing(config.front, faces, config.label).model()
                 objective = Behind(front, objective)
-        points = landmarks(faces) if method.landmarks or getattr(objective, "landmarks", False) else None
+        together.check_split(net, objective, config.batch, config.label)
+        with together.first_first():
+            points = landmarks(faces) if method.landmarks or getattr(objective, "landmarks", False) else None
         started = datetime.now(UTC).isoformat(timespec="seconds")
         # A small folder may have nobody to validate on; its learning curve is then the loss alone.
         watched = method.restores and (held_out["split"] == "val").any()
@@ -150,6 +149,8 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
                 label=config.label,
                 **fields,
             )
+        if together.share()[0]:
+            return together.by_first(lambda: None)
         weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
         write_atomic(work / "model.safetensors", lambda path: path.write_bytes(serialise(weights)))
         write_text(work / "config.json", config.model_dump_json(indent=1))
@@ -174,7 +175,20 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             **environment(),
         }
         write_text(work / "record.json", json.dumps(record, indent=1))
-        return _promote(Run(work, config, record, "trained"), folder, "trained")
+        run = _promote(Run(work, config, record, "trained"), folder, "trained")
+        return together.by_first(lambda: run)
+
+
+def _ready(work: Path, folder: Path, retrain: bool) -> Run | None:
+    """The run if it is there by now; else its working folder is."""
+    if not retrain and (run := _open(folder, "cached")):  # another process trained it while this one waited
+        return run
+    work.mkdir(parents=True, exist_ok=True)
+    for part in work.glob(".*.part*"):
+        part.unlink()
+    if not retrain and (run := _open(work, "cached")):  # killed between the last write and the rename
+        return _promote(run, folder, "cached")
+    return None
 
 
 def _standing(given: Config | Trained, faces: FaceSet, label: str) -> Run:
@@ -205,40 +219,6 @@ def _promote(run: Run, folder: Path, source: Literal["trained", "cached"]) -> Ru
     return Run(folder, run.config, run.record, source)
 
 
-LARGE = 20_000
-"""Networks with so many values are released in 8 bits. (SRCNN has half as many, and 8 bits would cost it 0.03 dB.)"""
-SCALES = "/scales"
-
-
-def _packed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights for release: half precision; a large network's kernels as 8-bit integers and, in one tensor for all, a scale a channel.
-
-    On the quick preset's networks the 8 bits cost 0.01 dB at most, and make them half as large as half precision does.
-    """
-    packed, scales = {}, []
-    large = sum(w.numel() for w in weights.values()) >= LARGE
-    for name, w in sorted(weights.items()):
-        if large and w.is_floating_point() and w.ndim > 1 and w.numel() >= 300:
-            scale = (w.float().abs().amax(tuple(range(1, w.ndim)), keepdim=True) / 127).clamp_min(1e-7).half()
-            packed[name] = (w / scale.float()).round().clamp(-127, 127).to(torch.int8)
-            scales.append(scale.flatten())
-        else:
-            packed[name] = w.half() if w.is_floating_point() else w
-    return packed | ({SCALES: torch.cat(scales)} if scales else {})
-
-
-def _unpacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as a network takes them, from those of a run, released or not."""
-    scales, whole, first = weights.get(SCALES), {}, 0
-    for name, w in sorted(weights.items()):  # a file keeps no order, so theirs is that of the names
-        if name != SCALES and w.dtype == torch.int8:
-            scale = scales[first : first + len(w)].float()
-            whole[name], first = w * scale.view(-1, *[1] * (w.ndim - 1)), first + len(w)
-        elif name != SCALES:
-            whole[name] = w.float() if w.is_floating_point() else w
-    return whole
-
-
 def release(run: Run, folder: Path) -> Run:
     """Copy a run into ``folder`` (a ``checkpoints`` folder under ``results/``) with its weights in 16 or 8 bits.
 
@@ -247,7 +227,7 @@ def release(run: Run, folder: Path) -> Run:
     target = folder / run.folder.name
     if target.is_dir() and (there := _open(target, "released")):
         return there
-    packed = _packed(load_file(run.folder / "model.safetensors"))
+    packed = packing.packed(load_file(run.folder / "model.safetensors"))
     write_atomic(target / "model.safetensors", lambda path: path.write_bytes(serialise(packed)))
     write_text(target / "config.json", (run.folder / "config.json").read_text())
     write_text(target / "log.csv", pd.read_csv(run.folder / "log.csv").to_csv(index=False, float_format="%.6g", na_rep="nan"))
@@ -311,7 +291,7 @@ def trained(method: str, setting: str) -> Run:
 
 def device() -> torch.device:
     """Where networks run: the GPU if there is one, unless LRFACE_DEVICE says otherwise."""
-    return training.fabric("32-true").device
+    return together.fabric("32-true").device
 
 
 @lru_cache(maxsize=1)

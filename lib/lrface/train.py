@@ -5,24 +5,24 @@ from __future__ import annotations
 import copy
 import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lrface import together
 from lrface.data import FaceSet
 from lrface.data.landmarks import MIRRORED
 from lrface.degrade import Degradation, round_uint8
-from lrface.errors import Diverged
+from lrface.errors import Diverged, LrfaceError
 from lrface.files import progress, write_atomic
 from lrface.models.losses import Batch
 
@@ -91,20 +91,22 @@ def batches(
     points: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     native: np.ndarray | None = None,
+    share: slice = slice(None),
 ) -> Iterator[Batch]:
     """The batches of steps ``first``..``steps``-1: mirrored at random, cut to ``patch`` HR pixels (None: whole).
 
     ``points`` (N, 68, 2), ``labels`` (N,) and ``native`` (N,) are those of every face, for batches that carry them. The face is
     degraded whole and cut afterwards, so no border of a patch is ever filled in. The next batch is prepared meanwhile.
+    ``share`` takes a part of every batch: what it holds is then what the whole one has in these places.
     """
 
     def make(step: int) -> Batch:
-        rows = drawn(len(faces), batch, step, seed)
+        rows = drawn(len(faces), batch, step, seed)[share]
         hr = faces.stack(rows).float().div(255)
         random = np.random.Generator(np.random.Philox(key=[seed, (1 << 62) + step]))
-        flip = torch.from_numpy(random.random(batch) < 0.5).view(-1, 1, 1, 1)
+        flip = torch.from_numpy(random.random(batch)[share] < 0.5).view(-1, 1, 1, 1)
         hr = torch.where(flip, hr.flip(3), hr)
-        lr = degrade(hr, torch.arange(step * batch, (step + 1) * batch))
+        lr = degrade(hr, torch.arange(step * batch, (step + 1) * batch)[share])
         marks, names = None, None if labels is None else torch.from_numpy(labels[rows])
         small = None if native is None else torch.from_numpy(native[rows])
         if points is not None:
@@ -114,7 +116,7 @@ def batches(
         if patch is None:
             return Batch(lr, hr, marks, names, small)
         cut = patch // degrade.scale
-        top, left = (random.integers(0, side - cut + 1, batch) for side in lr.shape[2:])
+        top, left = (random.integers(0, side - cut + 1, batch)[share] for side in lr.shape[2:])
         s = degrade.scale
         pieces = [
             (lr[i, :, t : t + cut, c : c + cut], hr[i, :, t * s : (t + cut) * s, c * s : (c + cut) * s])
@@ -143,11 +145,6 @@ def validate(net: nn.Module, faces: FaceSet, degrade: Degradation, device: torch
         mse = (sr - hr).double().square().mean((1, 2, 3)).clamp_min(1e-12)
         total, count = total + float((-10 * mse.log10()).sum()), count + len(hr)
     return total / count
-
-
-def fabric(precision: str) -> Fabric:
-    """One device, chosen by what is there; LRFACE_DEVICE=cpu keeps a run off the GPU."""
-    return Fabric(accelerator=os.environ.get("LRFACE_DEVICE", "auto"), devices=1, precision=precision)
 
 
 def train(
@@ -181,9 +178,15 @@ def train(
     ``points`` are the faces' landmarks (N, 68, 2), ``labels`` (N,) their identities and ``native`` (N,) whether each is a native face
     without a true one, for an objective that wants them.
     ``checkpoint`` holds everything needed to go on; it is written every half minute and read if it exists.
-    A loss that is not finite raises :class:`lrface.errors.Diverged` and leaves the last good checkpoint.
+    A loss that is not finite raises :class:`lrface.errors.Diverged` and leaves the last good checkpoint. A step that does not fit in a
+    GPU's memory raises :class:`LrfaceError` with a batch size that does.
+
+    Of several processes (:mod:`lrface.together`) each takes every so many-th row of every batch, and their gradients are averaged; the
+    first writes the checkpoint, validates and shows the progress.
     """
-    runner = fabric(precision)
+    number, processes = together.share()
+    together.check_split(net, objective, batch, label)
+    runner = together.fabric(precision)
     net = net.to(memory_format=torch.channels_last)
     adam = getattr(objective, "adam", {})
     optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr, **adam)
@@ -210,6 +213,8 @@ def train(
             for name, part in parts.items():
                 part.load_state_dict(fresh[name])
             print(f"{label}: cannot read {checkpoint.name} ({type(error).__name__}); training starts again from step 0")
+    if together.by_first(lambda: first) != first:
+        raise LrfaceError(f"{label}: the processes do not read the same {checkpoint.name}: put LRFACE_CACHE where all nodes see it")
 
     began = saved = time.monotonic()
     good = first
@@ -227,26 +232,37 @@ def train(
         torch.save(state, held)
         write_atomic(checkpoint, lambda temporary: temporary.write_bytes(held.getbuffer()))
 
+    def descend(one: Batch, rate: float) -> Tensor:
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        losses = objective(net, one.to(runner.device))
+        optimiser.zero_grad()
+        runner.backward(losses["loss"])
+        optimiser.step()
+        if rival is not None:
+            for group in rival_optimiser.param_groups:
+                group["lr"] = rate * getattr(objective, "rival_rate", 1.0)
+            rival_optimiser.zero_grad()  # also of what the network's own loss left there
+            runner.backward(losses["rival"])
+            rival_optimiser.step()
+        return losses["loss"].detach()
+
     step = first
+    own = slice(number, None, processes)
     try:
-        with progress(label, steps) as advance:
+        with progress(label, steps) if number == 0 else nullcontext(lambda *_: None) as advance:
             advance(first)
-            for one in batches(faces, degrade, batch, patch, seed, first, steps, points, labels, native):
-                rate = learning_rate(schedule, lr, step, steps)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                losses = objective(net, one.to(runner.device))
-                value = losses["loss"]
-                optimiser.zero_grad()
-                runner.backward(value)
-                optimiser.step()
-                if rival is not None:
-                    for group in rival_optimiser.param_groups:
-                        group["lr"] = rate * getattr(objective, "rival_rate", 1.0)
-                    rival_optimiser.zero_grad()  # also of what the network's own loss left there
-                    runner.backward(losses["rival"])
-                    rival_optimiser.step()
-                total, seen, step = total + value.detach(), seen + 1, step + 1
+            for one in batches(faces, degrade, batch, patch, seed, first, steps, points, labels, native, own):
+                try:
+                    value = descend(one, learning_rate(schedule, lr, step, steps))
+                except torch.OutOfMemoryError:
+                    value = None  # and not here: while the error is at hand, so is all that the step held
+                if value is None:
+                    optimiser.zero_grad()
+                    raise LrfaceError(_too_large(lambda few: descend(few, 0.0), one, batch, processes, label))
+                if processes > 1:
+                    value = runner.all_reduce(value, reduce_op="mean")
+                total, seen, step = total + value, seen + 1, step + 1
                 if step % every == 0 or step == steps:
                     mean = float(total / seen)
                     if not math.isfinite(mean):
@@ -256,13 +272,13 @@ def train(
                         )
                     row = {"step": step, "loss": mean, "lr": optimiser.param_groups[0]["lr"], "val_psnr": float("nan")}
                     # ten points make a learning curve; a run too short to have one is looked at once
-                    if validation is not None and ((step % (every * 5) == 0 and steps >= 100) or step == steps):
+                    if validation is not None and number == 0 and ((step % (every * 5) == 0 and steps >= 100) or step == steps):
                         net.eval()
                         row["val_psnr"] = validate(net, validation, degrade, runner.device)
                         net.train()
                     log.append(row)
                     total, seen = torch.zeros_like(total), 0
-                if time.monotonic() - saved > SAVE_SECONDS and step < steps and torch.isfinite(total):
+                if number == 0 and time.monotonic() - saved > SAVE_SECONDS and step < steps and torch.isfinite(total):
                     save(step)
                     saved, good = time.monotonic(), step
                 advance(1, f"loss {log[-1]['loss']:.4f}" if log else "")
@@ -271,7 +287,26 @@ def train(
         raise
     device = torch.cuda.get_device_name() if runner.device.type == "cuda" else "cpu"
     facts = {"seconds": spent + time.monotonic() - began, "resumed": resumed, "device": device, "threads": torch.get_num_threads()}
-    return net.module, log, facts
+    return net.module, log, facts | ({"processes": processes} if processes > 1 else {})
+
+
+def _too_large(descend: Callable[[Batch], Tensor], one: Batch, batch: int, processes: int, label: str) -> str:
+    """The sentence about a step that ran out of memory; to know what fits, halves of the batch are tried until a whole step passes.
+
+    The run is given up, and its checkpoint is written, so what such a step does to the network is seen by nobody.
+    """
+    said = f"{label}: out of memory on {torch.cuda.get_device_name() if torch.cuda.is_available() else 'the device'} with batch {batch}"
+    if processes > 1:  # the others take no part in a trial
+        return f"{said} in {processes} processes: start more processes, or choose a smaller batch"
+    size = batch // 2
+    while size:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        with suppress(torch.OutOfMemoryError):
+            descend(Batch(*(part if part is None else part[:size] for part in one)))
+            return f"{said}: batch {size} fits"
+        size //= 2
+    return f"{said}, and with one face alone: choose a smaller patch or a smaller network"
 
 
 def solve(

@@ -19,8 +19,7 @@ import pandas as pd
 from lrface import sources
 from lrface.drift import NOT_COMPARED, OTHER, TOLERANCE, Drift, compare, read
 from lrface.errors import LrfaceError, UsageError
-from lrface.files import project_root
-from lrface.report import output_root, slug
+from lrface.files import output_root, project_root, slug
 
 
 @dataclass(frozen=True)
@@ -264,7 +263,7 @@ def fresh(places: list[Place]) -> Report:
     Released networks and scores are used as ever. What cannot be executed here (faces not at hand) is named and left out; raises
     :class:`UsageError` if that is everything.
     """
-    from lrface import notebooks
+    from lrface import notebooks, runner
 
     left_out, failed, before = [], [], os.environ.get("LRFACE_OUT")
     with tempfile.TemporaryDirectory(prefix="lrface-verify-") as folder:
@@ -279,11 +278,11 @@ def fresh(places: list[Place]) -> Report:
                 try:
                     path = notebooks.find(place.study)
                     values = notebooks.contract(path)(**record["parameters"]).model_dump()
-                    notebooks.check(path, values)
+                    runner.check(path, values)
                 except (LrfaceError, ValueError) as error:
                     left_out.append(f"{place.name} ({' '.join(str(error).split())})")
                     continue
-                outcome = notebooks.run(path, values)
+                outcome = runner.run(path, values)
                 ran.append(place)
                 if outcome.status == "failed":
                     failed.append(Drift(f"results/{place.name}", f"executing it again failed: {outcome.why}"))

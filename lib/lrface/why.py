@@ -14,8 +14,7 @@ import pandas as pd
 
 from lrface import sources
 from lrface.errors import UsageError
-from lrface.files import clock, project_root
-from lrface.report import output_root
+from lrface.files import clock, output_root, project_root
 from lrface.verify import Place, committed
 
 

@@ -18,6 +18,7 @@ from lrface.data.readers import celeba, folder, lfw, rendered, tinyface, ytf
 from lrface.data.scan import scan
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
+from lrface.files import note, noting
 
 __all__ = [
     "READERS",
@@ -29,6 +30,7 @@ __all__ = [
     "identification_lists",
     "load",
     "pairs",
+    "standing",
     "state",
 ]
 
@@ -51,6 +53,16 @@ def data_root() -> Path:
 
 def check_name(name: str) -> None:
     """Raise one sentence if ``name`` is no known set, or its root or folder is missing. Reads no image."""
+    if noting() and name not in _noted:
+        _noted.add(name)
+        note("data", name, standing(name))
+    _check(name)
+
+
+_noted: set[str] = set()
+
+
+def _check(name: str) -> None:
     kind, _, path = name.partition(":")
     if kind in OWN and path:
         if not Path(path).is_dir():
@@ -168,6 +180,14 @@ def state(name: str) -> str:
         except OSError:
             digest.update(f"{path}\tmissing\n".encode())
     return digest.hexdigest()
+
+
+def standing(name: str) -> str:
+    """The :func:`state` of a set, or ``absent`` if it is not at hand or cannot be read."""
+    try:
+        return state(name)
+    except LrfaceError:
+        return "absent"
 
 
 def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:

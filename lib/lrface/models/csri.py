@@ -50,6 +50,7 @@ class PaperLoss(nn.Module):
     super-resolution loss and native faces, what remains is trained bit for bit as VDSR and CentreFace in a row under cross-entropy."""
 
     adam = Classification.adam
+    whole_batch = True  # means over two kinds of faces, of which one share of a batch may have more than another
 
     def __init__(self, weight: float = LAMBDA):
         super().__init__()

@@ -53,6 +53,7 @@ class PaperLoss(nn.Module):
     """
 
     adam = srnet.PaperLoss.adam
+    whole_batch = True
 
     def __init__(self, net: Joint, alpha: float = 1.0, beta1: float = 1.0, beta2: float = frnet.BETA2):
         super().__init__()

@@ -120,6 +120,7 @@ class Behind(nn.Module):
         self.front, self.objective = front.eval().requires_grad_(False), objective
         self.adam, self.memory = objective.adam, getattr(objective, "memory", None)
         self.landmarks = getattr(objective, "landmarks", False)
+        self.whole_batch = getattr(objective, "whole_batch", False)
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,32 +12,44 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from lrface.data import FaceSet
-from lrface.files import project_root, write_atomic, write_text
+from lrface.files import note, noting, output_root, places, slug, write_atomic, write_text
 from lrface.report import figures
 from lrface.report.claims import COLUMNS as CLAIM_COLUMNS
 from lrface.report.claims import Claim, verdict
 from lrface.report.tables import long, pivot, published, row
 
-__all__ = ["Claim", "Study", "figures", "long", "pivot", "published", "row", "verdict"]
+__all__ = [
+    "Claim",
+    "Study",
+    "figures",
+    "ledger",
+    "long",
+    "output_root",
+    "pivot",
+    "places",
+    "published",
+    "row",
+    "slug",
+    "verdict",
+]
 
 
-def output_root() -> Path:
-    """Where ``results/`` and ``figures/`` lie: LRFACE_OUT if set, else the repository."""
-    return Path(os.environ.get("LRFACE_OUT") or project_root())
+def _promised(path: Path) -> Path:
+    """The path of an output, which the command line now expects to find."""
+    note("output", path.relative_to(output_root()).as_posix())
+    return path
 
 
-def slug(data: str) -> str:
-    """A data set's name as a folder name; ``folder:/some/Where`` becomes ``folder-Where-`` and six digits to tell namesakes apart."""
-    kind, colon, place = data.partition(":")
-    if colon:
-        path = Path(place).resolve()
-        data = f"{kind}-{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
-    return re.sub(r"[^\w.-]+", "-", data)
-
-
-def places(data: str, preset: str, study: str) -> tuple[Path, Path]:
-    """The results folder and the figures folder of one study on one set at one preset."""
-    return tuple(output_root() / kind / slug(data) / preset / study for kind in ("results", "figures"))
+def ledger() -> None:
+    """Write the project's ledger, ``results/claims.csv``, anew from the claims of all studies; smoke runs stay out."""
+    target = output_root() / "results" / "claims.csv"
+    with FileLock(target.with_name(".claims.lock")):
+        for left in target.parent.glob(".claims.*.part.csv"):  # by a writer that was killed
+            left.unlink()
+        parts = [pd.read_csv(p) for p in sorted(target.parent.glob("*/*/*/claims.csv")) if p.parts[-3] != "smoke"]
+        if parts:
+            whole = pd.concat(parts, ignore_index=True)[CLAIM_COLUMNS]
+            write_atomic(target, lambda path: whole.to_csv(path, index=False, float_format="%.6g"))
 
 
 @dataclass(frozen=True)
@@ -72,17 +81,20 @@ class Study:
         tested = slug(self.faces.name)
         return f"{self.asked} / {self.preset}, {'' if tested == self.asked else f'{tested}, '}fingerprint {self.faces.fingerprint}"
 
+    def _csv(self, path: Path, frame: pd.DataFrame) -> None:
+        write_atomic(_promised(path), lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+
     def table(self, name: str, frame: pd.DataFrame, metrics: list[str] | None = None, note: str = "") -> None:
         """Save a long table as CSV and as Markdown for people, and show it."""
-        write_atomic(self.results / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        self._csv(self.results / f"{name}.csv", frame)
         text = pivot(frame, metrics).to_markdown(index=False, disable_numparse=True)
         text += f"\n\nMeasured [95 % interval] (published). {note + ' ' if note else ''}{self.footer}.\n"
-        write_text(self.results / f"{name}.md", text)
+        write_text(_promised(self.results / f"{name}.md"), text)
         display(Markdown(text))
 
     def listing(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Save a plain list (of trained networks, of pairs) as CSV, and give it back to be shown."""
-        write_atomic(self.results / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        self._csv(self.results / f"{name}.csv", frame)
         return frame
 
     def figure(self, name: str, figure: Figure, frame: pd.DataFrame, faces: bool = False) -> None:
@@ -91,25 +103,21 @@ class Study:
         A picture of real people's faces is marked in the notebook, so that publishing the notebook can leave it out.
         """
         figure.text(0.995, 0.005, self.footer, ha="right", va="bottom", fontsize=5, color="#666666")
-        write_atomic(self.figures / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        self._csv(self.figures / f"{name}.csv", frame)
         for suffix in ("pdf", "png"):
             # No date inside: the same figure is the same file.
             metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
-            write_atomic(self.figures / f"{name}.{suffix}", lambda path, m=metadata: figure.savefig(path, dpi=200, metadata=m))
+            write_atomic(_promised(self.figures / f"{name}.{suffix}"), lambda path, m=metadata: figure.savefig(path, dpi=200, metadata=m))
         small, format = io.BytesIO(), "jpeg" if faces else "png"  # a grid of faces is ten times as large as PNG
         figure.savefig(small, format=format, dpi=110)
         mark = {"lrface": {"figure": name, "photos": faces and self.faces.photos}}
         display(Image(small.getvalue(), format=format), metadata=mark)
 
     def claims(self, claims: list[Claim]) -> None:
-        """Save the study's claims, refresh the project's ledger (``results/claims.csv``; smoke runs stay out), and show them."""
+        """Save the study's claims, refresh the project's :func:`ledger`, and show them."""
         frame = pd.DataFrame([claim.row(self.asked, self.preset) for claim in claims], columns=CLAIM_COLUMNS)
-        write_atomic(self.results / "claims.csv", lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
-        if self.preset != "smoke":
-            ledger = output_root() / "results" / "claims.csv"
-            with FileLock(ledger.with_name(".claims.lock")):
-                parts = [pd.read_csv(p) for p in sorted(ledger.parent.glob("*/*/*/claims.csv")) if p.parts[-3] != "smoke"]
-                whole = pd.concat(parts, ignore_index=True)[CLAIM_COLUMNS]
-                write_atomic(ledger, lambda path: whole.to_csv(path, index=False, float_format="%.6g"))
+        self._csv(self.results / "claims.csv", frame)
+        if self.preset != "smoke" and not noting():  # the command line does it itself, once the results are in their place
+            ledger()
         shown = frame[["id", "sentence", "contrast", "effect", "low", "high", "n", "verdict"]]
         display(Markdown(shown.to_markdown(index=False, floatfmt=".4g")))

@@ -54,6 +54,7 @@ class PaperLoss(nn.Module):
     """
 
     adam = Classification.adam
+    whole_batch = True
 
     def __init__(self, net: CentreFace):
         super().__init__()

@@ -66,6 +66,7 @@ class PaperLoss(nn.Module):
     """The identification signal plus 0.05 times the verification signal, of aligned faces (``aligned``) or of faces taken whole."""
 
     adam = {"weight_decay": 5e-4}
+    whole_batch = True
 
     def __init__(self, aligned: bool = True):
         super().__init__()

@@ -114,6 +114,7 @@ class PaperLoss(nn.Module):
     """L_c + 0.008 L_d of aligned faces: FRNET alone, as settings 1 to 5 of the joint model's Table 4 train it."""
 
     adam = Softmax.adam
+    whole_batch = True
 
     def __init__(self, net: FRNET):
         super().__init__()

@@ -96,6 +96,7 @@ class SuperResolution(nn.Module):
     """The first training: both branches give the large face back (Huber's loss, a mean). Native faces, without one, are left out."""
 
     adam: dict[str, float] = {}
+    whole_batch = True  # a mean over two kinds of faces, of which one share of a batch may have more than another
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         small, large = both(batch, net.input_size)
@@ -108,6 +109,7 @@ class PaperLoss(nn.Module):
     """The second: cross-entropy of both branches. Native faces go through the branch for small faces alone."""
 
     adam = Classification.adam
+    whole_batch = True  # as above
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         small, large = (

@@ -216,6 +216,8 @@ class Iterative(nn.Module):
     learns from the first step, together with the rest.
     """
 
+    whole_batch = True  # a mean over the landmarks that are known, of which one share of a batch may have more than another
+
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lr, hr, points = batch[:3]
         faces, maps = net(lr)
