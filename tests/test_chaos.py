@@ -94,7 +94,7 @@ def recovers(place, right, how="computed 1"):
 
 def gone(process):
     try:
-        process.wait(20)
+        process.wait(60)
     except psutil.TimeoutExpired:
         return False
     except psutil.NoSuchProcess:
@@ -106,7 +106,7 @@ def test_a_killed_kernel(place, undisturbed):
     place.hold()
     process = place.start("--force")
     place.reached(process).kill()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 1 and "kernel killed: the kernel ended in cell 6 (SIGKILL)" in err and "failed 1" in out
     assert place.whole() == undisturbed[1] and (place.results / "failed.ipynb").exists()
     shutil.rmtree(place.results)  # and with nothing there before
@@ -130,7 +130,7 @@ def test_an_interrupted_runner(place, undisturbed):
     process = place.start("--force")
     orphan = place.reached(process)
     process.terminate()
-    assert process.wait(60) == 130 and gone(orphan) and place.whole() == undisturbed[1]
+    assert process.wait(300) == 130 and gone(orphan) and place.whole() == undisturbed[1]
     assert "interrupted; the same command goes on" in process.communicate()[1]
     recovers(place, undisturbed[1], "reused 1")
 
@@ -143,8 +143,8 @@ def test_two_runners_at_once(place, undisturbed):
     second = place.start()
     assert second.stdout.readline() == "07_tiny: waiting for another run of it\n"
     (place.root / "go").write_text("go")
-    assert "computed 1, reused 0" in first.communicate(timeout=60)[0]
-    assert "computed 0, reused 1" in second.communicate(timeout=60)[0]
+    assert "computed 1, reused 0" in first.communicate(timeout=300)[0]
+    assert "computed 0, reused 1" in second.communicate(timeout=300)[0]
     assert place.whole() == undisturbed[1]
 
 
@@ -205,7 +205,7 @@ def test_a_results_folder_that_becomes_read_only(place, undisturbed):
         place.reached(process)
         assert mounted("-o", "remount,bind,ro", results)
         (place.root / "go").write_text("go")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 1 and "Read-only file system" in err and "Traceback" not in err
         code, _, err = place.run("--force")
         assert code == 1 and "cannot write to" in err and len(err.splitlines()) == 1

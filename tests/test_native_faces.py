@@ -18,7 +18,7 @@ def computed(**given):
     path = notebooks.find("05")
     outcome = runner.run(path, notebooks.parameters(path, {"preset": "smoke", **given}), force=True)
     assert outcome.status == "computed", outcome.why
-    tables = [name for name in outcome.outputs if name.endswith(".csv")]
+    tables = sorted(name for name in outcome.outputs if name.endswith(".csv"))  # a figure's before the table of the same name
     return outcome, {name.rpartition("/")[2].removesuffix(".csv"): pd.read_csv(report.output_root() / name) for name in tables}
 
 

@@ -137,6 +137,8 @@ def test_an_output_is_opened_as_what_its_name_says(tmp_path):
         assert staging.readable(tmp_path / name)
         (tmp_path / name).write_bytes(bad)
         assert not staging.readable(tmp_path / name)
+    files.write_text(tmp_path / "a.csv", pd.DataFrame().to_csv(index=False))
+    assert staging.readable(tmp_path / "a.csv")
     from PIL import Image
 
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
@@ -297,8 +299,8 @@ def test_a_reuse_is_decided_without_torch(project, own_places, lrface):
     assert done.status == "computed", done.why
     code = "import sys; from lrface import notebooks, runner; p = notebooks.find('07'); "
     code += "o = runner.standing(p, notebooks.parameters(p, {})); print(o.status, 'torch' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said == "reused False\n"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.stdout == "reused False\n", said.stderr
     code, out, _ = lrface("reproduce", "--data", "celeba")
     assert code == 0 and out.splitlines()[-1] == "computed 0, reused 1, failed 0"
     code, out, _ = lrface("reproduce", "--data", "celeba", "-p", "steps=4")

@@ -205,7 +205,7 @@ def test_landmarks_follow_the_mirror_and_the_cut(patch):
     pictures = torch.full((3, 3, 128, 128), 255, dtype=torch.uint8)
     for i in range(3):
         pictures[i, :, points[i, :, 1].astype(int), points[i, :, 0].astype(int)] = 0
-    for _, hr, marks, _ in train.batches(Still(pictures), degrade.setting("4x"), 6, patch, 0, 0, 3, points):
+    for _, hr, marks, *_ in train.batches(Still(pictures), degrade.setting("4x"), 6, patch, 0, 0, 3, points):
         inside = ((marks >= 0) & (marks < hr.shape[2])).all(2)
         assert inside.any() and (patch is not None or inside.all())
         for i in range(6):

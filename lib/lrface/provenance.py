@@ -79,13 +79,16 @@ def _phrase(name: str, now: str | None, then: str | None) -> str:
     return f"{name} {'is no longer used' if now is None else 'is new' if then is None else 'changed'}"
 
 
-@lru_cache(maxsize=1)
 def packages() -> dict[str, str]:
     """The installed version of every package that ``requirements.lock`` names, as ``package x``."""
     try:
-        lock = (project_root() / "requirements.lock").read_text()
+        return _versions((project_root() / "requirements.lock").read_text(encoding="utf-8"))
     except OSError:
         return {}
+
+
+@lru_cache(maxsize=1)
+def _versions(lock: str) -> dict[str, str]:
     found = {}
     for name in sorted(re.findall(r"^([\w.-]+)==", lock, re.M)):
         try:

@@ -172,7 +172,8 @@ def readable(file: Path) -> bool:
     """Whether an output is there and can be opened as what its name says: a table as a table, a picture as a picture."""
     try:
         if file.suffix == ".csv":
-            pd.read_csv(file)
+            with contextlib.suppress(pd.errors.EmptyDataError):  # a frame of nothing is one empty line, and no broken file
+                pd.read_csv(file)
         elif file.suffix == ".png":
             with Image.open(file) as image:
                 image.load()
