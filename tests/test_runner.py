@@ -18,6 +18,9 @@ SHORT = {"train": "loss = 0.5"}
 """Without the training, a kernel of two seconds."""
 
 
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+
 def outcome(path, force=False, timeout=None, **given):
     values = notebooks.parameters(path, given)
     runner.check(path, values)
@@ -289,6 +292,27 @@ def test_a_failure_is_told_apart_and_costs_nothing(project, own_places, cell, ki
     assert (failed.status, failed.kind) == ("failed", kind) and sentence in failed.why, failed.why
     assert written(root) == before and (out / "failed.ipynb").exists() and "failed.ipynb" in failed.why
     assert not (root / ".lrface" / "celeba.quick.07_tiny").exists()
+
+
+@pytest.mark.slow
+def test_kernels_started_at_the_same_moment_do_not_meet(tmp_path):
+    import time
+    from multiprocessing import get_context
+
+    path, moment = tmp_path / "short.ipynb", time.time() + 5.0
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")], metadata=KERNEL), path)
+    with get_context("spawn").Pool(4) as pool:
+        failures = pool.starmap_async(_at, [(moment, path, tmp_path / f"{i}") for i in range(4)]).get(timeout=300)
+    assert failures == [None] * 4
+
+
+def _at(moment: float, path: Path, place: Path) -> kernel.Failure | None:
+    import time
+
+    place.mkdir()
+    kernel.START = 60
+    time.sleep(max(0.0, moment - time.time()))
+    return kernel.execute(path, place / "out.ipynb", {}, {}, place / "kernel.json")
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def execute(
     total = sum(c.cell_type == "code" for c in nbformat.read(path, 4).cells)
     life = None
     try:
-        with _gpu(), warnings.catch_warnings(), relayed(path.stem) as say:
+        with _gpu(), _sockets() as ip, warnings.catch_warnings(), relayed(path.stem) as say:
             warnings.simplefilter("ignore")
             life = Life(pids, say, total, expected)
             try:
@@ -108,7 +108,7 @@ def execute(
                     execution_timeout=cell_timeout,
                     extra_arguments=["--log-level=50"],
                     # Files instead of TCP ports: it works where there is no network at all, not even loopback, and nobody else can listen.
-                    config=Config({"KernelManager": {"transport": "ipc"}}),
+                    config=Config({"KernelManager": {"transport": "ipc", "ip": ip}}),
                     life=life,
                     env={**os.environ, **settings},
                 )
@@ -253,6 +253,14 @@ def _gpu() -> Iterator[None]:
     name = re.sub(r"\W", "-", str(getattr(torch.cuda.get_device_properties(0), "uuid", "0")))
     with FileLock(Path(tempfile.gettempdir(), f"lrface-gpu-{name}.lock"), mode=0o666):
         yield
+
+
+@contextlib.contextmanager
+def _sockets() -> Iterator[str]:
+    """Where one kernel's sockets begin: jupyter's own choice is one name in the working folder, which two kernels at once would share."""
+    roomy = len(tempfile.gettempdir()) < 80  # a socket's path has 107 characters at most
+    with tempfile.TemporaryDirectory(prefix="lrface-", dir=None if roomy else "/tmp") as folder:
+        yield str(Path(folder, "kernel"))
 
 
 def require_gpu(preset: str) -> None:

@@ -254,15 +254,15 @@ def networks(file: str, frame: pd.DataFrame, checkpoints: Path) -> Iterator[Drif
     """What a list of trained networks states otherwise than the released networks' own records, and weights that are not their record's."""
     for row in frame.itertuples():
         place, named = checkpoints / row.key, f"{row.method}, {row.setting}, {row.key}"
+        if not place.is_dir():  # a network of real faces, or one computed in seconds, is not released
+            continue
         try:
             record = json.loads((place / "record.json").read_text())
             facts = {name: record[name] for name in ("sha256", "parameters", "val_psnr")} | {"n_train": record["data"]["n"]}
             if sha256(place / "model.safetensors") != record["sha256"]:
                 yield Drift(file, "the released weights are not those of their record", named)
-        except FileNotFoundError:
-            continue  # a network of real faces, or one computed in seconds, is not released
         except (OSError, ValueError, KeyError, TypeError):
-            yield Drift(file, "the released network's record is damaged", named)
+            yield Drift(file, "the released network or its record is missing or damaged", named)
             continue
         for column, fact in facts.items():
             kept = "" if fact is None or fact != fact else f"{fact:.6g}" if isinstance(fact, float) else str(fact)
