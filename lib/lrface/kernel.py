@@ -88,6 +88,7 @@ def execute(
 
     engine = _engine()
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of a cell that was interrupted it prints the whole traceback
     total = sum(c.cell_type == "code" for c in nbformat.read(path, 4).cells)
     life = None
     try:
