@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
-from conftest import draw
+from conftest import REAL, draw, needs_real
 from lrface import notebooks, report, runner
 from PIL import Image
 
@@ -74,3 +74,20 @@ def test_tinyface_in_its_official_layout(own_places, drawn_root, tmp_path, monke
     five = table["table5_super_resolution"].query("value == value")
     assert five["n"].unique().tolist() == [6] and five["method"].nunique() == 10
     assert "down-sampled" in set(table["table4_native_or_synthetic"]["setting"]) and "camera_stages" not in table
+
+
+@needs_real
+def test_frames_of_video_as_native_faces(monkeypatch):
+    """YouTube Faces beside CelebA: half of the people searched for, probes and mates of other clips, and WIDER's crops in a figure."""
+    monkeypatch.setenv("LRFACE_DATA", REAL)
+    outcome, table = computed(data="celeba", native="ytf")
+    assert outcome.figures.joinpath("figure8_wider.png").exists()
+    sizes = table["table2_search"].set_index(["set", "part"])
+    people = sizes["people"].xs("probe", level="part")
+    assert people["native"] == people["down-sampled"] == 2 and (sizes["images"] > 0).all()
+    in_gallery = sizes["images"].drop("probe", level="part").groupby("set").sum()
+    assert in_gallery["down-sampled"] <= in_gallery["native"]
+    n = table["table4_native_or_synthetic"].query("value == value").groupby("setting")["n"].unique()
+    assert {name: list(values) for name, values in n.items()} == {
+        name: [sizes["images"][name, "probe"]] for name in ("native", "down-sampled")
+    }

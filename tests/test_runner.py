@@ -171,6 +171,18 @@ def test_a_kernel_killed_while_the_system_ran_out_of_memory_is_told_apart(monkey
         assert kernel._died(life).kind == kind and "cell 2 (SIGKILL)" in kernel._died(life).sentence
 
 
+def test_kills_are_counted_in_ones_own_control_group(tmp_path):
+    group = tmp_path / "sys/fs/cgroup/job_7/step_0"
+    for folder in (group, tmp_path / "proc/self"):
+        folder.mkdir(parents=True)
+    assert kernel._oom_kills(tmp_path) == 0
+    (tmp_path / "proc/vmstat").write_text("oom_kills_of_others 3\noom_kill 11\n")
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/old\n0::/job_7/step_0\n")
+    assert kernel._oom_kills(tmp_path) == 11
+    (group / "memory.events").write_text("low 0\noom 5\noom_kill 2\noom_group_kill 0\n")
+    assert kernel._oom_kills(tmp_path) == 2
+
+
 def test_progress_bars_are_not_saved():
     def stream(text, name="stdout"):
         return nbformat.v4.new_output("stream", name=name, text=text)

@@ -275,6 +275,22 @@ def test_counts_verdicts_rows_and_files_are_exact(place, other):
     }
 
 
+def test_rows_on_faces_that_are_not_at_hand_are_left_out_and_said(place, other):
+    lines = (place.results / "groups.csv").read_text()
+    (place.results / "groups.csv").write_text(lines + '"lfw, official",7,1\n')
+    (place.results / "photographs.csv").write_text("set,images\nlfw,7\n")
+    for at, data in ((place, {"data synthetic": "1", "data lfw": "2"}), (other, {"data synthetic": "1", "data lfw": "absent"})):
+        record = json.loads((at.results / "record.json").read_text())
+        (at.results / "record.json").write_text(json.dumps(record | {"provenance": data}))
+    report = verify.against(verify.committed(place.root), other.root)
+    assert report.drifts == [] and report.left_out == ["2 rows of synthetic/quick/01_small on lfw (not at hand in the other run)"]
+    edit(other.results / "record.json", "absent", "2")
+    assert {d.why for d in verify.against(verify.committed(place.root), other.root).drifts} == {
+        "this row is missing now",
+        "this table is missing now",
+    }
+
+
 def test_a_run_that_did_not_complete_is_drift(place, other):
     (other.results / "record.json").unlink()
     (drifted,) = verify.against(verify.committed(place.root), other.root).drifts

@@ -88,6 +88,7 @@ def execute(
 
     engine = _engine()
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of a cell that was interrupted it prints the whole traceback
     total = sum(c.cell_type == "code" for c in nbformat.read(path, 4).cells)
     life = None
     try:
@@ -170,10 +171,13 @@ def _died(life: Life) -> Failure:
     return Failure("kernel killed", where)
 
 
-def _oom_kills() -> int:
-    """How many processes the system has killed for memory so far."""
-    with contextlib.suppress(OSError, ValueError):
-        return int(re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.M)[1])
+def _oom_kills(root: Path = Path("/")) -> int:
+    """How many processes the system has killed for memory so far: in this one's control group, else on this machine."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        group = re.search(r"^0::/(.*)$", (root / "proc/self/cgroup").read_text(), re.M)[1]
+        return int(re.search(r"^oom_kill (\d+)$", (root / "sys/fs/cgroup" / group / "memory.events").read_text(), re.M)[1])
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return int(re.search(r"^oom_kill (\d+)$", (root / "proc/vmstat").read_text(), re.M)[1])
     return 0
 
 

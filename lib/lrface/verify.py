@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -242,19 +243,33 @@ def _against(place: Place, now: Place, report: Report) -> None:
     report.machine.append(machine(new, record))
     if record and record.get("parameters") != new.get("parameters"):
         report.drifts.append(Drift(f"results/{place.name}/record.json", "the two runs had different parameters"))
-    drawn = place.figures.is_dir()
+    drawn, absent, rows = place.figures.is_dir(), _absent(record, new), 0
     for name in dict.fromkeys([*here, *there]):
         if name not in here and name.startswith("figures/") and not drawn:
             continue  # a figure of people, not committed
-        if name not in here or name not in there:
-            report.drifts.append(Drift(name, "this table is missing now" if name in here else "this table was added"))
-            continue
         try:
-            frames = read(here[name]), read(there[name])
+            frame, now_frame = (read(files[name]) if name in files else None for files in (here, there))
         except (OSError, ValueError):
             report.drifts.append(Drift(name, "it cannot be read as a table"))
             continue
-        report.drifts += compare(name, *frames)
+        if absent and frame is not None:
+            on_them = frame.apply(lambda column: column.str.contains(rf"\b(?:{'|'.join(map(re.escape, absent))})\b")).any(axis=1)
+            frame, rows = frame[~on_them].reset_index(drop=True), rows + int(on_them.sum())
+            if frame.empty and name not in there:
+                continue
+        if frame is None or now_frame is None:
+            report.drifts.append(Drift(name, "this table was added" if frame is None else "this table is missing now"))
+            continue
+        report.drifts += compare(name, frame, now_frame)
+    if rows:
+        report.left_out.append(f"{rows} rows of {place.name} on {', '.join(absent)} (not at hand in the other run)")
+
+
+def _absent(record: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
+    """The face sets besides its own that a study used where they are at hand, and that were not at hand when it ran again."""
+    then, now = ((made or {}).get("provenance", {}) for made in (record, new))
+    there = {name.removeprefix("data "): state for name, state in then.items() if name.startswith("data ") and state != "absent"}
+    return [name for name in there if now.get(f"data {name}", "absent") == "absent"]
 
 
 def fresh(places: list[Place]) -> Report:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lrface import data, runs
-from lrface.data.faceset import together
+from lrface.data.faceset import pooled
 from lrface.data.synthetic.captures import Way, captured
 from lrface.errors import LrfaceError
 from PIL import Image
@@ -40,9 +40,9 @@ def test_no_set_is_taken_for_another(faces):
     assert poor.where(poor.table.index < 2).read(1).tolist() == poor.read(1).tolist()
 
 
-def test_sets_together(faces):
+def test_pooled_sets(faces):
     parts = [faces.sized(64), faces.as_seen("poor").sized(64)]
-    both = together(*parts)
+    both = pooled(*parts)
     assert len(both) == 24 and both.table["key"].is_unique and both.table["seen"].tolist() == ["good"] * 12 + ["poor"] * 12
     expected = [parts[0].read(0), parts[1].read(11)]
     assert np.array_equal(both.stack([0, 23]).permute(0, 2, 3, 1).numpy(), np.stack(expected))
@@ -50,7 +50,7 @@ def test_sets_together(faces):
     assert np.array_equal(some.read(3), parts[1].read(3)) and some.fingerprint == parts[1].fingerprint != both.fingerprint
     assert set(both.classes("identity")[0]) == set(faces.table["identity"])
     with pytest.raises(LrfaceError, match="do not go together"):
-        together(faces, parts[1])
+        pooled(faces, parts[1])
 
 
 def test_a_set_without_small_faces_says_so():

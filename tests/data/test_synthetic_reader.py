@@ -123,8 +123,8 @@ def test_its_state_changes_with_its_files(copied):
     assert data.state(name) == before
     manifest = json.loads((copied / "manifest.json").read_text())
     assert manifest["splits"]["rule"].startswith("70/5/25")
-    next(copied.glob("images-*.parquet")).touch()
-    assert data.state(name) != before
+    next(copied.glob("images-*.parquet")).touch()  # its content is what counts
+    assert data.state(name) == before == data.state(f"synthetic:{copied.rename(copied.with_name('elsewhere'))}")
 
 
 def test_a_set_without_captures_or_clips_says_so(drawn_root):

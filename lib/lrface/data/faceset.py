@@ -189,7 +189,7 @@ class FaceSet:
 
 
 @dataclass(frozen=True)
-class Together(FaceSet):
+class Pooled(FaceSet):
     """Faces of several sets as one, read each as its own set reads it. ``table`` has ``part`` and ``row``: which set's, and where in it."""
 
     parts: tuple[FaceSet, ...] = ()
@@ -198,7 +198,7 @@ class Together(FaceSet):
         return self.parts[self.table["part"].iat[row]].read(self.table["row"].iat[row])
 
 
-def together(*parts: FaceSet) -> Together:
+def pooled(*parts: FaceSet) -> Pooled:
     """Several sets of one ``side`` as one set of all their rows: ``key, identity, split, path, digest, seen`` and ``native_height``."""
     columns = ["key", "identity", "split", "path", "digest", "seen", "native_height"]
     tables = [
@@ -210,7 +210,7 @@ def together(*parts: FaceSet) -> Together:
     first = parts[0]
     name, rule = (" + ".join(dict.fromkeys(texts)) for texts in ([p.name for p in parts], [p.split_rule for p in parts]))
     photos = any(part.photos for part in parts)
-    return Together(name, first.root, pd.concat(tables, ignore_index=True), first.crop, photos, (), rule, {}, first.side, parts)
+    return Pooled(name, first.root, pd.concat(tables, ignore_index=True), first.crop, photos, (), rule, {}, first.side, parts)
 
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:

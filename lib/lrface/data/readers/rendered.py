@@ -26,7 +26,7 @@ def read(root: Path, kind: str = "images") -> pd.DataFrame:
 
     ``kind`` is ``images`` (stills) or ``clips`` (a row a frame). The split is the set's own, so it counts as official.
     """
-    table = _read(root, kind, _whole(root)).copy()
+    table = _read(root, kind, whole(root)).copy()
     if table.empty:
         raise LrfaceError(f"{root} holds no {kind}: make it again with `lrface data make {root} --clips N`")
     return table
@@ -34,13 +34,13 @@ def read(root: Path, kind: str = "images") -> pd.DataFrame:
 
 def protocol(root: Path, which: str) -> pd.DataFrame:
     """One of the lists made with the set: ``pairs``, ``pairs_hard`` or ``identification``."""
-    text = _whole(root)
+    text = whole(root)
     if f"{which}.csv" not in json.loads(text)["files"]:
         raise LrfaceError(f"{root} has no {which}.csv ({json.loads(text)['not_made'].get(which, 'not made')})")
     return pd.read_csv(root / f"{which}.csv", dtype={"same": bool})
 
 
-def _whole(root: Path) -> str:
+def whole(root: Path) -> str:
     """The manifest's text, once every file it names is there and whole."""
     try:
         text = (root / "manifest.json").read_text(encoding="utf-8")
