@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -181,6 +182,20 @@ def test_publishing_leaves_pictures_of_people_out(smoke, there, tmp_path):
     pictures = [o for c in after.cells for o in c.get("outputs", []) if any(kind.startswith("image/") for kind in o.get("data", {}))]
     assert pictures and not any(o.metadata["lrface"]["photos"] for o in pictures)
     assert [c.source for c in after.cells] == [c.source for c in nbformat.read(path, 4).cells]
+
+
+def test_a_warning_is_not_published(smoke, tmp_path):
+    path, _, outcome, _ = smoke
+    copy, results = tmp_path / path.name, tmp_path / "results"
+    copy.write_text(path.read_text())
+    executed = nbformat.read(outcome.results / "notebook.ipynb", 4)
+    code = [c for c in executed.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
+    code[3].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="/home/me/x.py:1: UserWarning: it leaks\n"))
+    results.mkdir()
+    nbformat.write(executed, results / "notebook.ipynb")
+    with pytest.raises(LrfaceError, match=f"cell 4 of {path.name} printed a warning .*it leaks"):
+        publishing.publish(copy, replace(outcome, results=results))
+    assert copy.read_text() == path.read_text()
 
 
 def test_a_student_adds_a_method_in_one_cell_and_a_broken_one_stops_nobody(smoke, there, tmp_path):

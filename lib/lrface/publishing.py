@@ -9,6 +9,7 @@ import nbformat
 import pandas as pd
 
 from lrface import models, runs, scorebook
+from lrface.errors import LrfaceError
 from lrface.files import output_root, write_atomic
 from lrface.runner import Outcome
 
@@ -44,11 +45,18 @@ def publish(path: Path, outcome: Outcome) -> None:
     """Make the executed notebook the committed one: its outputs under the cells as they are written now, with the defaults as parameters.
 
     Prose and comments may have changed since it was executed, for they are no reason to execute it again. No picture of a real person is
-    taken over.
+    taken over. A warning is nothing to publish, and it shows paths of this machine: :class:`LrfaceError` names the cell.
     """
     notebook = nbformat.read(path, 4)
     executed = nbformat.read(outcome.results / "notebook.ipynb", 4)
     outputs = [c.outputs for c in executed.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
+    for number, shown in enumerate(outputs, 1):
+        warned = [o["text"].strip() for o in shown if o.get("name") == "stderr"]
+        if warned:
+            raise LrfaceError(
+                f"cell {number} of {path.name} printed a warning ({warned[0].splitlines()[0]}); mend its cause, then "
+                f"`lrface reproduce --study {path.name[:2]} --force` and publish again"
+            )
     code = [c for c in notebook.cells if c.cell_type == "code"]
     for number, (cell, shown) in enumerate(zip(code, outputs, strict=True), 1):
         cell.execution_count, cell.outputs = number, shown

@@ -263,7 +263,7 @@ def test_rpcn_leaves_native_faces_out_where_they_have_no_truth():
     part = Batch(one.lr[~native], one.hr[~native], None, one.labels[~native])
     sr, paper = rpcn.SuperResolution(), rpcn.PaperLoss()
     assert torch.equal(sr(net, marked)["loss"], sr(net, other)["loss"])
-    assert float(sr(net, marked)["loss"]) == pytest.approx(float(sr(net, part)["loss"]), rel=1e-5)
+    assert sr(net, marked)["loss"].item() == pytest.approx(sr(net, part)["loss"].item(), rel=1e-5)
     found = paper(net, marked)
     assert float(found["large"]) == pytest.approx(float(paper(net, part)["large"]), rel=1e-5)
     assert float(found["small"]) == pytest.approx(float(paper(net, one)["small"]), rel=1e-6)
