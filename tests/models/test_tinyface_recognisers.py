@@ -265,8 +265,8 @@ def test_rpcn_leaves_native_faces_out_where_they_have_no_truth():
     assert torch.equal(sr(net, marked)["loss"], sr(net, other)["loss"])
     assert sr(net, marked)["loss"].item() == pytest.approx(sr(net, part)["loss"].item(), rel=1e-5)
     found = paper(net, marked)
-    assert float(found["large"]) == pytest.approx(float(paper(net, part)["large"]), rel=1e-5)
-    assert float(found["small"]) == pytest.approx(float(paper(net, one)["small"]), rel=1e-6)
+    assert found["large"].item() == pytest.approx(paper(net, part)["large"].item(), rel=1e-5)
+    assert found["small"].item() == pytest.approx(paper(net, one)["small"].item(), rel=1e-6)
     everything = {name for name, _ in net.named_parameters()}
     head = {name for name in everything if name.startswith(("feature", "identity"))}
     picture = {name for name in everything if name.startswith("picture")}
@@ -283,7 +283,7 @@ def test_rpcn_pays_hubers_loss_for_both_faces():
     for face, _, _ in net(small, large):
         apart = (face - large).abs()
         expected += torch.where(apart < 0.1, apart**2 / 2, 0.1 * (apart - 0.05)).mean()
-    assert float(rpcn.SuperResolution()(net, one)["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    assert rpcn.SuperResolution()(net, one)["loss"].item() == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("name, loss", OBJECTIVES)
