@@ -283,7 +283,7 @@ def test_rpcn_pays_hubers_loss_for_both_faces():
     for face, _, _ in net(small, large):
         apart = (face - large).abs()
         expected += torch.where(apart < 0.1, apart**2 / 2, 0.1 * (apart - 0.05)).mean()
-    assert rpcn.SuperResolution()(net, one)["loss"].item() == pytest.approx(float(expected), rel=1e-5)
+    assert rpcn.SuperResolution()(net, one)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name, loss", OBJECTIVES)
