@@ -131,6 +131,7 @@ def run_training(**options):
     return subprocess.Popen([sys.executable, "-c", TRAIN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_weights(own_places, monkeypatch):
     work = own_places / "cache" / "runs"
     random = np.random.default_rng()

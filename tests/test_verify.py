@@ -278,6 +278,7 @@ def test_counts_verdicts_rows_and_files_are_exact(place, other):
 def test_rows_on_faces_that_are_not_at_hand_are_left_out_and_said(place, other):
     lines = (place.results / "groups.csv").read_text()
     (place.results / "groups.csv").write_text(lines + '"lfw, official",7,1\n')
+    (other.results / "groups.csv").write_text(lines + '"lfw, as published",7,1\n')  # a curve of another run, say
     (place.results / "photographs.csv").write_text("set,images\nlfw,7\n")
     for at, data in ((place, {"data synthetic": "1", "data lfw": "2"}), (other, {"data synthetic": "1", "data lfw": "absent"})):
         record = json.loads((at.results / "record.json").read_text())
@@ -287,6 +288,7 @@ def test_rows_on_faces_that_are_not_at_hand_are_left_out_and_said(place, other):
     edit(other.results / "record.json", "absent", "2")
     assert {d.why for d in verify.against(verify.committed(place.root), other.root).drifts} == {
         "this row is missing now",
+        "this row was added",
         "this table is missing now",
     }
 

@@ -253,8 +253,9 @@ def _against(place: Place, now: Place, report: Report) -> None:
             report.drifts.append(Drift(name, "it cannot be read as a table"))
             continue
         if absent and frame is not None:
-            on_them = frame.apply(lambda column: column.str.contains(rf"\b(?:{'|'.join(map(re.escape, absent))})\b")).any(axis=1)
-            frame, rows = frame[~on_them].reset_index(drop=True), rows + int(on_them.sum())
+            frame, dropped = _without(absent, frame)
+            now_frame = None if now_frame is None else _without(absent, now_frame)[0]
+            rows += dropped
             if frame.empty and name not in there:
                 continue
         if frame is None or now_frame is None:
@@ -263,6 +264,12 @@ def _against(place: Place, now: Place, report: Report) -> None:
         report.drifts += compare(name, frame, now_frame)
     if rows:
         report.left_out.append(f"{rows} rows of {place.name} on {', '.join(absent)} (not at hand in the other run)")
+
+
+def _without(sets: list[str], table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The table less the rows that name one of the sets, and how many those were."""
+    on_them = table.apply(lambda column: column.str.contains(rf"\b(?:{'|'.join(map(re.escape, sets))})\b")).any(axis=1)
+    return table[~on_them].reset_index(drop=True), int(on_them.sum())
 
 
 def _absent(record: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:

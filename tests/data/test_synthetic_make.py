@@ -51,6 +51,7 @@ def written(tmp_path_factory):
     return folder, make(folder, **ASKED, workers=1)
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_same_bytes(written, tmp_path):
     assert make(tmp_path, **ASKED, workers=2)["files"] == written[1]["files"]
 
@@ -61,6 +62,7 @@ def test_again_is_the_same_and_costs_nothing(written, tmp_path):
     assert make(tmp_path, **ASKED, workers=1)["files"] == written[1]["files"]
 
 
+@pytest.mark.slow
 def test_killed_at_once_and_resumed_ends_with_the_same_hashes(written, tmp_path):
     code = f"from lrface.data.synthetic import make; make({str(tmp_path)!r}, workers=1, **{ASKED!r})"
     child = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
