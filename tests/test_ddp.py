@@ -68,7 +68,7 @@ def done(process):
 def test_two_processes_have_the_gradients_of_one(torchrun, tmp_path, monkeypatch, one_thread):
     one = config(steps=1)
     done(torchrun(one, SPY))
-    ours, true = torch.load(tmp_path / "config.json.gradients"), []
+    ours, true = torch.load(tmp_path / "config.json.gradients", weights_only=True), []
     step = torch.optim.Adam.step
 
     def spied(self, *arguments, **options):
