@@ -1,11 +1,14 @@
-"""1:N search at TinyFace's size, and among a million: `.venv/bin/python benchmarks/identification.py`, one JSON line a measurement.
+"""1:N search at TinyFace's size, and among a million: `.venv/bin/python
+benchmarks/identification.py`, one JSON line a measurement.
 
-Random unit vectors of 512 numbers, mates a little alike; no data set is needed. Each measurement has a process of its own, so its peak
-memory is its own too: with the interpreter, the libraries and the vectors, which `before_gb` shows. At TinyFace's size (3,728 probes,
-4,443 mates, 153,428 distractors) the peers are the whole matrix of distances, sorted whole, or sorted a probe at a time as the
-published evaluation does. One thread each (the sort has no more anyway), in turns, and the median of the rounds: a busy machine slows
-them alike, and `cpu_s` hardly at all. The million vectors (2 GB) are written to a temporary folder and read from there; `peak_gb` is
-then all that the process ever held. `memory_ratio` is the memory over `before_gb`, beside ours. Writes
+Random unit vectors of 512 numbers, mates a little alike; no data set is needed. Each measurement
+has a process of its own, so its peak memory is its own too: with the interpreter, the libraries and
+the vectors, which `before_gb` shows. At TinyFace's size (3,728 probes, 4,443 mates, 153,428
+distractors) the peers are the whole matrix of distances, sorted whole, or sorted a probe at a time
+as the published evaluation does. One thread each (the sort has no more anyway), in turns, and the
+median of the rounds: a busy machine slows them alike, and `cpu_s` hardly at all. The million
+vectors (2 GB) are written to a temporary folder and read from there; `peak_gb` is then all that the
+process ever held. `memory_ratio` is the memory over `before_gb`, beside ours. Writes
 `results/benchmarks/identification_cpu.csv`.
 """
 
@@ -38,17 +41,27 @@ def unit(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def faces(distractors: int, path: Path | None = None):
-    """Probes, gallery, their ids; the gallery in memory, or written in parts to ``path`` and mapped."""
+    """Probes, gallery, their ids; the gallery in memory, or written in parts to ``path`` and
+    mapped."""
     random = np.random.default_rng(0)
     people = unit(random, (PEOPLE, DIMS))
-    probe_ids, mate_ids = (np.append(np.arange(PEOPLE), random.integers(0, PEOPLE, n - PEOPLE)) for n in (PROBES, MATES))
-    probe, mates = (people[ids] + 2.2 * unit(random, (len(ids), DIMS)) for ids in (probe_ids, mate_ids))
+    probe_ids, mate_ids = (
+        np.append(np.arange(PEOPLE), random.integers(0, PEOPLE, n - PEOPLE))
+        for n in (PROBES, MATES)
+    )
+    probe, mates = (
+        people[ids] + 2.2 * unit(random, (len(ids), DIMS)) for ids in (probe_ids, mate_ids)
+    )
     probe, mates = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (probe, mates))
     ids = np.append(mate_ids, np.full(distractors, -100))
     if path is not None and path.exists():
         return probe, np.load(path, mmap_mode="r"), probe_ids, ids
     shape = (MATES + distractors, DIMS)
-    gallery = np.lib.format.open_memmap(path, "w+", np.float32, shape) if path else np.empty(shape, np.float32)
+    gallery = (
+        np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        if path
+        else np.empty(shape, np.float32)
+    )
     gallery[:MATES] = mates
     for start in range(MATES, len(gallery), 20_000):
         part = gallery[start : start + 20_000]
@@ -87,14 +100,25 @@ def measure(way: str, path: str = "") -> None:
         rank1, mean = found.rank(1), found.mAP
     else:
         rank1, mean = naive(*case, whole=way == "sorted whole")
-    line = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - used, "peak_gb": peak(), "before_gb": before}
+    line = {
+        "seconds": time.perf_counter() - began,
+        "cpu_s": time.process_time() - used,
+        "peak_gb": peak(),
+        "before_gb": before,
+    }
     print(json.dumps(line | {"rank1": rank1, "mAP": mean}))
 
 
 def apart(*arguments: str) -> dict:
     """One measurement, in a process of its own."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    done = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads)
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | threads,
+    )
     return json.loads(done.stdout) if done.stdout else {}
 
 
@@ -104,7 +128,14 @@ def median(runs: list[dict]) -> dict:
 
 def row(way: str, gallery: int, middle: dict, rounds: int, ours: dict) -> dict:
     """A line of the table, with how many times ours the seconds and the memory are."""
-    size = {"way": way, "probes": PROBES, "gallery": gallery, "dims": DIMS, "threads": 1, "rounds": rounds}
+    size = {
+        "way": way,
+        "probes": PROBES,
+        "gallery": gallery,
+        "dims": DIMS,
+        "threads": 1,
+        "rounds": rounds,
+    }
     ratios = {f"{name}_ratio": round(middle[name] / ours[name], 2) for name in ("seconds", "cpu_s")}
     own, theirs = (one["peak_gb"] - one["before_gb"] for one in (ours, middle))
     found = size | {k: round(v, 6 if k in ("rank1", "mAP") else 3) for k, v in middle.items()}
@@ -127,11 +158,19 @@ if __name__ == "__main__":
     ways = ["lrface", "sorted whole", "sorted a probe at a time"]
     rounds = [[apart(way) for way in ways] for _ in range(3)]
     middle = [median(runs) for runs in zip(*rounds, strict=True)]
-    rows = [row(way, MATES + DISTRACTORS, found, len(rounds), middle[0]) for way, found in zip(ways, middle, strict=True)]
+    rows = [
+        row(way, MATES + DISTRACTORS, found, len(rounds), middle[0])
+        for way, found in zip(ways, middle, strict=True)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder, "gallery.npy"))
         apart("write", file)
         found = apart("lrface", file)
         rows.append(row("lrface, from disk", MILLION, found, 1, found))
-    target = Path(os.environ.get("LRFACE_OUT") or project_root(), "results", "benchmarks", "identification_cpu.csv")
+    target = Path(
+        os.environ.get("LRFACE_OUT") or project_root(),
+        "results",
+        "benchmarks",
+        "identification_cpu.csv",
+    )
     write_atomic(target, partial(write, rows))

@@ -1,10 +1,13 @@
-"""Every restoration network at paper size, 4x, whole 128x128 faces: `.venv/bin/python benchmarks/networks.py [--methods SRCNN,EDSR]`.
+"""Every restoration network at paper size, 4x, whole 128x128 faces: `.venv/bin/python
+benchmarks/networks.py [--methods SRCNN,EDSR]`.
 
-Seconds of a training step (objective, backward, Adam) and of an inference, and the memory a step needs beside the memory that
-`lrface.plan` predicts. Each network has a process of its own, so that the peak is its own; on a CPU the peak is the resident memory
-over that before the network was built. Batches of 16; a network that does not fit is tried with half, and half again.
-`batch` 0 says that not even one face fits. Random pixels: no data set is needed. Writes `results/benchmarks/networks_cpu.csv`
-(`networks_cuda.csv` where there is a GPU), whole, after each network.
+Seconds of a training step (objective, backward, Adam) and of an inference, and the memory a step
+needs beside the memory that `lrface.training.cost_model` predicts. Each network has a process of
+its own, so that the peak is its own; on a CPU the peak is the resident memory over that before the
+network was built. Batches of 16; a network that does not fit is tried with half, and half again.
+`batch` 0 says that not even one face fits. Random pixels: no data set is needed. Writes
+`results/benchmarks/networks_cpu.csv` (`networks_cuda.csv` where there is a GPU), whole, after each
+network.
 """
 
 from __future__ import annotations
@@ -44,32 +47,45 @@ def measure(method: str, batch: int) -> dict:
     """One network, in this process; memory errors are left to the caller."""
     import psutil
     import torch
-    from lrface import degrade, models, plan, runs, train
+    from lrface import degrade, models, runs
     from lrface.models.losses import Batch
+    from lrface.training import cost_model, loop
 
     chosen = models.method(method)
     loss = "paper" if "paper" in chosen.objectives else "l1"
     config = runs.Config(
-        method=method, degradation=degrade.setting(f"{SCALE}x"), data="synthetic", size="paper", steps=1, batch=batch, loss=loss
+        method=method,
+        degradation=degrade.setting(f"{SCALE}x"),
+        data="synthetic",
+        size="paper",
+        steps=1,
+        batch=batch,
+        loss=loss,
     )
-    predicted = plan.cost(config)
+    predicted = cost_model.cost(config)
     device, process = runs.device(), psutil.Process()
     cuda = device.type == "cuda"
     torch.manual_seed(0)
-    hr = torch.rand(batch, 3, plan.FACE, plan.FACE)
-    one = Batch(config.degradation(hr), hr, torch.rand(batch, 68, 2) * plan.FACE).to(device)
+    hr = torch.rand(batch, 3, cost_model.FACE, cost_model.FACE)
+    one = Batch(config.degradation(hr), hr, torch.rand(batch, 68, 2) * cost_model.FACE).to(device)
     before = process.memory_info().rss
-    if not cuda:  # a network too large is then an error in here, and no reason for the system to end other programs
+    # a network too large is then an error in here, and no reason for the system to end other
+    # programs
+    if not cuda:
         room = process.memory_info().vms + int(0.95 * psutil.virtual_memory().available)
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (room if hard == resource.RLIM_INFINITY else min(room, hard), hard))
+        resource.setrlimit(
+            resource.RLIMIT_AS, (room if hard == resource.RLIM_INFINITY else min(room, hard), hard)
+        )
 
     net = models.restorer(method, SCALE, "paper")
-    objective = chosen.objectives[loss](net) if loss in chosen.objectives else train.Pixelwise(loss)
+    objective = chosen.objectives[loss](net) if loss in chosen.objectives else loop.Pixelwise(loss)
     net.to(device, memory_format=torch.channels_last)
     objective.to(device)
     adam = getattr(objective, "adam", {})
-    learners = {"loss": torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-4, **adam)}
+    learners = {
+        "loss": torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-4, **adam)
+    }
     if rival := getattr(objective, "rival", None):
         learners["rival"] = torch.optim.Adam(rival.parameters(), 1e-4, **adam)
 
@@ -89,7 +105,11 @@ def measure(method: str, batch: int) -> dict:
             torch.cuda.synchronize()
 
     step_seconds = seconds(step, synchronise)
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    )
     net.eval()
     infer_seconds = seconds(infer, synchronise)
     return {
@@ -112,8 +132,13 @@ def alone(method: str, batch: int) -> None:
     """In a process of its own: one JSON line, or the exit code that says there was no room."""
     try:
         print(json.dumps(measure(method, batch)))
-    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError, and so is the CPU allocator's
-        if isinstance(error, RuntimeError) and not any(word in str(error).lower() for word in ("memory", "alloc")):
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # torch.OutOfMemoryError is a RuntimeError, and so is the CPU allocator's
+        if isinstance(error, RuntimeError) and not any(
+            word in str(error).lower() for word in ("memory", "alloc")
+        ):
             raise
         sys.exit(NO_ROOM)
 
@@ -122,7 +147,11 @@ def largest(method: str) -> dict | None:
     """The row of the largest batch that fits; None if not even one face does."""
     batch = BATCH
     while batch:
-        done = subprocess.run([sys.executable, __file__, "--alone", method, str(batch)], stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--alone", method, str(batch)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         if done.returncode == 0:
             return json.loads(done.stdout.splitlines()[-1])
         if done.returncode != NO_ROOM and done.returncode > 0:
@@ -132,12 +161,15 @@ def largest(method: str) -> dict | None:
 
 
 def asked() -> tuple[str, list[str]]:
-    """The kind of device and the methods, told by another process: what this one holds would stand in the peak of those it starts."""
+    """The kind of device and the methods, told by another process: what this one holds would stand
+    in the peak of those it starts."""
     code = (
         "from lrface import models, runs; "
         "print(runs.device().type, *(name for name, m in models.METHODS.items() if m.trained and not m.solve))"
     )
-    kind, *names = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    kind, *names = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.split()
     return kind, names
 
 
@@ -160,9 +192,19 @@ if __name__ == "__main__":
     from lrface.files import project_root, write_atomic
 
     kind, known = asked()
-    target = Path(os.environ.get("LRFACE_OUT") or project_root(), "results", "benchmarks", f"networks_{kind}.csv")
+    target = Path(
+        os.environ.get("LRFACE_OUT") or project_root(),
+        "results",
+        "benchmarks",
+        f"networks_{kind}.csv",
+    )
     rows = []
     for method in given.methods.split(",") if given.methods else known:
         rows.append(largest(method) or {"method": method, "batch": 0})
-        print(json.dumps(rows[-1]) if rows[-1]["batch"] else f"{method}: not even one face fits into this machine's memory", flush=True)
+        print(
+            json.dumps(rows[-1])
+            if rows[-1]["batch"]
+            else f"{method}: not even one face fits into this machine's memory",
+            flush=True,
+        )
         write_atomic(target, partial(write, rows))

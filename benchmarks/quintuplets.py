@@ -1,11 +1,14 @@
-"""One refresh of LMLE's quintuplets at CelebA's size: `.venv/bin/python benchmarks/quintuplets.py`, one JSON line a measurement.
+"""One refresh of LMLE's quintuplets at CelebA's size: `.venv/bin/python benchmarks/quintuplets.py`,
+one JSON line a measurement.
 
-160,000 random unit vectors of 128 numbers around 800 centres, 200 around each; 24 of the centres, 3 % of the rows, are a rare class. No
-data set is needed. The peers are plain loops in NumPy, an anchor at a time, timed on a sample of anchors and scaled to all: by the
-differences of the vectors, as the definition reads, and by their products. The loops are timed before the refresh and after it, and
-the mean is taken: a busy machine slows them alike, and `cpu_s` hardly at all. One thread and a process of its own each, so that its
-peak memory is its own too: with the interpreter, the libraries and the vectors, which `before_gb` shows. `agree` is the part of the
-sampled anchors whose four members a loop in float64 confirms. Writes `results/benchmarks/quintuplets_cpu.csv`.
+160,000 random unit vectors of 128 numbers around 800 centres, 200 around each; 24 of the centres, 3
+% of the rows, are a rare class. No data set is needed. The peers are plain loops in NumPy, an
+anchor at a time, timed on a sample of anchors and scaled to all: by the differences of the vectors,
+as the definition reads, and by their products. The loops are timed before the refresh and after it,
+and the mean is taken: a busy machine slows them alike, and `cpu_s` hardly at all. One thread and a
+process of its own each, so that its peak memory is its own too: with the interpreter, the libraries
+and the vectors, which `before_gb` shows. `agree` is the part of the sampled anchors whose four
+members a loop in float64 confirms. Writes `results/benchmarks/quintuplets_cpu.csv`.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lrface.files import project_root, write_atomic
-from lrface.imbalance import quintuplets
+from lrface.models.lmle import quintuplets
 
 CLUSTERS, MEMBERS, RARE, DIMS = 800, 200, 24, 128
 SAMPLE = 48  # anchors that a loop is timed on
@@ -34,18 +37,30 @@ def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vectors, classes and clusters, in random order."""
     random = np.random.default_rng(0)
     cluster = random.permutation(np.repeat(np.arange(CLUSTERS), MEMBERS))
-    centres, noise = (random.standard_normal((n, DIMS), dtype=np.float32) for n in (CLUSTERS, len(cluster)))
+    centres, noise = (
+        random.standard_normal((n, DIMS), dtype=np.float32) for n in (CLUSTERS, len(cluster))
+    )
     features = centres[cluster] + noise
-    return features / np.linalg.norm(features, axis=1, keepdims=True), (cluster < RARE).astype(int), cluster
+    return (
+        features / np.linalg.norm(features, axis=1, keepdims=True),
+        (cluster < RARE).astype(int),
+        cluster,
+    )
 
 
 def loop(features, labels, cluster, anchors, by_products: bool) -> np.ndarray:
     half, found = np.square(features).sum(1) / 2, []
     for i in anchors:
-        far = half - features @ features[i] if by_products else np.square(features - features[i]).sum(1)
+        far = (
+            half - features @ features[i]
+            if by_products
+            else np.square(features - features[i]).sum(1)
+        )
         same, near = labels == labels[i], cluster == cluster[i]
         among = [np.flatnonzero(kind) for kind in (near, same & ~near, same, ~same)]
-        found.append([rows[(np.argmax, np.argmin)[n % 2](far[rows])] for n, rows in enumerate(among)])
+        found.append(
+            [rows[(np.argmax, np.argmin)[n % 2](far[rows])] for n, rows in enumerate(among)]
+        )
     return np.array(found)
 
 
@@ -61,8 +76,14 @@ def measure(way: str) -> None:
     if way == "lrface":
         found, scale = quintuplets(features, labels, cluster), 1.0
     else:
-        found, scale = loop(features, labels, cluster, anchors, way == "products"), len(features) / len(anchors)
-    line = {"seconds": scale * (time.perf_counter() - began), "cpu_s": scale * (time.process_time() - used)}
+        found, scale = (
+            loop(features, labels, cluster, anchors, way == "products"),
+            len(features) / len(anchors),
+        )
+    line = {
+        "seconds": scale * (time.perf_counter() - began),
+        "cpu_s": scale * (time.process_time() - used),
+    }
     line |= {"peak_gb": peak(), "before_gb": before}
     if way == "lrface":
         same = found[anchors] == loop(features.astype(np.float64), labels, cluster, anchors, False)
@@ -73,7 +94,13 @@ def measure(way: str) -> None:
 def apart(way: str) -> dict[str, float]:
     """One measurement, in a process of its own."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    done = subprocess.run([sys.executable, __file__, way], check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads)
+    done = subprocess.run(
+        [sys.executable, __file__, way],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | threads,
+    )
     return json.loads(done.stdout)
 
 
@@ -90,12 +117,34 @@ if __name__ == "__main__":
         sys.exit()
     order = ["differences", "products", "lrface", "products", "differences"]
     runs = [(way, apart(way)) for way in order]
-    middle = {way: {k: statistics.mean(r[k] for w, r in runs if w == way) for k in dict(runs)[way]} for way in ("lrface", *order[:2])}
+    middle = {
+        way: {k: statistics.mean(r[k] for w, r in runs if w == way) for k in dict(runs)[way]}
+        for way in ("lrface", *order[:2])
+    }
     rows = []
     for way, found in middle.items():
-        size = {"way": way, "rows": CLUSTERS * MEMBERS, "dims": DIMS, "clusters": CLUSTERS, "rare": RARE / CLUSTERS, "threads": 1}
-        ratios = {f"{k}_ratio": round(found[k] / middle["lrface"][k], 1) for k in ("seconds", "cpu_s")}
-        rows.append(size | {k: round(x, 2) for k, x in found.items() if k != "agree"} | ratios | {"agree": found.get("agree", "")})
+        size = {
+            "way": way,
+            "rows": CLUSTERS * MEMBERS,
+            "dims": DIMS,
+            "clusters": CLUSTERS,
+            "rare": RARE / CLUSTERS,
+            "threads": 1,
+        }
+        ratios = {
+            f"{k}_ratio": round(found[k] / middle["lrface"][k], 1) for k in ("seconds", "cpu_s")
+        }
+        rows.append(
+            size
+            | {k: round(x, 2) for k, x in found.items() if k != "agree"}
+            | ratios
+            | {"agree": found.get("agree", "")}
+        )
         print(json.dumps(rows[-1]))
-    target = Path(os.environ.get("LRFACE_OUT") or project_root(), "results", "benchmarks", "quintuplets_cpu.csv")
+    target = Path(
+        os.environ.get("LRFACE_OUT") or project_root(),
+        "results",
+        "benchmarks",
+        "quintuplets_cpu.csv",
+    )
     write_atomic(target, partial(write, rows))

@@ -1,6 +1,8 @@
-"""Speed as ratios against a peer in the same process: `.venv/bin/python benchmarks/speed.py`, one JSON line a measurement.
+"""Speed as ratios against a peer in the same process: `.venv/bin/python benchmarks/speed.py`, one
+JSON line a measurement.
 
-Interleaved rounds and their median, so that a busy machine slows both sides alike. Random pixels: no data set is needed.
+Interleaved rounds and their median, so that a busy machine slows both sides alike. Random pixels:
+no data set is needed.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lrface import degrade, models, train
+from lrface import degrade, models
+from lrface.training import loop
 from PIL import Image
 from torch.nn import functional as F
 
@@ -32,7 +35,8 @@ def rounds(*sides, repeats: int = 7):
 
 
 def degradation() -> None:
-    """One 128x128 RGB face on one core: ours in batches of 16 float faces, as training takes them, PIL one uint8 picture at a time."""
+    """One 128x128 RGB face on one core: ours in batches of 16 float faces, as training takes them,
+    PIL one uint8 picture at a time."""
     torch.set_num_threads(1)
     pixels = np.random.default_rng(0).integers(0, 256, (16, 128, 128, 3), dtype=np.uint8)
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255).contiguous()
@@ -47,7 +51,9 @@ def degradation() -> None:
         def library(size=size):
             F.interpolate(batch, size, mode="bicubic", antialias=True)
 
-        a, b, c = (t / 16 * 1e3 for t in rounds(lambda ours=ours: ours(batch), pil, library, repeats=101))
+        a, b, c = (
+            t / 16 * 1e3 for t in rounds(lambda ours=ours: ours(batch), pil, library, repeats=101)
+        )
         print(
             json.dumps(
                 {
@@ -75,7 +81,8 @@ class Still:
 
 
 def training(steps: int = 6) -> None:
-    """EDSR at paper size, 4x, batch 16, LR 32x32: images/s of the library's loop against the plainest PyTorch loop."""
+    """EDSR at paper size, 4x, batch 16, LR 32x32: images/s of the library's loop against the
+    plainest PyTorch loop."""
     torch.set_num_threads(2)
     hr = torch.randint(0, 256, (64, 3, 128, 128), dtype=torch.uint8)
     setting = degrade.setting("4x")
@@ -94,15 +101,22 @@ def training(steps: int = 6) -> None:
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            fields = {"batch": 16, "patch": None, "lr": 1e-4, "schedule": "constant", "precision": "32-true", "seed": 0}
+            fields = {
+                "batch": 16,
+                "patch": None,
+                "lr": 1e-4,
+                "schedule": "constant",
+                "precision": "32-true",
+                "seed": 0,
+            }
             net = models.restorer("EDSR", 4, "paper")
-            train.train(
+            loop.train(
                 net,
                 Still(hr),
                 None,
                 setting,
                 steps=steps,
-                objective=train.Pixelwise("l1"),
+                objective=loop.Pixelwise("l1"),
                 checkpoint=Path(folder, "c.pt"),
                 label="benchmark",
                 **fields,

@@ -1,4 +1,5 @@
-"""Every test has its own data root, cache and output folder. The drawn faces have two eyes and a mouth, and belong to nobody."""
+"""Every test has its own data root, cache and output folder. The drawn faces have two eyes and a
+mouth, and belong to nobody."""
 
 from __future__ import annotations
 
@@ -11,18 +12,26 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from lrface import cli, train
+from lrface import cli
+from lrface.training import loop
 from PIL import Image
 
 REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).resolve())
 settings.register_profile("lrface", deadline=None)  # a busy machine fails no test
 settings.load_profile("lrface")
-needs_real = pytest.mark.skipif(not REAL, reason="LRFACE_DATA is not set: the tests on real faces need it")
+needs_real = pytest.mark.skipif(
+    not REAL, reason="LRFACE_DATA is not set: the tests on real faces need it"
+)
 
 
 def pytest_collection_modifyitems(items):
     """Fast ones first: what starts kernels or kills processes comes after everything else."""
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, "test_notebooks" in item.nodeid))
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("slow") is not None,
+            "test_notebooks" in item.nodeid,
+        )
+    )
 
 
 def draw(seed: int, width: int = 178, height: int = 218) -> np.ndarray:
@@ -34,10 +43,16 @@ def draw(seed: int, width: int = 178, height: int = 218) -> np.ndarray:
     skin = random.uniform((120, 80, 60), (240, 200, 180))
     radius = ((x / random.uniform(0.24, 0.3)) ** 2 + ((y - 0.55) / 0.38) ** 2)[..., None]
     image += (skin - image) / (1 + np.exp(20 * (radius - 1)))
-    for cx, cy, sx, sy in ((-0.09, 0.5, 0.03, 0.02), (0.09, 0.5, 0.03, 0.02), (0, 0.7, 0.07, 0.015)):
+    for cx, cy, sx, sy in (
+        (-0.09, 0.5, 0.03, 0.02),
+        (0.09, 0.5, 0.03, 0.02),
+        (0, 0.7, 0.07, 0.015),
+    ):
         spot = np.exp(-(((x - cx) / sx) ** 2) - ((y - cy) / sy) ** 2)[..., None]
         image += spot * (random.uniform(10, 80, 3) - image)
-    image += 12 * np.sin(2 * np.pi * (x * random.uniform(5, 30) + y * random.uniform(5, 30)))[..., None]
+    image += (
+        12 * np.sin(2 * np.pi * (x * random.uniform(5, 30) + y * random.uniform(5, 30)))[..., None]
+    )
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
@@ -56,7 +71,15 @@ class Still:
 
 def noise(n: int, side: int) -> Still:
     """``n`` pictures of noise, ``side`` pixels wide and high, the same in every test."""
-    return Still(torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)))
+    return Still(
+        torch.randint(
+            0,
+            256,
+            (n, 3, side, side),
+            dtype=torch.uint8,
+            generator=torch.Generator().manual_seed(1),
+        )
+    )
 
 
 def make_celeba(root: Path, identities: int = 70, each: int = 2) -> Path:
@@ -65,7 +88,9 @@ def make_celeba(root: Path, identities: int = 70, each: int = 2) -> Path:
     keys = [f"{i + 1:06d}.jpg" for i in range(identities * each)]
     for i, key in enumerate(keys):
         Image.fromarray(draw(i)).save(folder / key, quality=92)
-    (folder.parent / "identity_CelebA.txt").write_text("".join(f"{k} {1000 + i // each}\n" for i, k in enumerate(keys)))
+    (folder.parent / "identity_CelebA.txt").write_text(
+        "".join(f"{k} {1000 + i // each}\n" for i, k in enumerate(keys))
+    )
     (folder.parent / "list_eval_partition.txt").write_text("".join(f"{k} 0\n" for k in keys))
     attributes = "".join(f"{k} {1 if i % 2 else -1} -1\n" for i, k in enumerate(keys))
     (folder.parent / "list_attr_celeba.txt").write_text(f"{len(keys)}\nMale Smiling\n{attributes}")
@@ -141,7 +166,8 @@ study.claims([report.Claim("tiny", "edface", "1", "It learns.", "a minus b", Est
 
 
 def make_project(root: Path, **cells: str) -> Path:
-    """A project with one notebook, 07_tiny, of the cells of TINY; those named are others instead, or further ones at the end."""
+    """A project with one notebook, 07_tiny, of the cells of TINY; those named are others instead,
+    or further ones at the end."""
     root.joinpath("notebooks").mkdir(parents=True, exist_ok=True)
     root.joinpath("pyproject.toml").touch()
     notebook = nbformat.v4.new_notebook()
@@ -155,7 +181,8 @@ def make_project(root: Path, **cells: str) -> Path:
 
 @pytest.fixture
 def project(own_places, monkeypatch):
-    """``project(**cells)`` makes (again) the notebook of a project of its own, with results inside it, and gives its path."""
+    """``project(**cells)`` makes (again) the notebook of a project of its own, with results inside
+    it, and gives its path."""
     root = own_places / "project"
     monkeypatch.setenv("LRFACE_ROOT", str(root))
     monkeypatch.setenv("LRFACE_OUT", str(root))
@@ -173,11 +200,12 @@ def one_thread():
 
 @pytest.fixture
 def interrupted(monkeypatch, tmp_path):
-    """``interrupted(run, at)``: what ``run(checkpoint)`` gives, and the checkpoint of another run that was stopped before batch ``at``."""
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    """``interrupted(run, at)``: what ``run(checkpoint)`` gives, and the checkpoint of another run
+    that was stopped before batch ``at``."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
 
     def call(run, at):
-        def some(*arguments, batches=train.batches):
+        def some(*arguments, batches=loop.batches):
             for i, batch in enumerate(batches(*arguments)):
                 if i == at:
                     raise KeyboardInterrupt
@@ -185,7 +213,7 @@ def interrupted(monkeypatch, tmp_path):
 
         whole, stopped = run(tmp_path / "a"), tmp_path / "b"
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(train, "batches", some)
+            patch.setattr(loop, "batches", some)
             run(stopped)
         return whole, stopped
 

@@ -1,4 +1,5 @@
-"""The command line as a person meets it: exit codes, one sentence an error, no kernel for a request that cannot work."""
+"""The command line as a person meets it: exit codes, one sentence an error, no kernel for a request
+that cannot work."""
 
 import errno
 import os
@@ -11,8 +12,9 @@ import papermill
 import pytest
 import torch
 from conftest import draw
-from lrface import degrade, files, hallucinate, models, notebooks, runs
+from lrface import degrade, files, inference, models, runs
 from lrface.errors import LrfaceError
+from lrface.execution import notebooks
 from PIL import Image
 
 
@@ -60,7 +62,12 @@ def small_disk(tmp_path):
     """A real file system of 3 MB, where the machine lets us mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a small file system needs root")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
@@ -72,7 +79,9 @@ def test_a_full_disk_is_one_sentence_and_no_kernel(lrface, no_kernel, small_disk
     assert code == 1 and "3 MB free" in err and len(err.strip().splitlines()) == 1
 
 
-def test_a_read_only_results_folder_is_one_sentence_and_no_kernel(lrface, no_kernel, small_disk, monkeypatch):
+def test_a_read_only_results_folder_is_one_sentence_and_no_kernel(
+    lrface, no_kernel, small_disk, monkeypatch
+):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     monkeypatch.setenv("LRFACE_OUT", str(small_disk))
     code, out, err = lrface("reproduce", "--study", "01", "--data", "celeba", "--preset", "smoke")
@@ -106,7 +115,14 @@ def test_data_check_counts_and_names(lrface, tmp_path):
 def ten_photos(folder: Path) -> None:
     folder.mkdir()
     for i, (mode, size) in enumerate(
-        [("RGB", (32, 40)), ("L", (16, 16)), ("CMYK", (31, 17)), ("RGB", (200, 210)), ("RGB", (8, 8)), ("L", (64, 48))]
+        [
+            ("RGB", (32, 40)),
+            ("L", (16, 16)),
+            ("CMYK", (31, 17)),
+            ("RGB", (200, 210)),
+            ("RGB", (8, 8)),
+            ("L", (64, 48)),
+        ]
         + [("RGB", (20, 300)), ("CMYK", (40, 40)), ("RGB", (33, 33))]
     ):
         Image.fromarray(draw(i, *size)).convert(mode).save(folder / f"{i}.jpg")
@@ -115,28 +131,55 @@ def ten_photos(folder: Path) -> None:
 
 def test_hallucinate_a_folder_with_a_broken_photo(lrface, tmp_path):
     trained = runs.Config(
-        method="EDSR", degradation=degrade.setting("4x"), data="celeba", n_train=8, steps=2, batch=2, patch=32, precision="32-true"
+        method="EDSR",
+        degradation=degrade.setting("4x"),
+        data="celeba",
+        n_train=8,
+        steps=2,
+        batch=2,
+        patch=32,
+        precision="32-true",
     )
     runs.fit(trained)
     ten_photos(tmp_path / "in")
-    code, out, err = lrface("hallucinate", tmp_path / "in", tmp_path / "out", "--method", "EDSR", "--scale", "4")
+    code, out, err = lrface(
+        "hallucinate", tmp_path / "in", tmp_path / "out", "--method", "EDSR", "--scale", "4"
+    )
     assert code == 1 and "9 written" in out and err.count("\n") == 1 and "broken.jpg: " in err
     written = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert written == sorted(f"{i}.png" for i in range(9))
     for name in written:
-        with Image.open(tmp_path / "out" / name) as sr, Image.open(tmp_path / "in" / name.replace("png", "jpg")) as lr:
+        with (
+            Image.open(tmp_path / "out" / name) as sr,
+            Image.open(tmp_path / "in" / name.replace("png", "jpg")) as lr,
+        ):
             assert sr.size == (lr.width * 4, lr.height * 4) and sr.mode == "RGB"
 
 
 def test_hallucinate_one_photo_and_wrong_requests(lrface, tmp_path):
     Image.fromarray(draw(0, 24, 24)).save(tmp_path / "a.png")
-    assert lrface("hallucinate", tmp_path / "a.png", tmp_path / "b.png", "--method", "bicubic", "--scale", "8")[0] == 0
+    assert (
+        lrface(
+            "hallucinate",
+            tmp_path / "a.png",
+            tmp_path / "b.png",
+            "--method",
+            "bicubic",
+            "--scale",
+            "8",
+        )[0]
+        == 0
+    )
     assert Image.open(tmp_path / "b.png").size == (192, 192)
     for words, code, sentence in (
         (["--method", "Eigenface"], 1, "no trained Eigenface for 4x is at hand"),
         (["--method", "ESDR"], 2, "did you mean 'EDSR'"),
         (["--method", "bicubic", "--scale", "3"], 2, "unknown degradation setting '3x'"),
-        (["--method", "bicubic", "--scale", "2", "--setting", "4x_DN"], 2, "enlarges 4x, --scale says 2"),
+        (
+            ["--method", "bicubic", "--scale", "2", "--setting", "4x_DN"],
+            2,
+            "enlarges 4x, --scale says 2",
+        ),
     ):
         given, _, err = lrface("hallucinate", tmp_path / "a.png", tmp_path / "c.png", *words)
         assert given == code and sentence in err and not (tmp_path / "c.png").exists()
@@ -149,7 +192,11 @@ def test_an_input_is_never_overwritten_and_noise_is_each_photos_own(lrface, tmp_
         Image.fromarray(np.full((128, 128, 3), 128, np.uint8)).save(tmp_path / "in" / name)
     for source in (tmp_path / "in", tmp_path / "in" / "a.png"):
         code, _, err = lrface("hallucinate", source, source, "--method", "bicubic")
-        assert code == 2 and "would be overwritten" in err and Image.open(tmp_path / "in" / "a.png").size == (128, 128)
+        assert (
+            code == 2
+            and "would be overwritten" in err
+            and Image.open(tmp_path / "in" / "a.png").size == (128, 128)
+        )
     assert lrface("degrade", tmp_path / "in", tmp_path / "out", "--setting", "4x_DN")[0] == 0
     a, b = (np.asarray(Image.open(tmp_path / "out" / name)) for name in ("a.png", "b.png"))
     assert not np.array_equal(a, b)
@@ -164,7 +211,7 @@ def test_names_that_would_collide_keep_both(tmp_path):
     (tmp_path / "in").mkdir()
     for suffix in ("png", "jpg"):
         Image.fromarray(draw(0, 16, 16)).save(tmp_path / "in" / f"a.{suffix}")
-    written, failed = hallucinate.apply(tmp_path / "in", tmp_path / "out", lambda image, _: image)
+    written, failed = inference.apply(tmp_path / "in", tmp_path / "out", lambda image, _: image)
     assert sorted(p.name for p in written) == ["a.jpg.png", "a.png.png"] and not failed
 
 
@@ -173,23 +220,33 @@ def test_tiles_join_without_a_seam():
     net = models.restorer("EDSR", 2).eval()
     with torch.no_grad():
         whole = net(image[None].float() / 255)[0].clamp(0, 1).mul(255).add(0.5).floor().byte()
-    tiled = hallucinate.restore(net, image)
+    tiled = inference.restore(net, image)
     assert tiled.shape == whole.shape
-    # EDSR-small sees 20 LR pixels around each; beyond the 16 of the margin hardly any weight is left
+    # EDSR-small sees 20 LR pixels around each; beyond the 16 of the margin hardly any weight is
+    # left
     assert (tiled.int() - whole.int()).abs().max() <= 2
 
 
 def test_degrade_is_what_the_studies_do(lrface, tmp_path):
     hr = draw(1, 130, 131)
     Image.fromarray(hr).save(tmp_path / "hr.png")
-    assert lrface("degrade", tmp_path / "hr.png", tmp_path / "lr.png", "--setting", "4x_DN", "--seed", "7")[0] == 0
+    assert (
+        lrface(
+            "degrade", tmp_path / "hr.png", tmp_path / "lr.png", "--setting", "4x_DN", "--seed", "7"
+        )[0]
+        == 0
+    )
     x = torch.from_numpy(hr[:128, :128].copy()).permute(2, 0, 1)[None].float() / 255
-    expected = degrade.setting("4x_DN", seed=7)(x)[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+    expected = (
+        degrade.setting("4x_DN", seed=7)(x)[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+    )
     assert np.array_equal(np.asarray(Image.open(tmp_path / "lr.png")), expected)
 
 
 @pytest.mark.slow
-def test_a_notebook_that_fails_is_reported_and_keeps_what_was_there(lrface, monkeypatch, own_places):
+def test_a_notebook_that_fails_is_reported_and_keeps_what_was_there(
+    lrface, monkeypatch, own_places
+):
     path = notebooks.find("01")
     broken = own_places / "notebooks"
     broken.mkdir()
@@ -197,10 +254,25 @@ def test_a_notebook_that_fails_is_reported_and_keeps_what_was_there(lrface, monk
     text = path.read_text().replace("study.claims(claims)", "raise MemoryError('no more')")
     (broken / path.name).write_text(text)
     monkeypatch.setenv("LRFACE_ROOT", str(own_places))
-    smoke = ["reproduce", "--data", "celeba", "--preset", "smoke", "-p", "methods=bicubic", "-p", "settings=8x"]
+    smoke = [
+        "reproduce",
+        "--data",
+        "celeba",
+        "--preset",
+        "smoke",
+        "-p",
+        "methods=bicubic",
+        "-p",
+        "settings=8x",
+    ]
     code, out, err = lrface(*smoke)
     results = own_places / "out" / "results" / "celeba" / "smoke" / path.stem
-    assert code == 1 and "out of memory: cell " in err and "MemoryError: no more" in err and "failed 1" in out
+    assert (
+        code == 1
+        and "out of memory: cell " in err
+        and "MemoryError: no more" in err
+        and "failed 1" in out
+    )
     assert [file.name for file in results.iterdir()] == ["failed.ipynb"]
     shutil.copy(path, broken / path.name)
     code, out, err = lrface(*smoke)

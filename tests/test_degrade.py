@@ -1,4 +1,5 @@
-"""Degradations against slow references written from the formulas, and the properties a user relies on."""
+"""Degradations against slow references written from the formulas, and the properties a user relies
+on."""
 
 import math
 
@@ -19,7 +20,8 @@ def cubic(x):
 
 
 def slow_imresize(line, n_out):
-    """MATLAB's bicubic along one axis, one output sample at a time, straight from its 1-based definition."""
+    """MATLAB's bicubic along one axis, one output sample at a time, straight from its 1-based
+    definition."""
     n_in = len(line)
     scale = n_out / n_in
     stretch = min(1.0, scale)
@@ -37,10 +39,14 @@ def slow_imresize(line, n_out):
     return np.array(out)
 
 
-@pytest.mark.parametrize("n_in, n_out", [(128, 64), (128, 32), (128, 16), (96, 32), (32, 128), (16, 128), (50, 100)])
+@pytest.mark.parametrize(
+    "n_in, n_out", [(128, 64), (128, 32), (128, 16), (96, 32), (32, 128), (16, 128), (50, 100)]
+)
 def test_bicubic_is_matlabs(n_in, n_out):
     line = np.random.default_rng(n_in + n_out).random(n_in)
-    assert np.abs(degrade.resize_matrix(n_in, n_out) @ line - slow_imresize(line, n_out)).max() < 1e-10
+    assert (
+        np.abs(degrade.resize_matrix(n_in, n_out) @ line - slow_imresize(line, n_out)).max() < 1e-10
+    )
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
@@ -51,9 +57,15 @@ def test_float32_is_within_a_ten_thousandth_of_a_grey_level(scale):
 
 
 def slow_blur_down(image, scale):
-    """The RDN/RCAN script, even scale: a 12x12 Gaussian as a full two-dimensional sum, replicated border, 1-based sampling."""
+    """The RDN/RCAN script, even scale: a 12x12 Gaussian as a full two-dimensional sum, replicated
+    border, 1-based sampling."""
     h, w = image.shape
-    kernel = np.array([[math.exp(-((a - 5.5) ** 2 + (b - 5.5) ** 2) / (2 * 1.6**2)) for b in range(12)] for a in range(12)])
+    kernel = np.array(
+        [
+            [math.exp(-((a - 5.5) ** 2 + (b - 5.5) ** 2) / (2 * 1.6**2)) for b in range(12)]
+            for a in range(12)
+        ]
+    )
     kernel[kernel < np.finfo(float).eps * kernel.max()] = 0
     kernel /= kernel.sum()
     out = np.zeros((h // scale, w // scale))
@@ -62,7 +74,10 @@ def slow_blur_down(image, scale):
             y, x = scale // 2 - 1 + i * scale, scale // 2 - 1 + j * scale
             for a in range(12):
                 for b in range(12):
-                    out[i, j] += kernel[a, b] * image[min(max(y + a - 5, 0), h - 1), min(max(x + b - 5, 0), w - 1)]
+                    out[i, j] += (
+                        kernel[a, b]
+                        * image[min(max(y + a - 5, 0), h - 1), min(max(x + b - 5, 0), w - 1)]
+                    )
     return out
 
 
@@ -81,7 +96,10 @@ def test_blur_down_samples_the_cell_centres():
 
 def test_noise_has_its_level_and_belongs_to_the_image_not_to_the_batch():
     grey = torch.full((40, 3, 128, 128), 0.5)
-    clean, noisy = degrade.setting("4x", rounding="none"), degrade.setting("4x_DN", rounding="none", seed=3)
+    clean, noisy = (
+        degrade.setting("4x", rounding="none"),
+        degrade.setting("4x_DN", rounding="none", seed=3),
+    )
     noise = (noisy(grey) - clean(grey)) * 255
     assert abs(float(noise.std()) - 30) < 0.15 and abs(float(noise.mean())) < 0.15
     alone = noisy(grey[:1], torch.tensor([17]))
@@ -111,7 +129,10 @@ def test_a_flat_image_stays_flat(value, scale):
 
 
 def test_rounding_goes_up_at_a_half():
-    assert torch.equal(degrade.round_uint8(torch.tensor([0.5 / 255, 1.5 / 255, -1, 2])) * 255, torch.tensor([1.0, 2.0, 0.0, 255.0]))
+    assert torch.equal(
+        degrade.round_uint8(torch.tensor([0.5 / 255, 1.5 / 255, -1, 2])) * 255,
+        torch.tensor([1.0, 2.0, 0.0, 255.0]),
+    )
 
 
 def test_wrong_use_is_said_in_a_sentence():

@@ -1,6 +1,20 @@
-"""lrface: an executable companion to five works on face hallucination and low-resolution face recognition."""
+"""lrface: an executable companion to five works on face hallucination and low-resolution face
+recognition."""
+
+from __future__ import annotations
 
 import warnings
+from types import ModuleType
 
-# A worker that has grown by 300 MB, as a training makes it grow, is replaced between two jobs; nothing is lost, and no reader need know.
+# joblib replaces a worker that has grown by 300 MB, as a training does, between two jobs: nothing
+# is lost.
 warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``from lrface import runs``: the short name of :mod:`lrface.training.runs`."""
+    if name == "runs":
+        from lrface.training import runs
+
+        return runs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,8 @@
-"""The command line: ``lrface reproduce | list | verify | why | data | hallucinate | degrade | publish``.
+"""The command line: ``lrface reproduce | list | verify | why | data | hallucinate | degrade |
+publish``.
 
-Exit codes: 0 all done; 1 something failed or drifted, the rest ran and is kept; 2 the request was wrong and nothing was started.
+Exit codes: 0 all done; 1 something failed or drifted, the rest ran and is kept; 2 the request was
+wrong and nothing was started.
 """
 
 from __future__ import annotations
@@ -16,14 +18,19 @@ from rich.table import Table
 
 from lrface.errors import LrfaceError, UsageError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+)
 console = Console(soft_wrap=True, markup=False)
 problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 INTERRUPTED = 130
 """How typer ends what was interrupted."""
 
-Given = Annotated[list[str], typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated.")]
+Given = Annotated[
+    list[str],
+    typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated."),
+]
 
 
 def _pairs(given: list[str]) -> dict[str, str]:
@@ -38,28 +45,50 @@ def _pairs(given: list[str]) -> dict[str, str]:
 
 @app.command()
 def reproduce(
-    study: Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")] = "all",
-    data: Annotated[str, typer.Option(help="synthetic, celeba, lfw, ytf, folder:PATH or synthetic:PATH.")] = "synthetic",
+    study: Annotated[
+        str, typer.Option(help="Study number or name, several with commas, or 'all'.")
+    ] = "all",
+    data: Annotated[
+        str, typer.Option(help="synthetic, celeba, lfw, ytf, folder:PATH or synthetic:PATH.")
+    ] = "synthetic",
     preset: Annotated[str, typer.Option(help="smoke, quick, gpu or paper.")] = "quick",
     param: Given = [],  # noqa: B006  (typer copies it)
-    force: Annotated[bool, typer.Option(help="Execute again even if nothing changed (trained networks are still reused).")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            help="Execute again even if nothing changed (trained networks are still reused)."
+        ),
+    ] = False,
     retrain: Annotated[
-        bool, typer.Option(help="Leave the released networks aside: train them here (what is trained here is kept).")
+        bool,
+        typer.Option(
+            help="Leave the released networks aside: train them here (what is trained here is kept)."
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the request and the faces, count what training would cost; train and write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the request and the faces, count what training would cost; train and write nothing.",
+        ),
     ] = False,
     jobs: Annotated[
-        str, typer.Option(help="Where networks train: here, local, or slurm (several studies: each a job); LRFACE_JOBS says it, too.")
+        str,
+        typer.Option(
+            help="Where networks train: here, local, or slurm (several studies: each a job); LRFACE_JOBS says it, too."
+        ),
     ] = "",
-    timeout: Annotated[float | None, typer.Option(help="Seconds that one cell may take; by default as many as it needs.", min=1)] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds that one cell may take; by default as many as it needs.", min=1),
+    ] = None,
 ) -> None:
     """Execute studies and say where their tables and figures are."""
     import os
     import signal
 
-    from lrface import jobs as jobs_
-    from lrface import notebooks, runner
+    from lrface.execution import notebooks, runner
+    from lrface.training import slurm as jobs_
 
     if jobs:  # the notebooks' kernels inherit it
         os.environ["LRFACE_JOBS"] = jobs
@@ -70,7 +99,10 @@ def reproduce(
         paths = [path for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb"))]
     else:
         paths = [notebooks.find(s.strip()) for s in study.split(",")]
-    work = [(path, notebooks.parameters(path, {"data": data, "preset": preset} | _pairs(param))) for path in paths]
+    work = [
+        (path, notebooks.parameters(path, {"data": data, "preset": preset} | _pairs(param)))
+        for path in paths
+    ]
     if dry_run:
         for path, values in work:
             runner.check_names(path, values)
@@ -82,9 +114,23 @@ def reproduce(
         if there[path] is None:
             runner.check(path, values)
     if where.kind == "slurm" and len(work) > 1:
-        options = [o for p in param for o in ("-p", p)] + ["--force"] * force + ["--retrain"] * retrain
+        options = (
+            [o for p in param for o in ("-p", p)] + ["--force"] * force + ["--retrain"] * retrain
+        )
         options += ["--timeout", f"{timeout:g}"] if timeout else []
-        words = {path.stem: ["reproduce", "--study", path.stem, "--data", data, "--preset", preset, *options] for path, _ in work}
+        words = {
+            path.stem: [
+                "reproduce",
+                "--study",
+                path.stem,
+                "--data",
+                data,
+                "--preset",
+                preset,
+                *options,
+            ]
+            for path, _ in work
+        }
         codes = []
         for _, code, said in jobs_.studies(words):
             codes.append(code)
@@ -104,8 +150,9 @@ def reproduce(
 def _plan(path: Path, values: dict) -> None:
     import pandas as pd
 
-    from lrface import notebooks, plan
+    from lrface.execution import notebooks
     from lrface.files import clock
+    from lrface.training import cost_model
 
     found = notebooks.planned(path, values)
     if found is None or not found[0]:
@@ -118,26 +165,47 @@ def _plan(path: Path, values: dict) -> None:
         console.print(
             f"{path.stem}: {faces.name}, {len(faces):,} training faces of {identities:,} identities, fingerprint {faces.fingerprint}"
         )
-        frames.append(plan.plan([c for c in configs.values() if data in (None, c.data)], len(faces), identities, len(faces.attributes)))
+        frames.append(
+            cost_model.plan(
+                [c for c in configs.values() if data in (None, c.data)],
+                len(faces),
+                identities,
+                len(faces.attributes),
+            )
+        )
     frame = pd.concat(frames)
-    shown = {"epochs": "{:.4g}".format, "parameters": "{:,}".format, "macs": lambda n: f"{n / 1e9:.2f}e9", "memory_gb": "{:.2f}".format}
-    shown |= {name: clock for name in plan.SECONDS}
+    shown = {
+        "epochs": "{:.4g}".format,
+        "parameters": "{:,}".format,
+        "macs": lambda n: f"{n / 1e9:.2f}e9",
+        "memory_gb": "{:.2f}".format,
+    }
+    shown |= {name: clock for name in cost_model.SECONDS}
     console.print(frame.to_string(index=False, formatters=shown), highlight=False)
-    one, eight = (clock(frame[name].sum()) for name in plan.SECONDS)
-    console.print(f"{frame['steps'].sum():,} steps: {one} on one GPU, {eight} on eight; at most {frame['memory_gb'].max():.2f} GB")
-    console.print(f"({plan.ASSUMPTION})")
+    one, eight = (clock(frame[name].sum()) for name in cost_model.SECONDS)
+    console.print(
+        f"{frame['steps'].sum():,} steps: {one} on one GPU, {eight} on eight; at most {frame['memory_gb'].max():.2f} GB"
+    )
+    console.print(f"({cost_model.ASSUMPTION})")
 
 
 def _tell(outcome) -> None:
     if outcome.status == "failed":
-        problems.print(f"{outcome.study} failed after {outcome.seconds:.0f} s, {outcome.kind}: {outcome.why}", style="red")
+        problems.print(
+            f"{outcome.study} failed after {outcome.seconds:.0f} s, {outcome.kind}: {outcome.why}",
+            style="red",
+        )
         return
-    console.print(f"{outcome.study}: {outcome.status} in {outcome.seconds:.1f} s" + (f" ({outcome.why})" if outcome.why else ""))
+    console.print(
+        f"{outcome.study}: {outcome.status} in {outcome.seconds:.1f} s"
+        + (f" ({outcome.why})" if outcome.why else "")
+    )
     for place, suffix in ((outcome.results, ".md"), (outcome.figures, ".png")):
         names = [
             Path(o).name
             for o in outcome.outputs
-            if o.endswith(suffix) and Path(o).parent.parts[0] == ("results" if suffix == ".md" else "figures")
+            if o.endswith(suffix)
+            and Path(o).parent.parts[0] == ("results" if suffix == ".md" else "figures")
         ]
         if names:
             console.print(f"  {place}: {', '.join(names)}")
@@ -150,7 +218,7 @@ def list_() -> None:
     import os
 
     from lrface import data as faces
-    from lrface import notebooks
+    from lrface.execution import notebooks
     from lrface.files import output_root
 
     table = Table("study", "parameters (defaults)", "last runs", title="Studies")
@@ -159,11 +227,19 @@ def list_() -> None:
         runs = []
         for record in sorted(output_root().glob(f"results/*/*/{path.stem}/record.json")):
             with contextlib.suppress(OSError, ValueError, KeyError):
-                runs.append(f"{record.parts[-4]}/{record.parts[-3]}: {json.loads(record.read_text())['seconds']:.0f} s")
-        table.add_row(path.stem, "\n".join(f"{n} = {f.default!r}" for n, f in fields.items()), "\n".join(runs) or "–")
+                runs.append(
+                    f"{record.parts[-4]}/{record.parts[-3]}: {json.loads(record.read_text())['seconds']:.0f} s"
+                )
+        table.add_row(
+            path.stem,
+            "\n".join(f"{n} = {f.default!r}" for n, f in fields.items()),
+            "\n".join(runs) or "–",
+        )
     console.print(table)
     root = os.environ.get("LRFACE_DATA")
-    table = Table("data set", "at hand", "layout", title=f"Data sets (LRFACE_DATA: {root or 'not set'})")
+    table = Table(
+        "data set", "at hand", "layout", title=f"Data sets (LRFACE_DATA: {root or 'not set'})"
+    )
     for name, reader in faces.READERS.items():
         try:
             faces.check_name(name)
@@ -177,15 +253,27 @@ def list_() -> None:
 
 @app.command()
 def verify(
-    study: Annotated[str | None, typer.Option(help="Study number or name, several with commas; default: all that have results.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="Study number or name, several with commas; default: all that have results."
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Only results on this set.")] = None,
     preset: Annotated[str | None, typer.Option(help="Only results at this preset.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Compare with the results in another output folder.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Execute the studies now, elsewhere, and compare.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Write what was found to this Markdown file, too.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Compare with the results in another output folder.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Execute the studies now, elsewhere, and compare.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write what was found to this Markdown file, too.")
+    ] = None,
 ) -> None:
-    """Check every committed number, figure and verdict: against its record and second sources, or another run. Exit 1: drift."""
-    from lrface import verify as verification
+    """Check every committed number, figure and verdict: against its record and second sources, or
+    another run. Exit 1: drift."""
+    from lrface.checks import verify as verification
     from lrface.files import write_text
 
     found = verification.run(study, data, preset, against, fresh)
@@ -198,10 +286,16 @@ def verify(
 
 @app.command()
 def why(
-    name: Annotated[str, typer.Argument(help="A table or figure: its path, or a name such as 01/table2 or figure6_strangers.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A table or figure: its path, or a name such as 01/table2 or figure6_strangers."
+        ),
+    ],
 ) -> None:
-    """Say what made a table or figure: command, notebook, parameters, commit, faces, versions, and whether it was changed since."""
-    from lrface import why as lineage
+    """Say what made a table or figure: command, notebook, parameters, commit, faces, versions, and
+    whether it was changed since."""
+    from lrface.checks import lineage as lineage
 
     found = lineage.find(name)
     if len(found) > 1:
@@ -218,22 +312,40 @@ app.add_typer(data_app, name="data")
 
 
 @data_app.command("check")
-def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw, ytf, tinyface, folder:PATH or synthetic:PATH.")]) -> None:
-    """Read every image of a set once; name the files that cannot be used; show splits, crop rule and fingerprint."""
+def data_check(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="synthetic, celeba, lfw, ytf, tinyface, folder:PATH or synthetic:PATH."
+        ),
+    ],
+) -> None:
+    """Read every image of a set once; name the files that cannot be used; show splits, crop rule
+    and fingerprint."""
     from lrface import data as faces
 
     found = faces.load(name)
     counts = found.manifest["counts"]
-    console.print(f"{name}: {len(found)} usable faces of {found.table['identity'].nunique()} identities")
+    console.print(
+        f"{name}: {len(found)} usable faces of {found.table['identity'].nunique()} identities"
+    )
     for split in ("train", "val", "test"):
         if split in counts:
-            console.print(f"  {split}: {counts[split]['images']} images, {counts[split]['identities']} identities")
+            console.print(
+                f"  {split}: {counts[split]['images']} images, {counts[split]['identities']} identities"
+            )
     console.print(f"  splits by {found.split_rule}, manifest {found.manifest['sha256'][:16]}")
     if "role" in found.table:
-        console.print(f"  1:N search: {', '.join(f'{n} {role}' for role, n in found.table['role'].value_counts().sort_index().items())}")
-    rule = found.crop.box or ("a square around each face" if "side" in found.table else "largest centred square")
+        console.print(
+            f"  1:N search: {', '.join(f'{n} {role}' for role, n in found.table['role'].value_counts().sort_index().items())}"
+        )
+    rule = found.crop.box or (
+        "a square around each face" if "side" in found.table else "largest centred square"
+    )
     rule = "the whole picture, made square," if found.crop.pad else rule
-    console.print(f"  crop {rule} to {found.crop.size}x{found.crop.size}, fingerprint {found.fingerprint}")
+    console.print(
+        f"  crop {rule} to {found.crop.size}x{found.crop.size}, fingerprint {found.fingerprint}"
+    )
     for key, reason in found.skipped.items():
         problems.print(f"  skipped {key}: {reason}")
     raise typer.Exit(1 if found.skipped else 0)
@@ -241,38 +353,57 @@ def data_check(name: Annotated[str, typer.Argument(help="synthetic, celeba, lfw,
 
 @data_app.command("make")
 def data_make(
-    target: Annotated[Path, typer.Argument(help="Folder for the Parquet files, lists and manifest.")],
+    target: Annotated[
+        Path, typer.Argument(help="Folder for the Parquet files, lists and manifest.")
+    ],
     identities: Annotated[int, typer.Option(min=1)] = 400,
     per_identity: Annotated[int, typer.Option(min=1)] = 12,
     clips: Annotated[int, typer.Option(min=0, help="Clips of seven frames.")] = 0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores. Changes nothing but the time.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes; default: all cores. Changes nothing but the time."),
+    ] = None,
 ) -> None:
     """Render synthetic faces with their exact truth; interrupted, the same command goes on."""
     from lrface.data import synthetic
 
     manifest = synthetic.make(target, identities, per_identity, seed, clips=clips, workers=workers)
-    console.print(f"{identities} identities x {per_identity} faces in {target}: {', '.join(manifest['files'])}")
+    console.print(
+        f"{identities} identities x {per_identity} faces in {target}: {', '.join(manifest['files'])}"
+    )
 
 
 def _report(written: list[Path], failed: dict[str, str], target: Path) -> None:
     for name, reason in failed.items():
         problems.print(f"{name}: {reason}")
-    console.print(f"{len(written)} written to {target}" + (f", {len(failed)} failed" if failed else ""))
+    console.print(
+        f"{len(written)} written to {target}" + (f", {len(failed)} failed" if failed else "")
+    )
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
 def hallucinate(
     source: Annotated[Path, typer.Argument(help="A low-resolution face, or a folder of them.")],
-    target: Annotated[Path, typer.Argument(help="Where the results go: a folder, or an image file for a single face.")],
+    target: Annotated[
+        Path,
+        typer.Argument(help="Where the results go: a folder, or an image file for a single face."),
+    ],
     method: Annotated[str, typer.Option(help="bicubic, SRCNN, EDSR, RCAN, ...")] = "EDSR",
     scale: Annotated[int, typer.Option(help="2, 4 or 8.")] = 4,
-    setting: Annotated[str, typer.Option(help="Degradation the network was trained for, such as 4x_DN; default: plain SCALEx.")] = "",
+    setting: Annotated[
+        str,
+        typer.Option(
+            help="Degradation the network was trained for, such as 4x_DN; default: plain SCALEx."
+        ),
+    ] = "",
 ) -> None:
-    """Enlarge your own faces with a network trained here (see `reproduce`), or with bicubic interpolation."""
-    from lrface import degrade, models, runs
-    from lrface import hallucinate as hallucination
+    """Enlarge your own faces with a network trained here (see `reproduce`), or with bicubic
+    interpolation."""
+    from lrface import degrade, models
+    from lrface import inference as hallucination
+    from lrface.training import runs
 
     setting = setting or f"{scale}x"
     chosen = degrade.setting(setting)
@@ -285,7 +416,10 @@ def hallucinate(
         net = run.model()
     else:
         net = models.restorer(method, scale)
-    _report(*hallucination.apply(source, target, lambda image, _: hallucination.restore(net, image)), target)
+    _report(
+        *hallucination.apply(source, target, lambda image, _: hallucination.restore(net, image)),
+        target,
+    )
 
 
 @app.command("degrade")
@@ -295,44 +429,67 @@ def degrade_(
     setting: Annotated[str, typer.Option(help="2x, 4x, 4x_BD, 4x_DN or 8x.")] = "4x",
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
 ) -> None:
-    """Make low-resolution faces exactly as the studies do; sides are cut to a multiple of the scale."""
+    """Make low-resolution faces exactly as the studies do; sides are cut to a multiple of the
+    scale."""
     import torch
 
     from lrface import degrade
-    from lrface import hallucinate as hallucination
+    from lrface import inference as hallucination
 
     chosen = degrade.setting(setting, seed=seed)
 
     def transform(image, position):
         h, w = (side // chosen.scale * chosen.scale for side in image.shape[1:])
         if not h or not w:
-            raise LrfaceError(f"{image.shape[2]}x{image.shape[1]} pixels are too few to divide by {chosen.scale}")
-        return chosen(image[None, :, :h, :w].float() / 255, torch.tensor([position]))[0].mul(255).round().byte()
+            raise LrfaceError(
+                f"{image.shape[2]}x{image.shape[1]} pixels are too few to divide by {chosen.scale}"
+            )
+        return (
+            chosen(image[None, :, :h, :w].float() / 255, torch.tensor([position]))[0]
+            .mul(255)
+            .round()
+            .byte()
+        )
 
     _report(*hallucination.apply(source, target, transform), target)
 
 
 @app.command()
 def publish(
-    study: Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")] = "all",
+    study: Annotated[
+        str, typer.Option(help="Study number or name, several with commas, or 'all'.")
+    ] = "all",
 ) -> None:
     """Execute notebooks with their own defaults and store them, executed, as the committed ones."""
-    from lrface import notebooks, publishing, runner
+    from lrface.execution import notebooks, publishing, runner
 
     executed = []
-    for path in sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb")) if study == "all" else [notebooks.find(s) for s in study.split(",")]:
+    for path in (
+        sorted(notebooks.folder().glob("[0-9][0-9]_*.ipynb"))
+        if study == "all"
+        else [notebooks.find(s) for s in study.split(",")]
+    ):
         values = notebooks.parameters(path, {})
         runner.check(path, values)
         outcome = runner.run(path, values)
         _tell(outcome)
         if outcome.status == "failed":
             raise typer.Exit(1)
-        if publishing.release(outcome):  # the tables are to stand on what is released, to the last digit
+        if publishing.release(
+            outcome
+        ):  # the tables are to stand on what is released, to the last digit
             outcome = runner.run(path, values, force=True)
             _tell(outcome)
-            publishing.release(outcome)  # a released network has 8 bits, which may have moved its scores
+            publishing.release(
+                outcome
+            )  # a released network has 8 bits, which may have moved its scores
         executed.append((path, outcome))
-    for path, outcome in executed:  # last: a record says that its code was committed, and a notebook just stored is not
+    for (
+        path,
+        outcome,
+    ) in (
+        executed
+    ):  # last: a record says that its code was committed, and a notebook just stored is not
         publishing.publish(path, outcome)
 
 

@@ -1,4 +1,5 @@
-"""Where things lie, and how they are written: to a temporary name first, then renamed, so nothing is ever half there."""
+"""Where things lie, and how they are written: to a temporary name first, then renamed, so nothing
+is ever half there."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from lrface.errors import LrfaceError
 
 
 def project_root() -> Path:
-    """The repository: LRFACE_ROOT if set, else the checkout this package lives in, else the current folder."""
+    """The repository: LRFACE_ROOT if set, else the checkout this package lives in, else the current
+    folder."""
     if named := os.environ.get("LRFACE_ROOT"):
         return Path(named)
     for folder in Path(__file__).resolve().parents:
@@ -33,13 +35,16 @@ def project_root() -> Path:
 
 
 def cache_dir(*parts: str) -> Path:
-    """A folder for what can be computed again (scans, runs, features): LRFACE_CACHE, else the user's cache folder."""
+    """A folder for what can be computed again (scans, runs, features): LRFACE_CACHE, else the
+    user's cache folder."""
     base = os.environ.get("LRFACE_CACHE") or platformdirs.user_cache_dir("lrface", appauthor=False)
     folder = Path(base, *parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LrfaceError(f"cannot make the cache folder {folder} ({error.strerror}): set LRFACE_CACHE to a folder you can write") from None
+        raise LrfaceError(
+            f"cannot make the cache folder {folder} ({error.strerror}): set LRFACE_CACHE to a folder you can write"
+        ) from None
     return folder
 
 
@@ -49,7 +54,8 @@ def output_root() -> Path:
 
 
 def slug(data: str) -> str:
-    """A data set's name as a folder name; ``folder:/some/Where`` becomes ``folder-Where-`` and six digits to tell namesakes apart."""
+    """A data set's name as a folder name; ``folder:/some/Where`` becomes ``folder-Where-`` and six
+    digits to tell namesakes apart."""
     kind, colon, place = data.partition(":")
     if colon:
         path = Path(place).resolve()
@@ -59,16 +65,20 @@ def slug(data: str) -> str:
 
 def places(data: str, preset: str, study: str) -> tuple[Path, Path]:
     """The results folder and the figures folder of one study on one set at one preset."""
-    return tuple(output_root() / kind / slug(data) / preset / study for kind in ("results", "figures"))
+    return tuple(
+        output_root() / kind / slug(data) / preset / study for kind in ("results", "figures")
+    )
 
 
 def noting() -> bool:
-    """Whether this process is a notebook's, run by the command line, which wants to be told what the notebook uses and writes."""
+    """Whether this process is a notebook's, run by the command line, which wants to be told what
+    the notebook uses and writes."""
     return "LRFACE_NOTES" in os.environ
 
 
 def note(kind: str, name: str, value: str = "") -> None:
-    """Tell the command line, if it runs this notebook, of something used or written; see :func:`noting`."""
+    """Tell the command line, if it runs this notebook, of something used or written; see
+    :func:`noting`."""
     if noting():
         with open(os.environ["LRFACE_NOTES"], "a", encoding="utf-8") as file:
             file.write(json.dumps([kind, name, value]) + "\n")
@@ -81,7 +91,8 @@ def sha256(path: Path) -> str:
 
 
 def stores(released: str, cached: str) -> Iterator[tuple[Path, Literal["released", "cached"]]]:
-    """Where work that need not be done again may lie: ``results/*/*/<released>`` (not under LRFACE_RETRAIN), then the cache."""
+    """Where work that need not be done again may lie: ``results/*/*/<released>`` (not under
+    LRFACE_RETRAIN), then the cache."""
     if not os.environ.get("LRFACE_RETRAIN"):
         for folder in sorted(project_root().glob(f"results/*/*/{released}")):
             yield folder, "released"
@@ -89,8 +100,11 @@ def stores(released: str, cached: str) -> Iterator[tuple[Path, Literal["released
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
-    """Call ``write`` with a temporary path beside ``path``, flush it to disk, then rename. On failure nothing is left behind."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.part{path.suffix}")
+    """Call ``write`` with a temporary path beside ``path``, flush it to disk, then rename. On
+    failure nothing is left behind."""
+    temporary = path.with_name(
+        f".{path.stem}.{os.getpid()}-{threading.get_ident()}.part{path.suffix}"
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -116,16 +130,21 @@ def write_text(path: Path, text: str) -> Path:
 def clock(seconds: float) -> str:
     """``m:ss`` or ``h:mm:ss``."""
     minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        if minutes >= 60
+        else f"{minutes}:{seconds:02d}"
+    )
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
     """One line: label, done/total, elapsed, remaining. Yields ``advance(n=1, note="")``.
 
-    A terminal sees one line rewritten every second, a log a plain line a minute; work shorter than that shows nothing. Inside a
-    notebook run by the command line the line goes to the file named by LRFACE_PROGRESS, which the runner shows, so that the saved
-    notebook holds results and no progress.
+    A terminal sees one line rewritten every second, a log a plain line a minute; work shorter than
+    that shows nothing. Inside a notebook run by the command line the line goes to the file named by
+    LRFACE_PROGRESS, which the runner shows, so that the saved notebook holds results and no
+    progress.
     """
     relay = os.environ.get("LRFACE_PROGRESS")
     live = sys.stderr.isatty() or bool(relay)
@@ -143,7 +162,10 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
         shown, printed = now, True
         rate = (done - first[1]) / max(now - first[0], 1e-9)
         remaining = clock((total - done) / rate) if rate > 0 else "?"
-        _show(f"{label}: {done}/{total}, {clock(now - began)} elapsed, {remaining} remaining{note and ', ' + note}", relay)
+        _show(
+            f"{label}: {done}/{total}, {clock(now - began)} elapsed, {remaining} remaining{note and ', ' + note}",
+            relay,
+        )
 
     try:
         yield advance
@@ -165,10 +187,12 @@ def _show(line: str, relay: str | None = None) -> None:
 
 @contextmanager
 def relayed(label: str) -> Iterator[Callable[[str], None]]:
-    """Show, while the block runs, what :func:`progress` says in the processes it starts (see there).
+    """Show, while the block runs, what :func:`progress` says in the processes it starts (see
+    there).
 
-    Yields ``say(text)``, which sets what stands between the label and their lines. A terminal sees one line rewritten every second; a
-    log a plain line when the text has changed, ten seconds after the last at the earliest, and one a minute if it has not.
+    Yields ``say(text)``, which sets what stands between the label and their lines. A terminal sees
+    one line rewritten every second; a log a plain line when the text has changed, ten seconds after
+    the last at the earliest, and one a minute if it has not.
     """
     folder = tempfile.mkdtemp(prefix="lrface-")
     file, stop = Path(folder, "progress"), threading.Event()
@@ -187,7 +211,9 @@ def relayed(label: str) -> Iterator[Callable[[str], None]]:
                 continue
             shown, before = now, said
             inner = filter(None, (f.read_text() for f in sorted(file.parent.glob("progress*"))))
-            _show(" | ".join([f"{label}: {said and said + ', '}{clock(now - began)} elapsed", *inner]))
+            _show(
+                " | ".join([f"{label}: {said and said + ', '}{clock(now - began)} elapsed", *inner])
+            )
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

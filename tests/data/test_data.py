@@ -22,7 +22,9 @@ def folder_of(tmp_path, people=40, each=2):
     for person in range(people):
         (tmp_path / f"person{person}").mkdir(parents=True)
         for i in range(each):
-            Image.fromarray(draw(person * 100 + i, 130 + person, 140)).save(tmp_path / f"person{person}" / f"{i}.png")
+            Image.fromarray(draw(person * 100 + i, 130 + person, 140)).save(
+                tmp_path / f"person{person}" / f"{i}.png"
+            )
     return f"folder:{tmp_path}"
 
 
@@ -53,14 +55,19 @@ def test_lfw_in_its_official_layout(tmp_path, monkeypatch):
     monkeypatch.setenv("LRFACE_DATA", str(tmp_path))
     faces = data.load("lfw")
     assert faces.table["identity"].tolist() == ["Ada_One"] * 2 + ["Bob_Two"] * 2
-    assert faces.table["gender"].tolist()[:2] == ["female"] * 2 and faces.table["gender"].isna().sum() == 2
+    assert (
+        faces.table["gender"].tolist()[:2] == ["female"] * 2
+        and faces.table["gender"].isna().sum() == 2
+    )
     assert faces.read(0).shape == (128, 128, 3)
 
 
 def test_the_official_partition_is_used_when_it_is_whole(tmp_path, monkeypatch):
     root = make_celeba(tmp_path, identities=6)
     keys = [f"{i + 1:06d}.jpg" for i in range(12)]
-    (root / "celeba" / "list_eval_partition.txt").write_text("".join(f"{k} {i // 4}\n" for i, k in enumerate(keys)))
+    (root / "celeba" / "list_eval_partition.txt").write_text(
+        "".join(f"{k} {i // 4}\n" for i, k in enumerate(keys))
+    )
     monkeypatch.setenv("LRFACE_DATA", str(root))
     assert data.load("celeba").split_rule == "official partition"
     assert data.load("celeba", "val").table["key"].tolist() == keys[4:8]
@@ -73,10 +80,15 @@ def test_splits_are_disjoint_and_do_not_depend_on_what_else_is_there(tmp_path):
     few = splits.by_identity(parts["test"].table["identity"])
     assert set(few) == {"test"}
     assert parts["train"].manifest["sha256"] != parts["test"].manifest["sha256"]
-    assert data.load(name, "test", seed=1).table["key"].tolist() != parts["test"].table["key"].tolist()
+    assert (
+        data.load(name, "test", seed=1).table["key"].tolist() != parts["test"].table["key"].tolist()
+    )
 
 
-@given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=60, unique=True), st.integers(0, 9))
+@given(
+    st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=60, unique=True),
+    st.integers(0, 9),
+)
 def test_an_identity_is_never_in_two_splits(names, seed):
     identity = pd.Series(names * 2)
     table = pd.DataFrame({"identity": identity, "split": splits.by_identity(identity, seed)})
@@ -136,13 +148,23 @@ def test_leakage_is_found_by_identity_by_file_and_by_pixels():
 def test_bad_files_are_skipped_counted_and_named(tmp_path, capsys):
     name = folder_of(tmp_path, people=2)
     (tmp_path / "person0" / "empty.jpg").touch()
-    (tmp_path / "person0" / "half.png").write_bytes((tmp_path / "person0" / "0.png").read_bytes()[:300])
+    (tmp_path / "person0" / "half.png").write_bytes(
+        (tmp_path / "person0" / "0.png").read_bytes()[:300]
+    )
     Image.fromarray(draw(1, 40, 40)).save(tmp_path / "person1" / "tiny.png")
     (tmp_path / "person1" / "notes.txt").write_text("not an image, and not listed")
     faces = data.load(name)
-    assert len(faces) == 4 and set(faces.skipped) == {"person0/empty.jpg", "person0/half.png", "person1/tiny.png"}
+    assert len(faces) == 4 and set(faces.skipped) == {
+        "person0/empty.jpg",
+        "person0/half.png",
+        "person1/tiny.png",
+    }
     said = capsys.readouterr().err
-    assert "skipped 3 of 7" in said and "person0/empty.jpg: the file is empty" in said and said.count("\n") == 1
+    assert (
+        "skipped 3 of 7" in said
+        and "person0/empty.jpg: the file is empty" in said
+        and said.count("\n") == 1
+    )
     assert len(data.load(name, limit=4)) == 4  # a bad file does not use up the limit
 
 
@@ -205,5 +227,7 @@ print(n, (peak - base) >> 20)
 @needs_real
 def test_thousands_of_faces_need_little_memory(monkeypatch):
     monkeypatch.setenv("LRFACE_DATA", REAL)
-    out = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True).stdout.split()
+    out = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert int(out[0]) >= 7900 and int(out[1]) < 400, out

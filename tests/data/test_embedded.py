@@ -38,7 +38,12 @@ def test_it_is_small_and_of_the_generator_at_hand():
 
 def test_test_people_suffice_for_the_studies(faces):
     test = data.load("synthetic", "test")
-    assert len(test) >= 600 and set(test.table.groupby("group")["identity"].nunique().index) == {"White", "Black", "Asian", "Latino"}
+    assert len(test) >= 600 and set(test.table.groupby("group")["identity"].nunique().index) == {
+        "White",
+        "Black",
+        "Asian",
+        "Latino",
+    }
     names = set(test.table["key"])
     for hard in (False, True):
         pairs = data.pairs("synthetic", hard)
@@ -47,10 +52,16 @@ def test_test_people_suffice_for_the_studies(faces):
 
 
 def test_others_can_read_it():
-    table = pd.read_parquet(EMBEDDED / "images-00000-of-00001.parquet", columns=["key", "image", "native", "native_height"])
+    table = pd.read_parquet(
+        EMBEDDED / "images-00000-of-00001.parquet",
+        columns=["key", "image", "native", "native_height"],
+    )
     for row in (0, 2500, 4799):
         assert Image.open(io.BytesIO(table["image"][row]["bytes"])).size == (128, 128)
-        assert Image.open(io.BytesIO(table["native"][row]["bytes"])).height == table["native_height"][row]
+        assert (
+            Image.open(io.BytesIO(table["native"][row]["bytes"])).height
+            == table["native_height"][row]
+        )
 
 
 def test_a_face_can_be_made_again_to_the_byte(faces):
@@ -58,4 +69,7 @@ def test_a_face_can_be_made_again_to_the_byte(faces):
     row = faces.table.iloc[1234]
     who = synthetic.person(synthetic.identity(2026, int(row["identity"][1:])))
     frame = synthetic.render(who, synthetic.view(who.identity, int(row["view"])), 128)
-    assert hashlib.sha256(decode(encode(frame.picture(), 92)).tobytes()).hexdigest()[:16] == row["digest"]
+    assert (
+        hashlib.sha256(decode(encode(frame.picture(), 92)).tobytes()).hexdigest()[:16]
+        == row["digest"]
+    )

@@ -20,7 +20,16 @@ def test_plain_rgb_is_exact(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "mode, suffix", [("L", "png"), ("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("RGBA", "png"), ("1", "png"), ("LA", "png")]
+    "mode, suffix",
+    [
+        ("L", "png"),
+        ("L", "jpg"),
+        ("CMYK", "jpg"),
+        ("P", "png"),
+        ("RGBA", "png"),
+        ("1", "png"),
+        ("LA", "png"),
+    ],
 )
 def test_other_modes_become_rgb(tmp_path, mode, suffix):
     out = read_rgb(save(tmp_path / f"a.{suffix}", RGB, mode))

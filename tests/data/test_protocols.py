@@ -1,4 +1,5 @@
-"""Verification pairs made for a set that has none: disjoint, balanced, and the same for the same names."""
+"""Verification pairs made for a set that has none: disjoint, balanced, and the same for the same
+names."""
 
 import pandas as pd
 import pytest
@@ -17,7 +18,9 @@ def table_of(counts, unit="key", split="test"):
     names = [f"p{i:03d}/{k}" for i, n in enumerate(counts) for k in range(n)]
     table = pd.DataFrame({"key": names, "identity": people, "split": split})
     if unit == "clip":
-        table = pd.concat([table.assign(clip=names, key=[f"{n}/{frame}" for n in names]) for frame in "ab"])
+        table = pd.concat(
+            [table.assign(clip=names, key=[f"{n}/{frame}" for n in names]) for frame in "ab"]
+        )
     return table
 
 
@@ -27,12 +30,18 @@ def check(pairs, table, unit="key"):
     assert ((first == second) == pairs["same"]).all() and (pairs["first"] != pairs["second"]).all()
     assert not pairs.duplicated(["first", "second"]).any() and (pairs["protocol"] == "made").all()
     assert pairs.groupby(["fold", "same"]).size().nunique() == 1 and pairs["fold"].nunique() >= 2
-    places = pd.concat([pd.DataFrame({"identity": side, "fold": pairs["fold"]}) for side in (first, second)])
+    places = pd.concat(
+        [pd.DataFrame({"identity": side, "fold": pairs["fold"]}) for side in (first, second)]
+    )
     assert (places.groupby("identity")["fold"].nunique() == 1).all()
 
 
 @settings(max_examples=40)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.sampled_from(["key", "clip"]), st.randoms())
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    st.sampled_from(["key", "clip"]),
+    st.randoms(),
+)
 def test_folds_share_nobody_and_are_balanced_whatever_the_set(counts, unit, random):
     table = table_of(counts, unit)
     if sum(n > 1 for n in counts) < 4:
@@ -60,31 +69,43 @@ def test_only_people_of_the_test_split_unless_they_are_too_few(capsys):
     tested = set(table.loc[table["split"] == "test", "key"])
     pairs = protocols.made("toy", table)
     check(pairs, table)
-    assert {*pairs["first"], *pairs["second"]} <= tested and "of the people of its test split" in capsys.readouterr().err
+    assert {
+        *pairs["first"],
+        *pairs["second"],
+    } <= tested and "of the people of its test split" in capsys.readouterr().err
     everyone = protocols.made("toy", table, of_everyone=True)
     assert not {*everyone["first"], *everyone["second"]} <= tested
     pd.testing.assert_frame_equal(protocols.made("toy", table.assign(split="train")), everyone)
     said = capsys.readouterr().err
-    assert "toy: pairs made here, not the set's own: 10 folds of " in said and "its test split has too few" in said
+    assert (
+        "toy: pairs made here, not the set's own: 10 folds of " in said
+        and "its test split has too few" in said
+    )
 
 
 def test_a_folder_has_pairs_that_can_be_judged(tmp_path):
     for person in range(8):
         (tmp_path / f"person{person}").mkdir()
         for i in range(3):
-            Image.fromarray(draw(person * 100 + i, 130, 130)).save(tmp_path / f"person{person}" / f"{i}.png")
+            Image.fromarray(draw(person * 100 + i, 130, 130)).save(
+                tmp_path / f"person{person}" / f"{i}.png"
+            )
     (tmp_path / "person0" / "bad.png").write_bytes(b"x")
     pairs = data.pairs(f"folder:{tmp_path}")
     faces = data.load(f"folder:{tmp_path}").table
     check(pairs, faces)  # every name is that of an image that can be read
-    result = metrics.verification(pairs["same"].to_numpy(float), pairs["same"].to_numpy(), pairs["fold"].to_numpy())
+    result = metrics.verification(
+        pairs["same"].to_numpy(float), pairs["same"].to_numpy(), pairs["fold"].to_numpy()
+    )
     assert result.accuracy == 1.0 and result.n == len(pairs)
     with pytest.raises(LrfaceError, match="has no list 'pairs_hard'"):
         data.pairs(f"folder:{tmp_path}", hard=True)
 
 
 def test_a_set_with_one_clip_a_person_says_what_it_lacks():
-    with pytest.raises(LrfaceError, match="synthetic-clips has 0 people with two clips or more") as caught:
+    with pytest.raises(
+        LrfaceError, match="synthetic-clips has 0 people with two clips or more"
+    ) as caught:
         data.pairs("synthetic-clips")
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,5 @@
-"""A face as a poor camera saw it, or shrunken to the same height: what is read, and that no set is taken for another."""
+"""A face as a poor camera saw it, or shrunken to the same height: what is read, and that no set is
+taken for another."""
 
 import hashlib
 
@@ -20,21 +21,42 @@ def faces():
 
 
 def test_what_is_read(faces):
-    poor, shrunken, twenty = faces.as_seen("poor"), faces.as_seen("shrunken"), faces.as_seen("shrunken", 20)
+    poor, shrunken, twenty = (
+        faces.as_seen("poor"),
+        faces.as_seen("shrunken"),
+        faces.as_seen("shrunken", 20),
+    )
     for row in range(3):
         good, native, h = faces.read(row), faces.native(row), faces.table["native_height"][row]
         assert native.shape == (h, h, 3) and good.shape == (128, 128, 3)
-        assert np.array_equal(poor.sized(64).read(row), np.asarray(Image.fromarray(native).resize((64, 64), CUBIC)))
+        assert np.array_equal(
+            poor.sized(64).read(row), np.asarray(Image.fromarray(native).resize((64, 64), CUBIC))
+        )
         small = Image.fromarray(good).resize((int(h), int(h)), CUBIC)
         assert np.array_equal(shrunken.read(row), np.asarray(small.resize((128, 128), CUBIC)))
-        assert np.array_equal(twenty.read(row), np.asarray(Image.fromarray(good).resize((20, 20), CUBIC).resize((128, 128), CUBIC)))
-        assert np.array_equal(faces.sized(64).read(row), np.asarray(Image.fromarray(good).resize((64, 64), CUBIC)))
+        assert np.array_equal(
+            twenty.read(row),
+            np.asarray(Image.fromarray(good).resize((20, 20), CUBIC).resize((128, 128), CUBIC)),
+        )
+        assert np.array_equal(
+            faces.sized(64).read(row), np.asarray(Image.fromarray(good).resize((64, 64), CUBIC))
+        )
 
 
 def test_no_set_is_taken_for_another(faces):
-    ways = [faces, faces.sized(64), *(faces.as_seen(*how) for how in (("poor",), ("shrunken",), ("shrunken", 20), ("shrunken", 21)))]
+    ways = [
+        faces,
+        faces.sized(64),
+        *(
+            faces.as_seen(*how)
+            for how in (("poor",), ("shrunken",), ("shrunken", 20), ("shrunken", 21))
+        ),
+    ]
     assert len({way.fingerprint for way in ways}) == len(ways)
-    assert faces.as_seen("good") is faces and faces.as_seen("poor").fingerprint == faces.as_seen("poor").fingerprint
+    assert (
+        faces.as_seen("good") is faces
+        and faces.as_seen("poor").fingerprint == faces.as_seen("poor").fingerprint
+    )
     poor = faces.as_seen("poor")
     assert poor.table["digest"][0] == hashlib.sha256(faces.native(0).tobytes()).hexdigest()[:16]
     assert poor.where(poor.table.index < 2).read(1).tolist() == poor.read(1).tolist()
@@ -43,11 +65,18 @@ def test_no_set_is_taken_for_another(faces):
 def test_pooled_sets(faces):
     parts = [faces.sized(64), faces.as_seen("poor").sized(64)]
     both = pooled(*parts)
-    assert len(both) == 24 and both.table["key"].is_unique and both.table["seen"].tolist() == ["good"] * 12 + ["poor"] * 12
+    assert (
+        len(both) == 24
+        and both.table["key"].is_unique
+        and both.table["seen"].tolist() == ["good"] * 12 + ["poor"] * 12
+    )
     expected = [parts[0].read(0), parts[1].read(11)]
     assert np.array_equal(both.stack([0, 23]).permute(0, 2, 3, 1).numpy(), np.stack(expected))
     some = both.where(both.table["seen"] == "poor")
-    assert np.array_equal(some.read(3), parts[1].read(3)) and some.fingerprint == parts[1].fingerprint != both.fingerprint
+    assert (
+        np.array_equal(some.read(3), parts[1].read(3))
+        and some.fingerprint == parts[1].fingerprint != both.fingerprint
+    )
     assert set(both.classes("identity")[0]) == set(faces.table["identity"])
     with pytest.raises(LrfaceError, match="do not go together"):
         pooled(faces, parts[1])
@@ -67,13 +96,18 @@ def test_a_moment_captured_again_is_the_sets_own(faces, tmp_path):
     found = captured(tmp_path, moments, ways)
     assert found["way"].tolist() == ["whole", "sharp", "another"] * 2
     whole = found[found["way"] == "whole"].reset_index(drop=True)
-    assert whole["digest"].tolist() == rows["digest"].tolist() and whole["native_height"].tolist() == rows["native_height"].tolist()
+    assert (
+        whole["digest"].tolist() == rows["digest"].tolist()
+        and whole["native_height"].tolist() == rows["native_height"].tolist()
+    )
     assert whole["native_digest"].tolist() == faces.as_seen("poor").table["digest"].head(2).tolist()
     assert found["native_digest"].nunique() == 6
     again = captured(tmp_path, moments, ways)  # nothing is rendered again
     pd.testing.assert_frame_equal(found, again)
     seen = data.FaceSet("again", tmp_path, found.assign(split="test"), faces.crop, False)
-    assert np.array_equal(seen.read(4), faces.read(1)) and np.array_equal(seen.native(3), faces.native(1))
+    assert np.array_equal(seen.read(4), faces.read(1)) and np.array_equal(
+        seen.native(3), faces.native(1)
+    )
 
 
 def test_a_run_starts_from_one_on_other_faces(faces):
@@ -90,5 +124,12 @@ def test_a_run_starts_from_one_on_other_faces(faces):
     second = second.model_copy(update={"init": runs.Trained(config=first, faces=train.fingerprint)})
     assert runs.fit(first, train).record["key"] == second.init.key
     run = runs.fit(second, small)
-    assert runs.Config.model_validate_json(second.model_dump_json()) == second and run.source == "trained"
-    assert runs.key_for(second, small) == run.record["key"] != runs.key_for(second.model_copy(update={"init": first}), small)
+    assert (
+        runs.Config.model_validate_json(second.model_dump_json()) == second
+        and run.source == "trained"
+    )
+    assert (
+        runs.key_for(second, small)
+        == run.record["key"]
+        != runs.key_for(second.model_copy(update={"init": first}), small)
+    )

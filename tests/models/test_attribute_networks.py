@@ -29,8 +29,17 @@ def test_each_region_has_a_kernel_of_its_own(regions):
 
 def test_the_layers_of_deepid2():
     net = models.recogniser("DeepID2", 10, "paper")
-    # 4x4x3x20; 3x3x20x40; four quarters of 3x3x40x60; twelve places of 2x2x60x80; 160 from 5x4x60 and 4x3x80; with their biases
-    expected = 980 + 7240 + 4 * 21_660 + 12 * 19_280 + (1200 * 160 + 160) + (960 * 160 + 160) + (160 * 10 + 10)
+    # 4x4x3x20; 3x3x20x40; four quarters of 3x3x40x60; twelve places of 2x2x60x80; 160 from 5x4x60
+    # and 4x3x80; with their biases
+    expected = (
+        980
+        + 7240
+        + 4 * 21_660
+        + 12 * 19_280
+        + (1200 * 160 + 160)
+        + (960 * 160 + 160)
+        + (160 * 10 + 10)
+    )
     assert sum(p.numel() for p in net.parameters()) == expected
     features, logits = net.train()(torch.rand(2, 3, *deepid2.SIZE))
     assert features.shape == (2, 160) and logits.shape == (2, 10) and (features >= 0).all()
@@ -38,17 +47,30 @@ def test_the_layers_of_deepid2():
 
 def test_the_verification_signal_against_loops():
     torch.manual_seed(1)
-    features, labels = torch.randn(9, 5, dtype=torch.float64), torch.tensor([0, 1, 0, 2, 2, 2, 3, 4, 0])
+    features, labels = (
+        torch.randn(9, 5, dtype=torch.float64),
+        torch.tensor([0, 1, 0, 2, 2, 2, 3, 4, 0]),
+    )
     same, different = [], []
     for i in range(9):
         for j in range(i):
-            apart = float((features[i] / features[i].norm() - features[j] / features[j].norm()).norm())
-            (same if labels[i] == labels[j] else different).append(apart**2 / 2 if labels[i] == labels[j] else max(0, 1 - apart) ** 2 / 2)
-    assert float(deepid2.verification(features, labels)) == pytest.approx((np.mean(same) + np.mean(different)) / 2)
-    alike = torch.ones(4, 3, requires_grad=True)  # as dead units make them: the slope of a distance of 0 must not spread
+            apart = float(
+                (features[i] / features[i].norm() - features[j] / features[j].norm()).norm()
+            )
+            (same if labels[i] == labels[j] else different).append(
+                apart**2 / 2 if labels[i] == labels[j] else max(0, 1 - apart) ** 2 / 2
+            )
+    assert float(deepid2.verification(features, labels)) == pytest.approx(
+        (np.mean(same) + np.mean(different)) / 2
+    )
+    alike = torch.ones(
+        4, 3, requires_grad=True
+    )  # as dead units make them: the slope of a distance of 0 must not spread
     deepid2.verification(alike, torch.tensor([0, 0, 1, 1])).backward()
     assert alike.grad.isfinite().all()
-    assert float(deepid2.verification(features[:2], labels[:2])) >= 0  # no pair of the same person in the batch
+    assert (
+        float(deepid2.verification(features[:2], labels[:2])) >= 0
+    )  # no pair of the same person in the batch
 
 
 @pytest.mark.parametrize("method", ["ANet-like", "PANDA-like"])
@@ -73,13 +95,22 @@ def test_attributes_can_be_learnt(method):
 def test_a_run_learns_the_sets_attributes_and_its_key_knows_them(own_places):
     faces = data.load("celeba", "train")
     names, labels = faces.classes("attributes")
-    assert names == list(faces.attributes) and labels.shape == (len(faces), len(names)) and set(np.unique(labels)) <= {0, 1}
-    config = runs.Config(method="ANet-like", degradation=degrade.HR, data="celeba", steps=2, batch=2, loss="logistic")
+    assert (
+        names == list(faces.attributes)
+        and labels.shape == (len(faces), len(names))
+        and set(np.unique(labels)) <= {0, 1}
+    )
+    config = runs.Config(
+        method="ANet-like", degradation=degrade.HR, data="celeba", steps=2, batch=2, loss="logistic"
+    )
     run = runs.fit(config, faces)
     assert run.record["classes"] == len(names) and run.model().attribute.out_features == len(names)
     changed = faces.where(np.ones(len(faces), bool))
     changed.table[names[0]] = ~changed.table[names[0]]
-    assert changed.fingerprint == faces.fingerprint and runs.key_for(config, changed) != runs.key_for(config, faces) == run.record["key"]
+    assert (
+        changed.fingerprint == faces.fingerprint
+        and runs.key_for(config, changed) != runs.key_for(config, faces) == run.record["key"]
+    )
     who = config.model_copy(update={"method": "FRNET", "loss": "softmax"})
     assert runs.key_for(who, changed) == runs.key_for(who, faces)
 

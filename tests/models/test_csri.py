@@ -1,4 +1,5 @@
-"""CSRI: equation 4 and its parts, what native faces add, and what it is without either of its losses."""
+"""CSRI: equation 4 and its parts, what native faces add, and what it is without either of its
+losses."""
 
 import copy
 
@@ -6,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import noise
-from lrface import degrade, models, runs, train
+from lrface import degrade, models, runs
 from lrface.models import csri
 from lrface.models.losses import Batch
 from lrface.models.recognition import centreface
 from lrface.models.recognition.align import whole
 from lrface.models.sr import vdsr
+from lrface.training import loop
 from torch import nn
 from torch.nn import functional as F
 
@@ -31,7 +33,9 @@ def tiny(seed=0):
 
 def batch(native=None, n=5):
     random = torch.Generator().manual_seed(5)
-    lr, hr = (torch.rand(n, 3, side, side, generator=random, dtype=torch.float64) for side in (8, 32))
+    lr, hr = (
+        torch.rand(n, 3, side, side, generator=random, dtype=torch.float64) for side in (8, 32)
+    )
     return Batch(lr, hr, None, torch.tensor([0, 2, 2, 1, 0][:n]), native)
 
 
@@ -50,7 +54,9 @@ def test_paper_size_is_that_of_its_parts():
         net = models.recogniser("CSRI", 10, "paper", 4)
         alone = models.restorer("VDSR", 4, "paper"), models.recogniser("CentreFace", 10, "paper")
     for part, one in zip((net.restorer, net.recogniser), alone, strict=True):
-        assert {name: w.shape for name, w in part.state_dict().items()} == {name: w.shape for name, w in one.state_dict().items()}
+        assert {name: w.shape for name, w in part.state_dict().items()} == {
+            name: w.shape for name, w in one.state_dict().items()
+        }
     assert csri.PaperLoss().weight == 0.003
 
 
@@ -69,18 +75,26 @@ def test_equation_4_by_hand():
     sr, _, logits = (x.detach() for x in net(one.lr))
     terms = {"synthetic": [], "native": [], "hallucination": []}
     for i in range(5):
-        terms["native" if NATIVE[i] else "synthetic"].append(-float(torch.log_softmax(logits[i], 0)[one.labels[i]]))
+        terms["native" if NATIVE[i] else "synthetic"].append(
+            -float(torch.log_softmax(logits[i], 0)[one.labels[i]])
+        )
         if not NATIVE[i]:
             terms["hallucination"].append(float(((sr[i] - one.hr[i]) ** 2).sum()))
     mean = {name: np.mean(values) for name, values in terms.items()}
     found = csri.PaperLoss(0.02)(net, one)
-    assert float(found["loss"].detach()) == pytest.approx(mean["synthetic"] + mean["native"] + 0.02 * mean["hallucination"], rel=1e-9)
-    assert {name: float(v) for name, v in found.items() if name != "loss"} == pytest.approx(mean, rel=1e-9)
+    assert float(found["loss"].detach()) == pytest.approx(
+        mean["synthetic"] + mean["native"] + 0.02 * mean["hallucination"], rel=1e-9
+    )
+    assert {name: float(v) for name, v in found.items() if name != "loss"} == pytest.approx(
+        mean, rel=1e-9
+    )
 
 
 def test_its_gradient_is_the_sum_of_those_of_its_parts():
     net, one = tiny().double(), batch(NATIVE)
-    synthetic, native = (Batch(one.lr[rows], one.hr[rows], None, one.labels[rows]) for rows in (~NATIVE, NATIVE))
+    synthetic, native = (
+        Batch(one.lr[rows], one.hr[rows], None, one.labels[rows]) for rows in (~NATIVE, NATIVE)
+    )
 
     class Pixels(nn.Module):
         def forward(self, net, one):
@@ -90,7 +104,12 @@ def test_its_gradient_is_the_sum_of_those_of_its_parts():
         return gradients(objective, net, faces)
 
     together = descend(csri.PaperLoss(0.02), one)
-    by_part = zip(descend(csri.PaperLoss(0), synthetic), descend(csri.PaperLoss(0), native), descend(Pixels(), synthetic), strict=True)
+    by_part = zip(
+        descend(csri.PaperLoss(0), synthetic),
+        descend(csri.PaperLoss(0), native),
+        descend(Pixels(), synthetic),
+        strict=True,
+    )
     for found, (a, b, c) in zip(together, by_part, strict=True):
         assert torch.allclose(found, a + b + 0.02 * c, rtol=1e-9, atol=1e-12)
     # both kinds reach both networks
@@ -102,7 +121,10 @@ def test_a_native_face_has_no_super_resolution_error():
     net, one = tiny().double(), batch(NATIVE)
     other = one._replace(hr=torch.where(NATIVE.view(-1, 1, 1, 1), 1 - one.hr, one.hr))
     loss = csri.PaperLoss(1.0)
-    assert all(torch.equal(a, b) for a, b in zip(gradients(loss, net, one), gradients(loss, net, other), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(gradients(loss, net, one), gradients(loss, net, other), strict=True)
+    )
     moved = one._replace(hr=torch.where(NATIVE.view(-1, 1, 1, 1), one.hr, 1 - one.hr))
     assert not torch.equal(gradients(loss, net, one)[0], gradients(loss, net, moved)[0])
 
@@ -112,7 +134,9 @@ def test_a_batch_of_one_kind_has_nothing_of_the_other(objective):
     net, one = tiny().double(), batch()
     step_one = objective(net, one)
     marked = objective(net, one._replace(native=torch.zeros(5, dtype=torch.bool)))
-    assert float(marked["loss"].detach()) == pytest.approx(float(step_one["loss"].detach()), rel=1e-12)
+    assert float(marked["loss"].detach()) == pytest.approx(
+        float(step_one["loss"].detach()), rel=1e-12
+    )
     assert marked["native"] == 0 and "native" not in step_one
     only = objective(net, one._replace(native=torch.ones(5, dtype=torch.bool)))
     assert only["synthetic"] == 0 and only.get("hallucination", 0) == 0
@@ -125,8 +149,15 @@ FIELDS = {"batch": 4, "patch": None, "lr": 1e-2, "schedule": "drops", "seed": 0}
 
 def trained(net, objective, checkpoint, steps=4, precision="32-true"):
     setting = degrade.setting("4x")
-    more = {"steps": steps, "objective": objective, "checkpoint": checkpoint, "labels": LABELS, "precision": precision, "label": "csri"}
-    return train.train(net, noise(6, 32), None, setting, **more, **FIELDS)
+    more = {
+        "steps": steps,
+        "objective": objective,
+        "checkpoint": checkpoint,
+        "labels": LABELS,
+        "precision": precision,
+        "label": "csri",
+    }
+    return loop.train(net, noise(6, 32), None, setting, **more, **FIELDS)
 
 
 def test_without_super_resolution_and_natives_it_is_the_plain_chain(tmp_path):
@@ -136,16 +167,22 @@ def test_without_super_resolution_and_natives_it_is_the_plain_chain(tmp_path):
     for module in (restorer, recogniser):
         module.to(memory_format=torch.channels_last)
     start = copy.deepcopy(restorer)
-    adam = torch.optim.Adam([*restorer.parameters(), *recogniser.parameters()], FIELDS["lr"], weight_decay=5e-4)
-    batches = train.batches(noise(6, 32), degrade.setting("4x"), 4, None, 0, 0, 4, None, LABELS)
+    adam = torch.optim.Adam(
+        [*restorer.parameters(), *recogniser.parameters()], FIELDS["lr"], weight_decay=5e-4
+    )
+    batches = loop.batches(noise(6, 32), degrade.setting("4x"), 4, None, 0, 0, 4, None, LABELS)
     for step, one in enumerate(batches):
         one = one.to(torch.device("cpu"))
-        adam.param_groups[0]["lr"] = train.learning_rate("drops", FIELDS["lr"], step, 4)
+        adam.param_groups[0]["lr"] = loop.learning_rate("drops", FIELDS["lr"], step, 4)
         _, logits = recogniser(whole(restorer(one.lr), recogniser.input_size))
         adam.zero_grad()
         F.cross_entropy(logits, one.labels).backward()
         adam.step()
-    assert same(net.restorer, restorer) and same(net.recogniser, recogniser) and not same(restorer, start)
+    assert (
+        same(net.restorer, restorer)
+        and same(net.recogniser, recogniser)
+        and not same(restorer, start)
+    )
 
 
 def test_with_all_its_losses_it_is_not(tmp_path):
@@ -166,7 +203,10 @@ def test_the_recogniser_learns_alone_while_the_restorer_is_held_still(tmp_path):
 
 def test_with_one_seed_vdsr_starts_as_it_does_alone():
     starts = []
-    for build in (lambda: models.restorer("VDSR", 4), lambda: models.recogniser("CSRI", 5, scale=4).restorer):
+    for build in (
+        lambda: models.restorer("VDSR", 4),
+        lambda: models.recogniser("CSRI", 5, scale=4).restorer,
+    ):
         torch.manual_seed(0)
         starts.append(build())
     assert same(*starts)
@@ -188,8 +228,21 @@ def test_half_precision_trains_it_too(tmp_path):
 
 
 def test_both_steps_go_through_the_same_fit():
-    fields = {"method": "CSRI", "degradation": degrade.setting("4x"), "data": "celeba", "n_train": 8, "steps": 2, "batch": 4, "lr": 1e-3}
+    fields = {
+        "method": "CSRI",
+        "degradation": degrade.setting("4x"),
+        "data": "celeba",
+        "n_train": 8,
+        "steps": 2,
+        "batch": 4,
+        "lr": 1e-3,
+    }
     first = runs.Config(loss="paper", **fields)
     run = runs.fit(runs.Config(loss="recogniser", init=first, **fields))
-    assert np.isfinite(run.record["loss"]) and run.model()(torch.rand(1, 3, 32, 32)).shape == (1, 3, 128, 128)
+    assert np.isfinite(run.record["loss"]) and run.model()(torch.rand(1, 3, 32, 32)).shape == (
+        1,
+        3,
+        128,
+        128,
+    )
     assert same(run.model().restorer, runs.fit(first).model().restorer)

@@ -6,12 +6,13 @@ from lrface import models
 from lrface.models.losses import Batch
 from lrface.models.sr.han import ChannelSpatialAttention, LayerAttention
 from lrface.models.sr.rdn import ResidualDenseBlock
-from lrface.train import Pixelwise
+from lrface.training.loop import Pixelwise
 from torch.nn import functional as F
 
 
 def trained_a_little(net, objective, lr, hr, steps=2):
-    """The gradients of one step after ``steps`` others: a factor that starts at zero has moved by then."""
+    """The gradients of one step after ``steps`` others: a factor that starts at zero has moved by
+    then."""
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
     for _ in range(steps + 1):
         optimiser.zero_grad()
@@ -26,7 +27,9 @@ def test_gradients_reach_every_parameter(name):
     net = models.restorer(name, 4)
     own = models.method(name).objectives.get("paper")
     objective = own(net) if own else Pixelwise("l1")
-    hr = torch.rand(8, 3, 1, 1) + 0.1 * torch.randn(8, 3, 32, 32)  # dark and bright, so that no gate is shut for all of them
+    hr = torch.rand(8, 3, 1, 1) + 0.1 * torch.randn(
+        8, 3, 32, 32
+    )  # dark and bright, so that no gate is shut for all of them
     gradients = trained_a_little(net, objective, F.avg_pool2d(hr, 4), hr)
     assert not [key for key, g in gradients.items() if g is None or not g.abs().max() > 0]
 
@@ -38,7 +41,9 @@ def test_a_dense_block_sees_everything_before_it():
     for conv in block.convs:
         seen.append(F.relu(F.conv2d(torch.cat(seen, 1), conv.weight, conv.bias, padding=1)))
     weight = block.fuse.weight.flatten(1)
-    fused = torch.einsum("oc,nchw->nohw", weight, torch.cat(seen, 1)) + block.fuse.bias.view(1, -1, 1, 1)
+    fused = torch.einsum("oc,nchw->nohw", weight, torch.cat(seen, 1)) + block.fuse.bias.view(
+        1, -1, 1, 1
+    )
     torch.testing.assert_close(block(x), x + fused)
 
 
@@ -61,5 +66,7 @@ def test_channel_spatial_attention_is_a_convolution_in_three_dimensions():
     attention, x = ChannelSpatialAttention(), torch.randn(2, 6, 5, 7)
     assert torch.equal(attention(x), x)
     attention.gamma.data.fill_(0.7)
-    volume = F.conv3d(x.unsqueeze(1), attention.conv.weight.unsqueeze(1), attention.conv.bias, padding=1).squeeze(1)
+    volume = F.conv3d(
+        x.unsqueeze(1), attention.conv.weight.unsqueeze(1), attention.conv.bias, padding=1
+    ).squeeze(1)
     torch.testing.assert_close(attention(x), x * (1 + 0.7 * volume.sigmoid()))

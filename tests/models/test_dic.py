@@ -14,7 +14,10 @@ from torch.nn import functional as F
 def net(scale=4):
     torch.manual_seed(0)
     made = dic.DIC(scale, features=6, groups=2, fusions=1, landmark_features=8, climb=4)
-    for last in (made.exit[1], made.hourglass.maps[-1]):  # they start at zero, which would hide what comes before them
+    for last in (
+        made.exit[1],
+        made.hourglass.maps[-1],
+    ):  # they start at zero, which would hide what comes before them
         torch.nn.init.normal_(last.weight, std=0.05)
     made.scale = scale
     return made
@@ -23,7 +26,11 @@ def net(scale=4):
 def batch(scale=4, side=32, n=2):
     random = torch.Generator().manual_seed(1)
     lr = torch.rand(n, 3, side // scale, side // scale, generator=random)
-    return lr, torch.rand(n, 3, side, side, generator=random), torch.rand(n, 68, 2, generator=random) * side
+    return (
+        lr,
+        torch.rand(n, 3, side, side, generator=random),
+        torch.rand(n, 68, 2, generator=random) * side,
+    )
 
 
 @pytest.mark.parametrize("name", ["DICNet", "DICGAN"])
@@ -46,7 +53,9 @@ def test_2x_is_refused_in_one_sentence():
 def test_faces_and_heat_maps_of_four_steps(scale):
     made, (lr, hr, _) = net(scale), batch(scale, 64)
     faces, maps = made.train()(lr)
-    assert [f.shape for f in faces] == [hr.shape] * 4 and [m.shape for m in maps] == [(2, 68, 16, 16)] * 4
+    assert [f.shape for f in faces] == [hr.shape] * 4 and [m.shape for m in maps] == [
+        (2, 68, 16, 16)
+    ] * 4
     with torch.no_grad():
         image, again = made.eval()(lr), made(lr)
     assert torch.equal(image, again) and torch.allclose(image, faces[-1], atol=1e-5)
@@ -61,11 +70,15 @@ def test_training_starts_from_the_bilinear_enlargement():
 
 
 def test_heat_maps_peak_where_the_landmarks_are():
-    points = torch.tensor([[[8.0, 20.0], [40.0, 4.0], [5.0, 9.0]]])  # x, y: two in the middle of a cell, one between cells
+    points = torch.tensor(
+        [[[8.0, 20.0], [40.0, 4.0], [5.0, 9.0]]]
+    )  # x, y: two in the middle of a cell, one between cells
     maps = dic.heat_maps(points, 8, 12)
     assert maps.shape == (1, 3, 8, 12) and maps[0, 0, 5, 2] == 1 and maps[0, 1, 1, 10] == 1
     x, y = 5 / 4, 9 / 4
-    assert maps[0, 2, 3, 4].item() == pytest.approx(math.exp(-((4 - x) ** 2 + (3 - y) ** 2) / 2), rel=1e-5)
+    assert maps[0, 2, 3, 4].item() == pytest.approx(
+        math.exp(-((4 - x) ** 2 + (3 - y) ** 2) / 2), rel=1e-5
+    )
 
 
 def test_parts_of_the_face():
@@ -74,7 +87,9 @@ def test_parts_of_the_face():
         maps[0, i, 0, 0] = 0.5 + i  # a highest value of its own: each map counts as one
     assert torch.allclose(dic.parts_of(maps)[0, :, 0, 0], torch.tensor([6.0, 6.0, 9.0, 20.0, 27.0]))
     maps[:] = 0.01  # below the floor of 0.05
-    assert torch.allclose(dic.parts_of(maps)[0, :, 0, 0], 0.2 * torch.tensor([6.0, 6.0, 9.0, 20.0, 27.0]))
+    assert torch.allclose(
+        dic.parts_of(maps)[0, :, 0, 0], 0.2 * torch.tensor([6.0, 6.0, 9.0, 20.0, 27.0])
+    )
 
 
 def test_fusion_keeps_five_groups_apart_and_blends_them_by_softmax():
@@ -106,7 +121,13 @@ def slow_alignment(maps, points):
                     continue
                 for i in range(found.shape[2]):
                     for j in range(found.shape[3]):
-                        errors.append((found[n, k, i, j].item() - math.exp(-((j - x) ** 2 + (i - y) ** 2) / 2)) ** 2)
+                        errors.append(
+                            (
+                                found[n, k, i, j].item()
+                                - math.exp(-((j - x) ** 2 + (i - y) ** 2) / 2)
+                            )
+                            ** 2
+                        )
         total += sum(errors) / len(errors) if errors else 0.0
     return total
 
@@ -115,7 +136,9 @@ def slow_alignment(maps, points):
 def test_landmarks_that_are_not_known_are_left_out(unknown):
     _, _, points = batch(side=16)
     maps = [torch.rand(2, 68, 4, 4, requires_grad=True) for _ in range(2)]
-    points[{"none": slice(0), "a landmark": (0, 3), "a face": 1, "all": slice(None)}[unknown]] = torch.nan
+    points[{"none": slice(0), "a landmark": (0, 3), "a face": 1, "all": slice(None)}[unknown]] = (
+        torch.nan
+    )
     loss = dic.alignment_loss(maps, points)
     loss.backward()
     assert loss.item() == pytest.approx(slow_alignment(maps, points), rel=1e-4, abs=1e-7)
@@ -129,7 +152,9 @@ def test_dicnets_objective():
     losses = dic.NET_OBJECTIVES["paper"](made)(made, Batch(lr, hr, points))
     faces, maps = made(lr)
     pixel = sum((face - hr).abs().mean().item() for face in faces)
-    assert losses["loss"].item() == pytest.approx(pixel + 0.1 * slow_alignment(maps, points), rel=1e-4)
+    assert losses["loss"].item() == pytest.approx(
+        pixel + 0.1 * slow_alignment(maps, points), rel=1e-4
+    )
     assert all(p.requires_grad for p in made.parameters())
     losses["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
@@ -153,17 +178,28 @@ def test_dicgans_objective(variant):
         faces, maps = made(lr)
         last = faces[-1]
         # the released solver's quirk: the last face in place of every step's
-        pixel = 4 * (last - hr).abs().mean() if variant == "code" else sum((face - hr).abs().mean() for face in faces)
+        pixel = (
+            4 * (last - hr).abs().mean()
+            if variant == "code"
+            else sum((face - hr).abs().mean() for face in faces)
+        )
         feature = (objective.features(last)[-1] - objective.features(hr)[-1]).abs().mean()
         fake, real = torch.sigmoid(objective.rival(last)), torch.sigmoid(objective.rival(hr))
-        expected = pixel + 0.1 * slow_alignment(maps, points) + 0.1 * feature - 0.005 * fake.log().mean()
+        expected = (
+            pixel + 0.1 * slow_alignment(maps, points) + 0.1 * feature - 0.005 * fake.log().mean()
+        )
         assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
-        assert losses["rival"].item() == pytest.approx(-(real.log().mean() + (1 - fake).log().mean()).item(), rel=1e-4)
+        assert losses["rival"].item() == pytest.approx(
+            -(real.log().mean() + (1 - fake).log().mean()).item(), rel=1e-4
+        )
 
 
 def test_the_released_quirk_changes_what_the_first_steps_learn():
     made, (lr, hr, points) = net(), batch()
-    pixel = {name: make(made)(made, Batch(lr, hr, points))["pixel"] for name, make in dic.GAN_OBJECTIVES.items()}
+    pixel = {
+        name: make(made)(made, Batch(lr, hr, points))["pixel"]
+        for name, make in dic.GAN_OBJECTIVES.items()
+    }
     assert pixel["code"].item() != pytest.approx(pixel["paper"].item(), rel=1e-6)
 
 
@@ -187,5 +223,7 @@ def test_the_rival_has_lightcnns_layout():
         rival = dic.LightCNN9()
         assert rival(torch.zeros(2, 3, 128, 128)).shape == (2, 1)
         assert rival.features(torch.zeros(1, 3, 128, 128)).shape == (1, 128, 8, 8)
-    widths = [m.layer.weight.shape[0] // 2 for m in rival.modules() if isinstance(m, dic.MaxFeatureMap)]
+    widths = [
+        m.layer.weight.shape[0] // 2 for m in rival.modules() if isinstance(m, dic.MaxFeatureMap)
+    ]
     assert widths == [48, 48, 96, 96, 192, 192, 128, 128, 128, 256]

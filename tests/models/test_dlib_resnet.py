@@ -14,13 +14,20 @@ from hypothesis import strategies as st
 from lrface.data import landmarks
 from lrface.data.landmarks import model_file
 from lrface.errors import LrfaceError, UsageError
-from lrface.models.recognition.dlib_resnet import FIVE_OF_68, TEMPLATE, DlibResNet, chip_transform, chips
+from lrface.models.recognition.dlib_resnet import (
+    FIVE_OF_68,
+    TEMPLATE,
+    DlibResNet,
+    chip_transform,
+    chips,
+)
 from PIL import Image
 
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 LFW = Path(os.environ.get("LRFACE_DATA", ""), "lfw", "lfw-deepfunneled")
 needs_lfw = pytest.mark.skipif(
-    not (os.environ.get("LRFACE_DATA") and LFW.is_dir()), reason="LRFACE_DATA is not set, or its folder has no lfw/lfw-deepfunneled"
+    not (os.environ.get("LRFACE_DATA") and LFW.is_dir()),
+    reason="LRFACE_DATA is not set, or its folder has no lfw/lfw-deepfunneled",
 )
 
 
@@ -43,7 +50,9 @@ def structured_chips(n=4):
     y, x = np.mgrid[:150, :150]
     out = []
     for k in range(n):
-        image = np.stack([120 + 60 * np.sin(x / (20 + 5 * k) + c) * np.cos(y / 30) for c in range(3)], -1)
+        image = np.stack(
+            [120 + 60 * np.sin(x / (20 + 5 * k) + c) * np.cos(y / 30) for c in range(3)], -1
+        )
         for centre in (50 - 2 * k, 100 + 3 * k):
             image[(x - centre) ** 2 + (y - 60) ** 2 < 100 + 40 * k] = (20, 10 * k, 40)
         image[100 : 108 + k, 55:95] = (200, 60, 70)
@@ -63,9 +72,12 @@ def detection(points):
 
 
 def placed(size, angle, x, y, jitter=0.0, seed=0):
-    """The template as a face ``size`` pixels wide, turned and moved, on whole pixels as dlib's predictor gives them."""
+    """The template as a face ``size`` pixels wide, turned and moved, on whole pixels as dlib's
+    predictor gives them."""
     points = (np.array(TEMPLATE) - 0.5) * size
-    points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) + (x, y)
+    points = points @ np.array(
+        [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    ) + (x, y)
     return np.round(points + jitter * np.random.default_rng(seed).standard_normal((5, 2)))
 
 
@@ -81,14 +93,25 @@ def test_vectors_are_dlibs(net, dlib_net, make):
 @needs_lfw
 def test_vectors_and_chips_are_dlibs_on_lfw(net, dlib_net):
     predictor = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
-    images = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in sorted(LFW.glob("*/*.jpg"))[::800][:16]])
+    images = np.stack(
+        [
+            np.asarray(Image.open(path).convert("RGB"))
+            for path in sorted(LFW.glob("*/*.jpg"))[::800][:16]
+        ]
+    )
     shapes = [predictor(image, dlib.rectangle(78, 78, 172, 172)) for image in images]
-    expected_chips = np.stack([dlib.get_face_chip(i, s, size=150, padding=0.25) for i, s in zip(images, shapes, strict=True)])
+    expected_chips = np.stack(
+        [
+            dlib.get_face_chip(i, s, size=150, padding=0.25)
+            for i, s in zip(images, shapes, strict=True)
+        ]
+    )
     expected = np.array([dlib_net.compute_face_descriptor(chip) for chip in expected_chips])
     assert np.abs(net(tensor(expected_chips)).numpy() - expected).max() < 1e-5
     own = chips(tensor(images), np.array([[(p.x, p.y) for p in s.parts()] for s in shapes]))
     assert (own.floor() == tensor(expected_chips)).float().mean() > 0.995
-    # What dlib drops, the fractions of the grey levels, moves a vector by little against the 0.6 that separates two people.
+    # What dlib drops, the fractions of the grey levels, moves a vector by little against the 0.6
+    # that separates two people.
     assert np.linalg.norm(net(own).numpy() - expected, axis=1).max() < 0.015
 
 
@@ -106,7 +129,9 @@ def test_float_chips_are_read_as_uint8_chips_are(net):
 def test_gradient_agrees_with_finite_differences():
     net = DlibResNet().double()
     generator = torch.Generator().manual_seed(0)
-    x = tensor(noise_chips(1)).double().requires_grad_()  # no flat regions: a tie under the max pool has no derivative
+    x = (
+        tensor(noise_chips(1)).double().requires_grad_()
+    )  # no flat regions: a tie under the max pool has no derivative
     step = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     target = torch.randn(128, generator=generator, dtype=torch.float64)
     ((net(x) - target) ** 2).sum().backward()
@@ -116,7 +141,10 @@ def test_gradient_agrees_with_finite_differences():
 
 
 def test_autocast_changes_neither_vectors_nor_chips(net):
-    x, points = tensor(noise_chips(2)), np.stack([placed(80, 0.2, 70, 75), placed(60, -0.1, 80, 80)])
+    x, points = (
+        tensor(noise_chips(2)),
+        np.stack([placed(80, 0.2, 70, 75), placed(60, -0.1, 80, 80)]),
+    )
     with torch.autocast("cpu", torch.bfloat16):
         vectors, cut = net(x), chips(x, points)
     assert vectors.dtype == torch.float32 and torch.equal(vectors, net(x))
@@ -154,9 +182,14 @@ def test_transform_is_dlibs(size, angle, x, y, jitter, seed):
     assert matrix.dtype == np.float64
     assert scale * 149 == pytest.approx(details.rect.right() - details.rect.left(), rel=1e-6)
     # Angles are compared on the circle: near a half turn dlib may report the other sign.
-    assert matrix[:, 0] / scale == pytest.approx([np.cos(details.angle), np.sin(details.angle)], abs=1e-6)
+    assert matrix[:, 0] / scale == pytest.approx(
+        [np.cos(details.angle), np.sin(details.angle)], abs=1e-6
+    )
     assert matrix[:, 1] == pytest.approx([-matrix[1, 0], matrix[0, 0]])
-    middle = [(details.rect.left() + details.rect.right()) / 2, (details.rect.top() + details.rect.bottom()) / 2]
+    middle = [
+        (details.rect.left() + details.rect.right()) / 2,
+        (details.rect.top() + details.rect.bottom()) / 2,
+    ]
     assert matrix @ (74.5, 74.5, 1) == pytest.approx(middle, rel=1e-6, abs=1e-6)
 
 
@@ -175,7 +208,12 @@ def test_chips_are_dlibs(name):
     points = FACES[name]
     # dlib keeps the fractions of a float64 image, but takes one channel of it at a time.
     planes = [
-        dlib.get_face_chip(np.ascontiguousarray(image[..., c], dtype=np.float64), detection(points), size=150, padding=0.25)
+        dlib.get_face_chip(
+            np.ascontiguousarray(image[..., c], dtype=np.float64),
+            detection(points),
+            size=150,
+            padding=0.25,
+        )
         for c in range(3)
     ]
     precise = chips(tensor(image[None]).double(), points[None])[0].numpy()
@@ -239,8 +277,14 @@ def fake_package(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["one bit", "truncated", "empty"])
 def test_damaged_weights_give_one_sentence(fake_package, damage):
-    whole = Path(find_spec("face_recognition_models").submodule_search_locations[0], "models", NETWORK).read_bytes()
-    data = {"one bit": whole[:9_000_000] + bytes([whole[9_000_000] ^ 1]) + whole[9_000_001:], "truncated": whole[:-1000], "empty": b""}
+    whole = Path(
+        find_spec("face_recognition_models").submodule_search_locations[0], "models", NETWORK
+    ).read_bytes()
+    data = {
+        "one bit": whole[:9_000_000] + bytes([whole[9_000_000] ^ 1]) + whole[9_000_001:],
+        "truncated": whole[:-1000],
+        "empty": b"",
+    }
     (fake_package / NETWORK).write_bytes(data[damage])
     with pytest.raises(LrfaceError, match="damaged or another version.*pip install") as caught:
         DlibResNet()

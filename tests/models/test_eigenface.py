@@ -1,4 +1,5 @@
-"""Eigenface against an eigentransformation written out in numpy, and against what it must reproduce."""
+"""Eigenface against an eigentransformation written out in numpy, and against what it must
+reproduce."""
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from lrface.models.sr import eigenface
 def pairs():
     """Twelve smooth 8-bit pictures of 128x128 at 8x."""
     random = torch.Generator().manual_seed(0)
-    hr = degrade.resize(torch.rand(12, 3, 24, 24, generator=random), (128, 128)).clamp(0, 1).mul(255).round().div(255)
+    hr = (
+        degrade.resize(torch.rand(12, 3, 24, 24, generator=random), (128, 128))
+        .clamp(0, 1)
+        .mul(255)
+        .round()
+        .div(255)
+    )
     return degrade.setting("8x")(hr), hr
 
 
@@ -36,7 +43,9 @@ def test_it_is_the_papers_combination_of_training_faces(pairs, components):
     faces = (low - lr_mean).T @ vectors / np.sqrt(variance)
     weights = (other.flatten(1).double().numpy() - lr_mean) @ faces
     combination = weights / np.sqrt(variance) @ vectors.T
-    expected = torch.from_numpy(hr_mean + combination @ (high - hr_mean)).float().view(-1, 3, 128, 128)
+    expected = (
+        torch.from_numpy(hr_mean + combination @ (high - hr_mean)).float().view(-1, 3, 128, 128)
+    )
     torch.testing.assert_close(solved(pairs, components)(other), expected, atol=2e-4, rtol=0)
 
 
@@ -44,9 +53,13 @@ def test_coefficients_have_unit_variance_and_can_be_bounded(pairs):
     net = solved(pairs, 6, bound=1.5)
     z = (pairs[0].flatten(1) - net.lr_mean) @ net.lr_basis
     torch.testing.assert_close(z.T @ z / len(z), torch.eye(6), atol=1e-3, rtol=0)
-    torch.testing.assert_close(net.hr_basis @ net.hr_basis.T, torch.diag(net.hr_basis.square().sum(1)), atol=2e-2, rtol=0)
+    torch.testing.assert_close(
+        net.hr_basis @ net.hr_basis.T, torch.diag(net.hr_basis.square().sum(1)), atol=2e-2, rtol=0
+    )
     assert z.abs().max() > 1.5
-    torch.testing.assert_close(net(pairs[0]).flatten(1), net.hr_mean + z.clamp(-1.5, 1.5) @ net.hr_basis)
+    torch.testing.assert_close(
+        net(pairs[0]).flatten(1), net.hr_mean + z.clamp(-1.5, 1.5) @ net.hr_basis
+    )
 
 
 def test_two_solutions_are_equal_to_the_byte(pairs):

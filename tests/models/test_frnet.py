@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import noise
-from lrface import degrade, models, runs, train
+from lrface import degrade, models, runs
 from lrface.data.landmarks import MIRRORED
 from lrface.errors import UsageError
 from lrface.models.losses import Batch, Behind
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import SIZE, TEMPLATE, align, five_of_68
+from lrface.training import loop
 
 
 def points68(five):
@@ -26,11 +27,20 @@ def test_the_printed_layers():
         net = models.recogniser("FRNET", 10, "paper")
     convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(convolutions) == 4 + 2 * (1 + 2 + 5 + 3)
-    assert sum(isinstance(m, torch.nn.PReLU) for m in net.modules()) == len(convolutions) and net.feature.out_features == 512
-    # 124 -> 122 -> 61 -> 59 -> 30 -> 28 -> 14 -> 12 -> 6 rows, 108 -> 106 -> 53 -> 51 -> 26 -> 24 -> 12 -> 10 -> 5 columns
+    assert (
+        sum(isinstance(m, torch.nn.PReLU) for m in net.modules()) == len(convolutions)
+        and net.feature.out_features == 512
+    )
+    # 124 -> 122 -> 61 -> 59 -> 30 -> 28 -> 14 -> 12 -> 6 rows, 108 -> 106 -> 53 -> 51 -> 26 -> 24
+    # -> 12 -> 10 -> 5 columns
     assert net.feature.in_features == 512 * 6 * 5
     expected, n_in = 0, 3
-    for width, units in ((64, 1), (128, 2), (256, 5), (512, 3)):  # Table 2, with a slope a channel for each PReLU
+    for width, units in (
+        (64, 1),
+        (128, 2),
+        (256, 5),
+        (512, 3),
+    ):  # Table 2, with a slope a channel for each PReLU
         expected += 9 * n_in * width + 2 * width + 2 * units * (9 * width * width + 2 * width)
         n_in = width
     expected += 512 * (512 * 6 * 5) + 512 + 10 * 512 + 10
@@ -49,7 +59,11 @@ def test_features_and_logits():
 
 def test_landmarks_land_on_the_template_and_agree_with_opencv():
     random = np.random.default_rng(0)
-    image = torch.from_numpy(cv2.GaussianBlur(random.random((128, 128, 3)), (0, 0), 3)).permute(2, 0, 1)[None].double()
+    image = (
+        torch.from_numpy(cv2.GaussianBlur(random.random((128, 128, 3)), (0, 0), 3))
+        .permute(2, 0, 1)[None]
+        .double()
+    )
     angle, size = 0.3, 0.8
     turn = size * torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     five = (TEMPLATE - TEMPLATE.mean(0)) @ turn.T + torch.tensor([64.0, 60.0], dtype=torch.float64)
@@ -57,7 +71,13 @@ def test_landmarks_land_on_the_template_and_agree_with_opencv():
     matrix = np.concatenate([turn.numpy(), (five[0] - turn @ TEMPLATE[0]).numpy()[:, None]], 1)
     # OpenCV rounds places to 1/32 pixel
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    theirs = cv2.warpAffine(image[0].permute(1, 2, 0).numpy(), matrix, SIZE[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    theirs = cv2.warpAffine(
+        image[0].permute(1, 2, 0).numpy(),
+        matrix,
+        SIZE[::-1],
+        flags=flags,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     assert np.abs(ours[0].permute(1, 2, 0).numpy() - theirs).max() < 0.01
 
 
@@ -67,7 +87,9 @@ def test_an_unknown_face_is_taken_whole_and_gradients_flow():
     out = align(image, points)
     assert out.isfinite().all()
     # corners stay corners
-    assert torch.allclose(out[0, :, 0, 0], image[0, :, 0, 0]) and torch.allclose(out[0, :, -1, -1], image[0, :, -1, -1], atol=1e-5)
+    assert torch.allclose(out[0, :, 0, 0], image[0, :, 0, 0]) and torch.allclose(
+        out[0, :, -1, -1], image[0, :, -1, -1], atol=1e-5
+    )
     out.sum().backward()
     assert image.grad[0].abs().sum() > 0 and image.grad[1].abs().sum() > 0
 
@@ -80,7 +102,15 @@ def test_the_mirror_image_has_the_mirrored_five():
 
 def test_it_trains_through_the_same_fit_and_learns_its_identities():
     # Faces of the drawn set differ by colour: a few steps suffice to tell a few apart.
-    fields = {"degradation": degrade.HR, "data": "celeba", "n_train": 12, "steps": 30, "batch": 12, "lr": 2e-3, "schedule": "constant"}
+    fields = {
+        "degradation": degrade.HR,
+        "data": "celeba",
+        "n_train": 12,
+        "steps": 30,
+        "batch": 12,
+        "lr": 2e-3,
+        "schedule": "constant",
+    }
     run = runs.fit(runs.Config(method="FRNET", loss="softmax", **fields))
     losses = [row["loss"] for row in run.log]
     assert losses[-1] < 0.5 * losses[0]
@@ -94,10 +124,17 @@ def tiny(classes=3):
 
 def test_centres_move_by_equations_13_and_14():
     memory = frnet.Centres(tiny(5)).double()
-    assert not list(memory.parameters()) and memory.centres.shape == (5, 4) and (memory.centres == 0).all()
+    assert (
+        not list(memory.parameters())
+        and memory.centres.shape == (5, 4)
+        and (memory.centres == 0).all()
+    )
     random = torch.Generator().manual_seed(0)
     memory.centres.copy_(torch.randn(5, 4, generator=random, dtype=torch.float64))
-    features, labels = torch.randn(6, 4, generator=random, dtype=torch.float64, requires_grad=True), torch.tensor([0, 2, 2, 4, 2, 0])
+    features, labels = (
+        torch.randn(6, 4, generator=random, dtype=torch.float64, requires_grad=True),
+        torch.tensor([0, 2, 2, 4, 2, 0]),
+    )
     before = memory.centres.clone()
     expected = before.clone()
     for j in range(5):
@@ -111,15 +148,24 @@ def test_centres_move_by_equations_13_and_14():
     memory.update(features, labels)
     assert torch.allclose(memory.centres, expected, atol=1e-12)
     assert torch.equal(memory.centres[[1, 3]], before[[1, 3]]) and not memory.centres.requires_grad
-    assert loss.item() == pytest.approx(sum((features[i] - before[labels[i]]).square().sum().item() for i in range(6)) / 12)
+    assert loss.item() == pytest.approx(
+        sum((features[i] - before[labels[i]]).square().sum().item() for i in range(6)) / 12
+    )
     loss.backward()
-    assert torch.allclose(features.grad, (features.detach() - before[labels]) / 6)  # equation 9, over the batch
+    assert torch.allclose(
+        features.grad, (features.detach() - before[labels]) / 6
+    )  # equation 9, over the batch
 
 
 def test_the_paper_objective_adds_the_centre_loss_of_the_centres_before_the_step():
     net = tiny().train()
     objective = frnet.PaperLoss(net)
-    batch = Batch(torch.rand(4, 3, 8, 8), torch.rand(4, 3, 32, 32), torch.full((4, 68, 2), torch.nan), torch.tensor([0, 1, 1, 2]))
+    batch = Batch(
+        torch.rand(4, 3, 8, 8),
+        torch.rand(4, 3, 32, 32),
+        torch.full((4, 68, 2), torch.nan),
+        torch.tensor([0, 1, 1, 2]),
+    )
     features, logits = net(align(batch.hr, batch.points))
     for _ in range(2):
         before = objective.memory.centres.clone()
@@ -132,13 +178,20 @@ def test_the_paper_objective_adds_the_centre_loss_of_the_centres_before_the_step
 def test_behind_a_frozen_restorer_it_sees_that_ones_faces():
     torch.manual_seed(0)
     net, front = tiny().train(), models.restorer("SRNET", 4)
-    batch = Batch(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32), torch.full((2, 68, 2), torch.nan), torch.tensor([0, 2]))
+    batch = Batch(
+        torch.rand(2, 3, 8, 8),
+        torch.rand(2, 3, 32, 32),
+        torch.full((2, 68, 2), torch.nan),
+        torch.tensor([0, 2]),
+    )
     seen = degrade.round_uint8(front(batch.lr).detach())
     objective = Behind(front, frnet.PaperLoss(net))
     losses = objective(net, batch)
     assert torch.equal(losses["loss"], frnet.PaperLoss(net)(net, batch._replace(hr=seen))["loss"])
     losses["loss"].backward()
-    assert all(p.grad is None for p in front.parameters()) and all(p.grad is not None for p in net.parameters())
+    assert all(p.grad is None for p in front.parameters()) and all(
+        p.grad is not None for p in net.parameters()
+    )
     assert objective.adam == frnet.Softmax.adam and objective.memory.centres.any()
     assert getattr(Behind(front, frnet.Softmax()), "memory", None) is None
 
@@ -148,9 +201,17 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
         torch.manual_seed(0)
         net = tiny()
         objective = Behind(models.restorer("SRNET", 4), frnet.PaperLoss(net))
-        fields = {"batch": 4, "patch": None, "lr": 1e-2, "schedule": "drops", "precision": "32-true", "seed": 0, "label": "centres"}
+        fields = {
+            "batch": 4,
+            "patch": None,
+            "lr": 1e-2,
+            "schedule": "drops",
+            "precision": "32-true",
+            "seed": 0,
+            "label": "centres",
+        }
         points, labels = np.full((6, 68, 2), np.nan, np.float32), np.array([0, 0, 1, 1, 2, 2])
-        net, _, facts = train.train(
+        net, _, facts = loop.train(
             net,
             noise(6, 32),
             None,
@@ -162,7 +223,9 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
             labels=labels,
             **fields,
         )
-        return torch.cat([p.detach().flatten() for p in [*net.parameters(), objective.memory.centres]]), facts
+        return torch.cat(
+            [p.detach().flatten() for p in [*net.parameters(), objective.memory.centres]]
+        ), facts
 
     (whole, _), stopped = interrupted(run, 4)
     assert torch.load(stopped, weights_only=True)["memory"]["centres"].any()

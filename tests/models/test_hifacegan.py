@@ -1,12 +1,14 @@
-"""HiFaceGAN's blocks and objective by slow formulas, and the deep features that stand in for VGG19's."""
+"""HiFaceGAN's blocks and objective by slow formulas, and the deep features that stand in for
+VGG19's."""
 
 import pytest
 import torch
 from conftest import noise
-from lrface import degrade, models, train
+from lrface import degrade, models
 from lrface.models import losses
 from lrface.models.losses import Batch
 from lrface.models.sr import hifacegan
+from lrface.training import loop
 from torch.nn import functional as F
 
 
@@ -19,7 +21,9 @@ def net(scale=4, levels=2):
 
 def batch(scale=4, side=32):
     random = torch.Generator().manual_seed(1)
-    return torch.rand(2, 3, side // scale, side // scale, generator=random), torch.rand(2, 3, side, side, generator=random)
+    return torch.rand(2, 3, side // scale, side // scale, generator=random), torch.rand(
+        2, 3, side, side, generator=random
+    )
 
 
 @pytest.mark.parametrize("features, parameters", [(64, 130_568_012), (48, 79_873_084)])
@@ -54,34 +58,61 @@ def test_local_importance_pooling_is_a_weighted_average():
     assert out.shape == (1, 3, 3, 3)
     for i, j in ((0, 0), (1, 2), (2, 1)):
         rows, columns = slice(max(0, 2 * i - 1), 2 * i + 2), slice(max(0, 2 * j - 1), 2 * j + 2)
-        mean = (x * weight)[0, :, rows, columns].sum((1, 2)) / weight[0, :, rows, columns].sum((1, 2))
+        mean = (x * weight)[0, :, rows, columns].sum((1, 2)) / weight[0, :, rows, columns].sum(
+            (1, 2)
+        )
         assert torch.allclose(out[0, :, i, j], mean, rtol=1e-4)
 
 
 def test_spade_scales_by_gamma_alone():
     torch.manual_seed(0)
     spade, x, condition = hifacegan.SPADE(6, 4), torch.randn(3, 6, 5, 5), torch.randn(3, 4, 5, 5)
-    normal = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+    normal = (x - x.mean((0, 2, 3), keepdim=True)) / (
+        x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5
+    ).sqrt()
     hidden = spade.shared(condition)
-    assert torch.allclose(spade(x, condition), normal * spade.gamma(hidden) + spade.beta(hidden), atol=1e-5)
+    assert torch.allclose(
+        spade(x, condition), normal * spade.gamma(hidden) + spade.beta(hidden), atol=1e-5
+    )
     torch.nn.init.zeros_(spade.gamma.weight)
-    assert torch.allclose(spade(x, condition), spade.beta(hidden))  # with a gamma of 0 nothing of x is left
+    assert torch.allclose(
+        spade(x, condition), spade.beta(hidden)
+    )  # with a gamma of 0 nothing of x is left
 
 
 def test_the_objective_has_no_pixel_loss():
     made, (lr, hr) = net(), batch()
     objective = hifacegan.OBJECTIVES["paper"](made)
     assert objective.adam == {"betas": (0.0, 0.9)} and objective.rival_rate == 4
-    made.eval(), objective.rival.eval()  # spectral and batch normalisation hold still between the two computations
+    (
+        made.eval(),
+        objective.rival.eval(),
+    )  # spectral and batch normalisation hold still between the two computations
     found = objective(made, Batch(lr, hr))
     with torch.no_grad():
         sr, given = made(lr), 2 * models.restorer("bicubic", 4)(lr) - 1
-        fake, real = objective.rival(torch.cat([given, 2 * sr - 1], 1)), objective.rival(torch.cat([given, 2 * hr - 1], 1))
+        fake, real = (
+            objective.rival(torch.cat([given, 2 * sr - 1], 1)),
+            objective.rival(torch.cat([given, 2 * hr - 1], 1)),
+        )
         gan = sum((scale[-1] - 1).square().mean() for scale in fake) / 2
-        matching = sum((fake[s][i] - real[s][i]).abs().mean() for s in range(2) for i in range(4)) / 2
-        pairs = zip((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1), objective.features(sr), objective.features(hr), strict=True)
+        matching = (
+            sum((fake[s][i] - real[s][i]).abs().mean() for s in range(2) for i in range(4)) / 2
+        )
+        pairs = zip(
+            (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1),
+            objective.features(sr),
+            objective.features(hr),
+            strict=True,
+        )
         deep = sum(weight * (a - b).abs().mean() for weight, a, b in pairs)
-        rival = sum((r[-1] - 1).square().mean() + f[-1].square().mean() for r, f in zip(real, fake, strict=True)) / 2
+        rival = (
+            sum(
+                (r[-1] - 1).square().mean() + f[-1].square().mean()
+                for r, f in zip(real, fake, strict=True)
+            )
+            / 2
+        )
     assert found["loss"].item() == pytest.approx((gan + 10 * matching + 10 * deep).item(), rel=1e-4)
     assert found["rival"].item() == pytest.approx(rival.item(), rel=1e-4)
 
@@ -92,7 +123,11 @@ def test_rivals_do_not_teach_each_other():
     found = objective(made, Batch(lr, hr))
     found["loss"].backward()
     assert all(p.grad is None for p in objective.rival.parameters())
-    used = {name: p.grad for name, p in made.named_parameters() if not name.startswith("exits") or name.startswith("exits.0")}
+    used = {
+        name: p.grad
+        for name, p in made.named_parameters()
+        if not name.startswith("exits") or name.startswith("exits.0")
+    }
     assert all(g is not None and g.isfinite().all() for g in used.values())
     made.zero_grad(set_to_none=True)
     found["rival"].backward()
@@ -114,7 +149,13 @@ def test_deep_features_are_dlibs_frozen_and_differentiable():
     before = [p.clone() for p in features.parameters()]
     x = torch.rand(1, 3, 128, 128, requires_grad=True)
     found = features.train()(x)
-    assert [f.shape[1:] for f in found] == [(32, 72, 72), (32, 35, 35), (64, 17, 17), (128, 8, 8), (256, 2, 2)]
+    assert [f.shape[1:] for f in found] == [
+        (32, 72, 72),
+        (32, 35, 35),
+        (64, 17, 17),
+        (128, 8, 8),
+        (256, 2, 2),
+    ]
     chip = F.interpolate(x, size=(150, 150), mode="bilinear", align_corners=False) * 255
     assert torch.allclose(found[-1].mean((2, 3)) @ judge.project, judge(chip), atol=1e-4)
     sum(f.mean() for f in found).backward()
@@ -141,14 +182,32 @@ def test_frozen_lets_gradients_through_and_is_lifted_after_an_error():
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(interrupted):
-    """Batch statistics, the vectors of spectral normalisation and the rival are all in the checkpoint; the deep features are not."""
+    """Batch statistics, the vectors of spectral normalisation and the rival are all in the
+    checkpoint; the deep features are not."""
 
     def run(checkpoint):
         made = net()
         torch.manual_seed(0)
-        fields = {"batch": 2, "patch": None, "lr": 1e-3, "schedule": "constant", "precision": "32-true", "seed": 0, "label": "rivals"}
+        fields = {
+            "batch": 2,
+            "patch": None,
+            "lr": 1e-3,
+            "schedule": "constant",
+            "precision": "32-true",
+            "seed": 0,
+            "label": "rivals",
+        }
         objective = hifacegan.OBJECTIVES["paper"](made)
-        train.train(made, noise(2, 32), None, degrade.setting("4x"), steps=4, objective=objective, checkpoint=checkpoint, **fields)
+        loop.train(
+            made,
+            noise(2, 32),
+            None,
+            degrade.setting("4x"),
+            steps=4,
+            objective=objective,
+            checkpoint=checkpoint,
+            **fields,
+        )
         return [*made.state_dict().values(), *objective.rival.state_dict().values()]
 
     whole, stopped = interrupted(run, 2)

@@ -13,7 +13,11 @@ from torch.nn import functional as F
 def face():
     faces = data.load("synthetic", "test", 2)
     hr = faces.stack([0, 1])
-    return hr, torch.from_numpy(np.stack(faces.stored("landmarks")["landmarks"].to_numpy()).astype(np.float32).reshape(-1, 68, 2))
+    return hr, torch.from_numpy(
+        np.stack(faces.stored("landmarks")["landmarks"].to_numpy())
+        .astype(np.float32)
+        .reshape(-1, 68, 2)
+    )
 
 
 def test_the_five_points_are_dlibs(face):
@@ -21,7 +25,12 @@ def test_the_five_points_are_dlibs(face):
     landmarker = metrics.Landmarker(threads=1)
     boxes = landmarker.detect(hr)
     five = landmarker.landmarks5(hr, boxes)
-    assert np.nanmean(np.linalg.norm(five - landmarker.landmarks68(hr, boxes)[:, losses.FIVE_OF_68], axis=2)) < 2
+    assert (
+        np.nanmean(
+            np.linalg.norm(five - landmarker.landmarks68(hr, boxes)[:, losses.FIVE_OF_68], axis=2)
+        )
+        < 2
+    )
 
 
 def test_identity_is_one_minus_the_cosine_of_the_judge(face):
@@ -31,11 +40,15 @@ def test_identity_is_one_minus_the_cosine_of_the_judge(face):
     found = objective(net, Batch(lr, hr, points))
     judge = models.embedder("dlib")
     vectors = [judge(models.chips(x * 255, points[:, losses.FIVE_OF_68])) for x in (net(lr), hr)]
-    apart = np.mean([1 - float(F.cosine_similarity(a, b, 0)) for a, b in zip(*vectors, strict=True)])
+    apart = np.mean(
+        [1 - float(F.cosine_similarity(a, b, 0)) for a, b in zip(*vectors, strict=True)]
+    )
     pixels = float((net(lr) - hr).abs().mean())
     assert float(found["identity"]) == pytest.approx(apart, rel=1e-4) and apart > 0.005
     assert float(found["loss"]) == pytest.approx(pixels + objective.weight * apart, rel=1e-5)
-    assert float(objective(lambda lr: hr, Batch(lr, hr, points))["loss"]) == pytest.approx(0, abs=1e-6)
+    assert float(objective(lambda lr: hr, Batch(lr, hr, points))["loss"]) == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_a_face_without_landmarks_counts_for_its_pixels_alone(face):

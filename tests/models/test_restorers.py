@@ -1,4 +1,5 @@
-"""Restorers: their papers' sizes, their shapes, and a fingerprint of their behaviour that guards released checkpoints."""
+"""Restorers: their papers' sizes, their shapes, and a fingerprint of their behaviour that guards
+released checkpoints."""
 
 import json
 import sys
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import noise
-from lrface import degrade, models, train
+from lrface import degrade, models
 from lrface.degrade import resize_matrix
 from lrface.errors import UsageError
+from lrface.training import loop
 
 PARAMETERS = {  # the papers' released codes, or their tables, counted
     ("SRCNN", 2): 20_099,
@@ -35,7 +37,11 @@ PARAMETERS = {  # the papers' released codes, or their tables, counted
     ("HiFaceGAN", 4): 130_568_012,
     ("VDSR", 2): 668_227,
     ("VDSR", 8): 668_227,
-    ("DRRN", 4): 297_216 + 2 * 2 * 9 * 128 + 3 * 128 + 3 + 2 * (3 + 19 * 128),  # colours, biases, normalisations
+    ("DRRN", 4): 297_216
+    + 2 * 2 * 9 * 128
+    + 3 * 128
+    + 3
+    + 2 * (3 + 19 * 128),  # colours, biases, normalisations
 }
 NEAR_BICUBIC = ("VDSR", "DRRN")
 TRAINED = [name for name, m in models.METHODS.items() if m.trained]
@@ -49,7 +55,9 @@ def test_paper_sizes(name, scale):
     assert sum(p.numel() for p in net.parameters()) == PARAMETERS[name, scale]
 
 
-@pytest.mark.parametrize("name, scale", [(name, scale) for name, m in models.METHODS.items() for scale in m.scales])
+@pytest.mark.parametrize(
+    "name, scale", [(name, scale) for name, m in models.METHODS.items() for scale in m.scales]
+)
 def test_shapes_of_faces_that_are_not_square(name, scale):
     net, face = models.restorer(name, scale).eval(), models.method(name).face
     h, w = (face // scale, face // scale) if face else (8, 12)  # some work at one size only
@@ -61,7 +69,9 @@ def test_drrn_shares_its_convolutions_and_counts_them_once():
     with torch.device("meta"):
         net = models.restorer("DRRN", 4, "paper")
     weights = {id(m): m.weight for m in net.modules() if isinstance(m, torch.nn.Conv2d)}.values()
-    assert sum(w.numel() for w in weights) == 297_216 + 2 * 2 * 9 * 128 == 301_824  # of one channel, and two more in and out
+    assert (
+        sum(w.numel() for w in weights) == 297_216 + 2 * 2 * 9 * 128 == 301_824
+    )  # of one channel, and two more in and out
     # and twenty convolutions a pixel are computed with them
     assert models.cost(net, 8)["macs"] >= (2 * 27 * 128 + 18 * 9 * 128 * 128) * 32 * 32
 
@@ -82,7 +92,8 @@ def test_bicubic_is_the_matrix():
 
 
 def test_cost_of_a_known_network():
-    # SRCNN's multiply-accumulates at 128x128: (81*3*64 + 64*32 + 25*32*3) a pixel, and at most the whole matrices of the enlargement
+    # SRCNN's multiply-accumulates at 128x128: (81*3*64 + 64*32 + 25*32*3) a pixel, and at most the
+    # whole matrices of the enlargement
     cost = models.cost(models.restorer("SRCNN", 4, "paper"), 32)
     convolutions = (81 * 3 * 64 + 64 * 32 + 25 * 32 * 3) * 128 * 128
     assert cost["parameters"] == 20_099
@@ -103,7 +114,9 @@ def test_wrong_names_and_scales_are_said():
 
 def test_a_method_of_ones_own(monkeypatch):
     monkeypatch.setattr(models, "METHODS", dict(models.METHODS))
-    models.register("nearest", lambda scale, size: torch.nn.Upsample(scale_factor=scale), source="a student")
+    models.register(
+        "nearest", lambda scale, size: torch.nn.Upsample(scale_factor=scale), source="a student"
+    )
     assert models.restorer("nearest", 2)(torch.rand(1, 3, 4, 4)).shape == (1, 3, 8, 8)
 
 
@@ -116,18 +129,29 @@ def behaviour(name, scale=4):
         side = method.face // scale if method.face else 8
         lr, hr = torch.rand(2, 3, side, side), torch.rand(2, 3, side * scale, side * scale)
         points = torch.rand(2, 68, 2) * side * scale if method.landmarks else None
-        objective = method.objectives["paper"](net) if "paper" in method.objectives else train.Pixelwise("l1")
+        objective = (
+            method.objectives["paper"](net)
+            if "paper" in method.objectives
+            else loop.Pixelwise("l1")
+        )
     before = net.eval()(lr).detach()
     if method.solve:
         method.solve(net, iter([(lr, hr)]))
         losses = {}
     else:
         optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-3)
-        losses = objective(net.train(), train.Batch(lr, hr, points))
+        losses = objective(net.train(), loop.Batch(lr, hr, points))
         losses["loss"].backward()
         optimiser.step()
     after = net.eval()(lr).detach()
-    numbers = [before.mean(), before.std(), before[0, 1, 3, 5], *(v.detach() for v in losses.values()), after.mean(), after[1, 2, 7, 30]]
+    numbers = [
+        before.mean(),
+        before.std(),
+        before[0, 1, 3, 5],
+        *(v.detach() for v in losses.values()),
+        after.mean(),
+        after[1, 2, 7, 30],
+    ]
     return {"version": method.version, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
 
 
@@ -138,12 +162,20 @@ def recogniser_behaviour(name):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             net = models.recogniser(name, 3, scale=4)
-            lr, hr, points = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32), torch.rand(2, 68, 2) * 32
+            lr, hr, points = (
+                torch.rand(2, 3, 8, 8),
+                torch.rand(2, 3, 32, 32),
+                torch.rand(2, 68, 2) * 32,
+            )
             objective = build(net)
-        labels = torch.tensor([2, 0]) if method.learns == "identity" else torch.tensor([[0.0, 0, 1], [1, 0, 1]])
+        labels = (
+            torch.tensor([2, 0])
+            if method.learns == "identity"
+            else torch.tensor([[0.0, 0, 1], [1, 0, 1]])
+        )
         optimiser = torch.optim.Adam(net.parameters(), 1e-4)
         for _ in range(2):  # of the centres only the second step sees anything
-            losses = objective(net.train(), train.Batch(lr, hr, points, labels))
+            losses = objective(net.train(), loop.Batch(lr, hr, points, labels))
             optimiser.zero_grad()
             losses["loss"].backward()
             optimiser.step()
@@ -153,19 +185,39 @@ def recogniser_behaviour(name):
 
 
 def loop_behaviour():
-    """Five steps of the training loop itself: order, mirroring, cutting, noise, schedule, optimiser."""
+    """Five steps of the training loop itself: order, mirroring, cutting, noise, schedule,
+    optimiser."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = models.restorer("EDSR", 4)
-    fields = {"batch": 2, "patch": 32, "lr": 1e-3, "schedule": "cosine", "precision": "32-true", "seed": 5}
+    fields = {
+        "batch": 2,
+        "patch": 32,
+        "lr": 1e-3,
+        "schedule": "cosine",
+        "precision": "32-true",
+        "seed": 5,
+    }
     with tempfile.TemporaryDirectory() as folder:
         setting = degrade.setting("4x_DN")
-        net, log, _ = train.train(
-            net, noise(3, 64), None, setting, steps=5, objective=train.Pixelwise("l1"), checkpoint=Path(folder, "c"), label="loop", **fields
+        net, log, _ = loop.train(
+            net,
+            noise(3, 64),
+            None,
+            setting,
+            steps=5,
+            objective=loop.Pixelwise("l1"),
+            checkpoint=Path(folder, "c"),
+            label="loop",
+            **fields,
         )
     weights = torch.cat([p.detach().flatten() for p in net.parameters()])
-    numbers = [row["loss"] for row in log] + [row["lr"] for row in log] + [weights.abs().sum(), weights.std()]
-    return {"version": train.VERSION, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
+    numbers = (
+        [row["loss"] for row in log]
+        + [row["lr"] for row in log]
+        + [weights.abs().sum(), weights.std()]
+    )
+    return {"version": loop.VERSION, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
 
 
 def all_behaviour():
@@ -175,8 +227,12 @@ def all_behaviour():
 
 def test_the_loop_changes_only_with_its_version():
     stored, now = json.loads(STORED.read_text())["loop"], loop_behaviour()
-    assert now["version"] == stored["version"], "store the loop's behaviour with `PYTHONPATH=tests python tests/models/test_restorers.py`"
-    assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), "the loop changed: raise train.VERSION"
+    assert now["version"] == stored["version"], (
+        "store the loop's behaviour with `PYTHONPATH=tests python tests/models/test_restorers.py`"
+    )
+    assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), (
+        "the loop changed: raise train.VERSION"
+    )
 
 
 @pytest.mark.parametrize("name", [*TRAINED, *models.RECOGNISERS])
@@ -184,7 +240,9 @@ def test_behaviour_changes_only_with_the_version(name):
     now = recogniser_behaviour(name) if name in models.RECOGNISERS else behaviour(name)
     stored = json.loads(STORED.read_text())[name]
     if now["version"] != stored["version"]:
-        pytest.fail(f"{name} is now version {now['version']}: store it with `PYTHONPATH=tests python tests/models/test_restorers.py`")
+        pytest.fail(
+            f"{name} is now version {now['version']}: store it with `PYTHONPATH=tests python tests/models/test_restorers.py`"
+        )
     assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), (
         f"{name} behaves otherwise than version {stored['version']} did: raise VERSION in its module (trained networks are then retired)"
     )

@@ -28,7 +28,9 @@ def test_a_border_of_four_pixels_keeps_the_size(size, parameters):
     enlarged = degrade.resize(lr, (124, 108))
     inner = (net.layers((enlarged * 255 - 127.5) / 128) * 128 + 127.5) / 255
     assert inner.shape == (2, 3, 116, 100)  # what Table 1 leaves of the paper's crop
-    assert net(lr).shape == enlarged.shape and torch.allclose(net(lr)[:, :, 4:-4, 4:-4], inner, atol=1e-5)
+    assert net(lr).shape == enlarged.shape and torch.allclose(
+        net(lr)[:, :, 4:-4, 4:-4], inner, atol=1e-5
+    )
 
 
 def test_it_can_hand_a_face_through():
@@ -38,7 +40,11 @@ def test_it_can_hand_a_face_through():
         torch.nn.init.zeros_(layer.bias)
     with torch.no_grad():
         for c in range(3):
-            net.layers[0].weight[c, c, 4, 4], net.layers[2].weight[c, c], net.layers[4].weight[c, c] = 1, 1, 1
+            (
+                net.layers[0].weight[c, c, 4, 4],
+                net.layers[2].weight[c, c],
+                net.layers[4].weight[c, c],
+            ) = 1, 1, 1
             net.layers[0].bias[c], net.layers[4].bias[c] = 2, -2  # past ReLU
     lr = torch.rand(1, 3, 6, 6)
     assert torch.allclose(net(lr), models.restorer("bicubic", 2)(lr), atol=1e-5)
@@ -58,8 +64,17 @@ def test_the_hallucination_loss_by_a_slow_formula():
 
 
 def test_it_learns_through_the_same_fit():
-    fields = {"degradation": degrade.setting("4x"), "data": "celeba", "n_train": 16, "steps": 20, "batch": 4, "patch": 32}
+    fields = {
+        "degradation": degrade.setting("4x"),
+        "data": "celeba",
+        "n_train": 16,
+        "steps": 20,
+        "batch": 4,
+        "patch": 32,
+    }
     run = runs.fit(runs.Config(method="SRNET", loss="paper", lr=1e-3, schedule="drops", **fields))
     losses = [row["loss"] for row in run.log]
     assert losses[-1] < 0.5 * losses[0]
-    assert [row["lr"] for row in run.log[::11]] == pytest.approx([1e-3, 1e-3]) and run.log[-1]["lr"] == pytest.approx(1e-5)
+    assert [row["lr"] for row in run.log[::11]] == pytest.approx([1e-3, 1e-3]) and run.log[-1][
+        "lr"
+    ] == pytest.approx(1e-5)

@@ -1,4 +1,5 @@
-"""The recognition networks that study 05 compares, on faces taken whole: their tables of layers, their losses, and that they learn."""
+"""The recognition networks that study 05 compares, on faces taken whole: their tables of layers,
+their losses, and that they learn."""
 
 import math
 
@@ -7,19 +8,25 @@ import pytest
 import torch
 import torchvision
 from conftest import noise
-from lrface import degrade, models, plan, runs, train
+from lrface import degrade, models, runs
 from lrface.degrade import resize, resize_matrix
 from lrface.errors import UsageError
 from lrface.models.layers import PReLUUnit
 from lrface.models.losses import Batch, Behind, Classification
 from lrface.models.recognition import centreface, deepid2, rpcn, sphereface, vgg_face
 from lrface.models.recognition.align import whole
+from lrface.training import cost_model, loop
 from torch import nn
 from torch.nn import functional as F
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("CentreFace", "SphereFace", "VGG-Face-like", "RPCN-like", "CSRI", "DeepID2")
-OBJECTIVES = [(name, loss) for name in NAMES for loss in models.RECOGNISERS[name].objectives if (name, loss) != ("DeepID2", "paper")]
+OBJECTIVES = [
+    (name, loss)
+    for name in NAMES
+    for loss in models.RECOGNISERS[name].objectives
+    if (name, loss) != ("DeepID2", "paper")
+]
 
 
 def meta(name, classes=10):
@@ -33,7 +40,9 @@ def count(net):
 
 def faces():
     """Eight faces of smooth noise, each somebody else's."""
-    hr = resize(torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(2)), (64, 64)).clamp(0, 1)
+    hr = resize(
+        torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(2)), (64, 64)
+    ).clamp(0, 1)
     return Batch(degrade.setting("2x")(hr), hr, None, torch.arange(8))
 
 
@@ -65,7 +74,10 @@ def test_a_crop_that_is_not_square_is_refused_and_gradients_flow():
 
 def test_native_travels_with_the_batch():
     one = faces()._replace(native=torch.arange(8) > 3)
-    assert torch.equal(one.to(torch.device("cpu")).native, one.native) and faces().to(torch.device("cpu")).native is None
+    assert (
+        torch.equal(one.to(torch.device("cpu")).native, one.native)
+        and faces().to(torch.device("cpu")).native is None
+    )
 
 
 # --- layers, from the tables ---
@@ -73,11 +85,24 @@ def test_native_travels_with_the_batch():
 
 def test_centreface_is_caffe_faces_table():
     net = meta("CentreFace")
-    # convolution, its inputs and outputs, whether it has a bias: conv1a, conv1b, then the units, section by section
-    table = [(3, 32, True), (32, 64, True), *[(64, 64, False)] * 2, (64, 128, True), *[(128, 128, False)] * 4]
-    table += [(128, 256, True), *[(256, 256, False)] * 10, (256, 512, True), *[(512, 512, False)] * 6]
+    # convolution, its inputs and outputs, whether it has a bias: conv1a, conv1b, then the units,
+    # section by section
+    table = [
+        (3, 32, True),
+        (32, 64, True),
+        *[(64, 64, False)] * 2,
+        (64, 128, True),
+        *[(128, 128, False)] * 4,
+    ]
+    table += [
+        (128, 256, True),
+        *[(256, 256, False)] * 10,
+        (256, 512, True),
+        *[(512, 512, False)] * 6,
+    ]
     assert len(table) == 27
-    # 112 -> 110 -> 108 -> 54 -> 52 -> 26 -> 24 -> 12 -> 10 -> 5 rows, 96 -> 94 -> 92 -> 46 -> 44 -> 22 -> 20 -> 10 -> 8 -> 4 columns
+    # 112 -> 110 -> 108 -> 54 -> 52 -> 26 -> 24 -> 12 -> 10 -> 5 rows, 96 -> 94 -> 92 -> 46 -> 44 ->
+    # 22 -> 20 -> 10 -> 8 -> 4 columns
     expected = sum(9 * n_in * n_out + bias * n_out + n_out for n_in, n_out, bias in table)
     expected += 512 * 5 * 4 * 512 + 512 + 512 * 10 + 10
     assert count(net) == expected
@@ -109,25 +134,40 @@ def test_vgg_face_is_vgg_16_and_its_normalisations():
 def test_vgg_face_computes_what_torchvisions_vgg_16_does():
     net = models.recogniser("VGG-Face-like", 3)
     theirs = torchvision.models.VGG(
-        torchvision.models.vgg.make_layers([8, 8, "M", 16, 16, "M", *[32] * 3, "M", *[64] * 3, "M", *[64] * 3, "M"], batch_norm=True)
+        torchvision.models.vgg.make_layers(
+            [8, 8, "M", 16, 16, "M", *[32] * 3, "M", *[64] * 3, "M", *[64] * 3, "M"],
+            batch_norm=True,
+        )
     ).features
     theirs.load_state_dict(net.body.state_dict())
     x = torch.rand(2, 3, 64, 64)
     middle = x * 255 - torch.tensor([129.1863, 104.7624, 93.5940]).view(1, 3, 1, 1)
     expected = net.feature(theirs.eval()(middle).flatten(1))
-    assert torch.allclose(net.eval()(x), expected, atol=1e-5) and expected.shape == (2, 128) and (expected >= 0).all()
+    assert (
+        torch.allclose(net.eval()(x), expected, atol=1e-5)
+        and expected.shape == (2, 128)
+        and (expected >= 0).all()
+    )
 
 
 @pytest.mark.parametrize("name", ["CentreFace", "SphereFace"])
 def test_residual_branches_really_start_near_zero(name):
     torch.manual_seed(0)
     net = models.recogniser(name, 3, "paper" if name == "CentreFace" else "small")
-    inner = {id(m) for unit in net.modules() if isinstance(unit, PReLUUnit) for m in unit.modules() if isinstance(m, nn.Conv2d)}
+    inner = {
+        id(m)
+        for unit in net.modules()
+        if isinstance(unit, PReLUUnit)
+        for m in unit.modules()
+        if isinstance(m, nn.Conv2d)
+    }
     for m in net.modules():
         if isinstance(m, nn.Conv2d):
             fan_in = m.weight[0].numel()
             expected = 0.01 if id(m) in inner else fan_in**-0.5
-            assert m.weight.std().item() == pytest.approx(expected, rel=4 / math.sqrt(m.weight.numel())), tuple(m.weight.shape)
+            assert m.weight.std().item() == pytest.approx(
+                expected, rel=4 / math.sqrt(m.weight.numel())
+            ), tuple(m.weight.shape)
             assert (m.bias is None) == (id(m) in inner)
     x = torch.rand(1, 16, 7, 6)
     torch.manual_seed(0)
@@ -140,7 +180,9 @@ def test_features_logits_and_sizes(name):
     assert not models.RECOGNISERS[name].restores and not models.RECOGNISERS[name].landmarks
     x = torch.rand(2, 3, *net.input_size)
     features = net.eval()(x)
-    assert features.shape == (2, 128) and torch.allclose(features[:1], net(x[:1]), rtol=1e-5, atol=1e-3)
+    assert features.shape == (2, 128) and torch.allclose(
+        features[:1], net(x[:1]), rtol=1e-5, atol=1e-3
+    )
     if name == "RPCN-like":
         small, large = net.train()(x, x)
         assert [t.shape for t in small] == [t.shape for t in large] == [x.shape, (2, 128), (2, 7)]
@@ -166,7 +208,10 @@ def test_psi_is_the_papers_and_so_is_its_slope():
     assert found.tolist() == pytest.approx([brute(t) for t in angles], abs=1e-9)
     found.sum().backward()
     step = 1e-6
-    slopes = [(brute(math.acos(math.cos(t) + step)) - brute(math.acos(math.cos(t) - step))) / (2 * step) for t in angles]
+    slopes = [
+        (brute(math.acos(math.cos(t) + step)) - brute(math.acos(math.cos(t) - step))) / (2 * step)
+        for t in angles
+    ]
     assert cosines.grad.tolist() == pytest.approx(slopes, rel=1e-4, abs=1e-4)
     ends = sphereface.psi(torch.tensor([1.0, -1.0, 1.0000001]))
     assert ends.tolist() == pytest.approx([1, -7, 1], abs=1e-5)
@@ -184,7 +229,9 @@ def test_the_margin_is_on_the_own_identity_alone():
         for j in range(5):
             cosine = float(features[i] @ weight[j] / (features[i].norm() * weight[j].norm()))
             own = (brute(math.acos(cosine)) + plain * cosine) / (1 + plain)
-            assert float(found[i, j]) == pytest.approx(length * (own if j == labels[i] else cosine), rel=1e-9)
+            assert float(found[i, j]) == pytest.approx(
+                length * (own if j == labels[i] else cosine), rel=1e-9
+            )
 
 
 def test_logits_are_length_times_cosine_whatever_the_weights_length():
@@ -200,7 +247,9 @@ def test_logits_are_length_times_cosine_whatever_the_weights_length():
 
 def test_the_annealing_counts_steps_and_stops_at_five():
     memory = sphereface.Annealing()
-    assert [float(memory()) for _ in range(3)] == pytest.approx([1000 / (1 + 0.12 * s) for s in (1, 2, 3)])
+    assert [float(memory()) for _ in range(3)] == pytest.approx(
+        [1000 / (1 + 0.12 * s) for s in (1, 2, 3)]
+    )
     assert memory.state_dict()["step"] == 3 and not [*memory.parameters()]
     memory.step.fill_(1657)
     assert float(memory()) > 5 and float(memory()) == 5
@@ -217,7 +266,9 @@ def test_centreface_adds_the_centre_loss_to_the_softmax_of_whole_faces():
     assert torch.equal(Classification()(net, one)["loss"].detach(), plain)
     objective = centreface.PaperLoss(net)
     first = objective(net, one)
-    assert float(first["loss"].detach()) == pytest.approx(float(plain + 0.004 * features.square().sum(1).mean()), rel=1e-5)
+    assert float(first["loss"].detach()) == pytest.approx(
+        float(plain + 0.004 * features.square().sum(1).mean()), rel=1e-5
+    )
     # eight identities, a face each: the centres went a quarter of the way
     assert torch.allclose(objective.memory.centres, features / 4, atol=1e-5)
 
@@ -228,16 +279,27 @@ def test_deepid2_on_whole_faces_has_the_same_losses():
     objectives = models.RECOGNISERS["DeepID2"].objectives
     aligned, taken_whole = objectives["paper"](net), objectives["whole"](net)
     features, logits = net(whole(one.hr, deepid2.SIZE))
-    expected = F.cross_entropy(logits, one.labels) + 0.05 * deepid2.verification(features, one.labels)
-    assert float(taken_whole(net, one)["loss"].detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    expected = F.cross_entropy(logits, one.labels) + 0.05 * deepid2.verification(
+        features, one.labels
+    )
+    assert float(taken_whole(net, one)["loss"].detach()) == pytest.approx(
+        float(expected.detach()), rel=1e-6
+    )
     assert aligned.landmarks and not taken_whole.landmarks
-    assert Behind(models.restorer("bicubic", 2), aligned).landmarks and not Behind(models.restorer("bicubic", 2), taken_whole).landmarks
+    assert (
+        Behind(models.restorer("bicubic", 2), aligned).landmarks
+        and not Behind(models.restorer("bicubic", 2), taken_whole).landmarks
+    )
 
 
 def test_rpcn_shares_a_part_of_each_layers_filters():
     torch.manual_seed(0)
     net = models.recogniser("RPCN-like", 3)
-    assert [(layer.shared.out_channels, layer.own[0].out_channels) for layer in net.layers] == [(3, 9), (4, 4), (6, 2)]
+    assert [(layer.shared.out_channels, layer.own[0].out_channels) for layer in net.layers] == [
+        (3, 9),
+        (4, 4),
+        (6, 2),
+    ]
     x = torch.rand(2, 3, 64, 64)
     (small, _, _), (large, _, _) = net.train()(x, x)
     assert not torch.allclose(small, large)
@@ -270,7 +332,10 @@ def test_rpcn_leaves_native_faces_out_where_they_have_no_truth():
     everything = {name for name, _ in net.named_parameters()}
     head = {name for name in everything if name.startswith(("feature", "identity"))}
     picture = {name for name in everything if name.startswith("picture")}
-    assert touched(net, sr, marked) == everything - head and touched(net, paper, marked) == everything - picture
+    assert (
+        touched(net, sr, marked) == everything - head
+        and touched(net, paper, marked) == everything - picture
+    )
     natives = touched(net, paper, one._replace(native=torch.ones(8, dtype=torch.bool)))
     assert natives == {name for name in everything - picture if ".own.1." not in name}
 
@@ -283,7 +348,9 @@ def test_rpcn_pays_hubers_loss_for_both_faces():
     for face, _, _ in net(small, large):
         apart = (face - large).abs()
         expected += torch.where(apart < 0.1, apart**2 / 2, 0.1 * (apart - 0.05)).mean()
-    assert rpcn.SuperResolution()(net, one)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert rpcn.SuperResolution()(net, one)["loss"].item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("name, loss", OBJECTIVES)
@@ -304,25 +371,50 @@ def test_it_learns_eight_faces_of_noise(name, loss):
 
 @pytest.mark.parametrize("name, loss", OBJECTIVES)
 def test_a_step_is_planned_without_a_number_native_faces_or_not(name, loss):
-    config = runs.Config(method=name, degradation=degrade.setting("4x"), data="celeba", steps=3, batch=4, loss=loss, size="paper")
-    found = plan.cost(config, 10)
+    config = runs.Config(
+        method=name,
+        degradation=degrade.setting("4x"),
+        data="celeba",
+        steps=3,
+        batch=4,
+        loss=loss,
+        size="paper",
+    )
+    found = cost_model.cost(config, 10)
     assert found.parameters == count(meta(name)) and found.macs > 0
     with torch.device("meta"):
         net = config.build(10)
-        one = Batch(torch.zeros(4, 3, 32, 32), torch.zeros(4, 3, 128, 128), None, torch.zeros(4, dtype=torch.int64))
+        one = Batch(
+            torch.zeros(4, 3, 32, 32),
+            torch.zeros(4, 3, 128, 128),
+            None,
+            torch.zeros(4, dtype=torch.int64),
+        )
         one = one._replace(native=torch.zeros(4, dtype=torch.bool))
         models.RECOGNISERS[name].objectives[loss](net)(net, one)["loss"].backward()
 
 
-@pytest.mark.parametrize("name, loss", [("SphereFace", "paper"), ("VGG-Face-like", "softmax"), ("CentreFace", "paper")])
+@pytest.mark.parametrize(
+    "name, loss", [("SphereFace", "paper"), ("VGG-Face-like", "softmax"), ("CentreFace", "paper")]
+)
 def test_an_interrupted_run_ends_with_the_same_weights_and_memory(name, loss, interrupted):
     def run(checkpoint):
         torch.manual_seed(0)
         net = models.recogniser(name, 3)
         objective = models.RECOGNISERS[name].objectives[loss](net)
-        fields = {"batch": 4, "patch": None, "lr": 1e-3, "schedule": "constant", "precision": "32-true", "seed": 0, "label": name}
+        fields = {
+            "batch": 4,
+            "patch": None,
+            "lr": 1e-3,
+            "schedule": "constant",
+            "precision": "32-true",
+            "seed": 0,
+            "label": name,
+        }
         fields |= {"labels": np.array([0, 0, 1, 1, 2, 2]), "steps": 3, "checkpoint": checkpoint}
-        net, _, facts = train.train(net, noise(6, 64), None, degrade.setting("2x"), objective=objective, **fields)
+        net, _, facts = loop.train(
+            net, noise(6, 64), None, degrade.setting("2x"), objective=objective, **fields
+        )
         kept = [*net.state_dict().values(), *getattr(objective, "memory", nn.Identity()).buffers()]
         return torch.cat([t.double().flatten() for t in kept]), facts["resumed"]
 
@@ -332,8 +424,12 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_memory(name, loss, in
 
 
 def test_a_method_says_which_losses_it_has():
-    with pytest.raises(ValueError, match="VGG-Face-like has no loss 'paper': choose one of softmax"):
-        runs.Config(method="VGG-Face-like", degradation=degrade.HR, data="celeba", steps=1, loss="paper")
+    with pytest.raises(
+        ValueError, match="VGG-Face-like has no loss 'paper': choose one of softmax"
+    ):
+        runs.Config(
+            method="VGG-Face-like", degradation=degrade.HR, data="celeba", steps=1, loss="paper"
+        )
     assert vgg_face.VERSION == 1
 
 

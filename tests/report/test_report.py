@@ -31,32 +31,64 @@ def test_no_interval_no_verdict():
 
 def test_the_published_tables_are_the_papers():
     known = (
-        report.published().query("paper == 'edface' and table in ['2', '3']").set_index(["table", "setting", "method", "metric"])["value"]
+        report.published()
+        .query("paper == 'edface' and table in ['2', '3']")
+        .set_index(["table", "setting", "method", "metric"])["value"]
     )
     assert len(known) == 152 and known.index.is_unique
     # spot checks against the printed tables, and the sentences under them
-    assert known["2", "2x", "RCAN", "psnr"] == 31.42 and known["3", "4x_DN", "WaveletSRNet", "identity"] == 0.7857
+    assert (
+        known["2", "2x", "RCAN", "psnr"] == 31.42
+        and known["3", "4x_DN", "WaveletSRNet", "identity"] == 0.7857
+    )
     psnr = known.xs("2").xs("psnr", level="metric")
     for setting in ("4x", "4x_BD", "4x_DN", "8x"):
         assert psnr[setting].idxmax() == "DICNet"
     assert psnr["2x"].idxmax() == "RCAN"
-    best = {s: known["3", s].xs("alignment", level="metric").idxmin() for s in ("2x", "4x", "4x_BD", "4x_DN", "8x")}
+    best = {
+        s: known["3", s].xs("alignment", level="metric").idxmin()
+        for s in ("2x", "4x", "4x_BD", "4x_DN", "8x")
+    }
     assert best == {"2x": "HAN", "4x": "HAN", "4x_BD": "RCAN", "4x_DN": "HAN", "8x": "RDN"}
 
 
 def test_the_published_training_sizes():
-    table4 = report.published().query("paper == 'edface' and table == '4'").set_index(["setting", "method", "metric"])["value"]
-    assert len(table4) == 24 and table4["8x", "DICNet 0.3", "psnr"] == 24.63 and table4["4x_DN", "DICNet 0.7", "ssim"] == 0.8073
+    table4 = (
+        report.published()
+        .query("paper == 'edface' and table == '4'")
+        .set_index(["setting", "method", "metric"])["value"]
+    )
+    assert (
+        len(table4) == 24
+        and table4["8x", "DICNet 0.3", "psnr"] == 24.63
+        and table4["4x_DN", "DICNet 0.7", "ssim"] == 0.8073
+    )
     # its last column repeats Table 2
-    table2 = report.published().query("paper == 'edface' and table == '2' and method == 'DICNet'").set_index(["setting", "metric"])["value"]
+    table2 = (
+        report.published()
+        .query("paper == 'edface' and table == '2' and method == 'DICNet'")
+        .set_index(["setting", "metric"])["value"]
+    )
     assert table4.xs("DICNet 1.35", level="method").sort_index().equals(table2.sort_index())
 
 
 def test_the_published_tinyface_tables():
-    known = report.published().query("paper == 'csri'").set_index(["table", "setting", "method", "metric"])["value"]
-    assert known["3", "native", "CentreFace", "rank1"] == 0.321 and known["4", "down-sampled", "CentreFace", "rank50"] == 0.702
-    assert known["5", "native", "CSRI", "mAP"] == 0.362 and known["5", "native", "VGG-Face-like + VDSR", "rank20"] == 0.383
-    assert known["6", "native", "joint", "rank1"] - known["6", "native", "independent", "rank1"] == pytest.approx(0.101)  # section 5.3
+    known = (
+        report.published()
+        .query("paper == 'csri'")
+        .set_index(["table", "setting", "method", "metric"])["value"]
+    )
+    assert (
+        known["3", "native", "CentreFace", "rank1"] == 0.321
+        and known["4", "down-sampled", "CentreFace", "rank50"] == 0.702
+    )
+    assert (
+        known["5", "native", "CSRI", "mAP"] == 0.362
+        and known["5", "native", "VGG-Face-like + VDSR", "rank20"] == 0.383
+    )
+    assert known["6", "native", "joint", "rank1"] - known[
+        "6", "native", "independent", "rank1"
+    ] == pytest.approx(0.101)  # section 5.3
     assert (known.xs("native", level=1).groupby(level=(0, 1)).size() == 4).all()
 
 
@@ -70,7 +102,11 @@ def test_a_table_has_published_beside_measured():
     assert frame["published"].tolist()[0] == 26.99 and pd.isna(frame["published"][1])
     line = report.pivot(frame).iloc[0]
     assert line["EDSR"] == "**28.12** [27.90, 28.30] (26.99)"
-    assert line["bicubic"] == "26.50 [26.30, 26.70]" and line["DICNet"] == "– (29.06)" and line["n"] == "500"
+    assert (
+        line["bicubic"] == "26.50 [26.30, 26.70]"
+        and line["DICNet"] == "– (29.06)"
+        and line["n"] == "500"
+    )
 
 
 @pytest.mark.parametrize("metric, better", [("psnr", "a"), ("lost", "b")])
@@ -82,7 +118,14 @@ def test_the_best_is_bold_whichever_way_is_better(metric, better):
 
 @pytest.mark.parametrize(
     ("metric", "bold"),
-    [("tpr_at_1e-3", "b"), ("accuracy (dlib)", "b"), ("identity_frnet", "b"), ("lost", "a"), ("psnr lost", ""), ("p (McNemar)", "")],
+    [
+        ("tpr_at_1e-3", "b"),
+        ("accuracy (dlib)", "b"),
+        ("identity_frnet", "b"),
+        ("lost", "a"),
+        ("psnr lost", ""),
+        ("p (McNemar)", ""),
+    ],
 )
 def test_the_better_end_is_known_from_the_metrics_name(metric, bold):
     rows = [report.row(m, "4x", metric, v) for m, v in (("a", 0.25), ("b", 0.5))]
@@ -93,8 +136,14 @@ def test_the_better_end_is_known_from_the_metrics_name(metric, bold):
 def test_a_study_of_one_set_tested_on_another_lies_with_the_first(own_places, capsys):
     faces = SimpleNamespace(name="lfw", fingerprint="f" * 16, photos=True)
     study = report.Study("03_x", faces, "smoke", "celeba")
-    study.table("t", report.long([report.row("bicubic", "lfw", "psnr", 1.0)], study.name, "t", "joint", ()))
-    study.claims([report.Claim("c", "joint", "4", "It helps", "more minus less", Estimate(1.0, 0.5, 1.5, 9))])
-    assert (study.results, study.figures) == report.places("celeba", "smoke", "03_x") and not (own_places / "out/results/lfw").exists()
+    study.table(
+        "t", report.long([report.row("bicubic", "lfw", "psnr", 1.0)], study.name, "t", "joint", ())
+    )
+    study.claims(
+        [report.Claim("c", "joint", "4", "It helps", "more minus less", Estimate(1.0, 0.5, 1.5, 9))]
+    )
+    assert (study.results, study.figures) == report.places("celeba", "smoke", "03_x") and not (
+        own_places / "out/results/lfw"
+    ).exists()
     assert f"celeba / smoke, lfw, fingerprint {'f' * 16}." in (study.results / "t.md").read_text()
     assert pd.read_csv(study.results / "claims.csv")["data"].tolist() == ["celeba"]

@@ -1,4 +1,5 @@
-"""FaceSet: high-resolution faces read from disk when asked for, beside one table with a row an image."""
+"""FaceSet: high-resolution faces read from disk when asked for, beside one table with a row an
+image."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ from lrface.data.images import BadImage, Crop, located, read_rgb
 from lrface.data.splits import manifest
 from lrface.errors import LrfaceError
 
-if TYPE_CHECKING:  # torch is loaded where pictures become tensors: the generator's workers never need it
+if (
+    TYPE_CHECKING
+):  # torch is loaded where pictures become tensors: the generator's workers never need it
     from torch import Tensor
 
 THREADS = os.cpu_count() or 1
@@ -29,14 +32,17 @@ Seen = Literal["good", "poor", "shrunken"]
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand, however large the set.
+    """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand,
+    however large the set.
 
-    ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them, ``group, gender, age, yaw,
-    pitch, native, native_height, role, clip, frame, side, landmarks`` and one boolean column an attribute, under the set's own names.
-    ``path`` is a file under ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's, in pixels
-    before it is resized), or the address of a row in a Parquet file (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones.
-    ``seen`` says what :meth:`read` gives where that is not the good picture (:meth:`as_seen`), ``native_path`` where a capture lies
-    that is not in the row at ``path``.
+    ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them,
+    ``group, gender, age, yaw, pitch, native, native_height, role, clip, frame, side, landmarks``
+    and one boolean column an attribute, under the set's own names. ``path`` is a file under
+    ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's,
+    in pixels before it is resized), or the address of a row in a Parquet file
+    (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones. ``seen`` says what
+    :meth:`read` gives where that is not the good picture (:meth:`as_seen`), ``native_path`` where a
+    capture lies that is not in the row at ``path``.
     """
 
     name: str
@@ -56,7 +62,8 @@ class FaceSet:
         return len(self.table)
 
     def read(self, row: int) -> np.ndarray:
-        """The face of one row, uint8 (size, size, 3): the crop, or what :meth:`as_seen` put in its place."""
+        """The face of one row, uint8 (size, size, 3): the crop, or what :meth:`as_seen` put in its
+        place."""
         seen = self.table["seen"].iat[row] if "seen" in self.table else "good"
         picture = self.native(row) if seen == "poor" else self._crop(row)
         if seen == "shrunken":
@@ -67,33 +74,43 @@ class FaceSet:
         path = self.table["path"].iat[row]
         try:
             file, square = located(path)
-            content = packed.fetch(self.root, path) or b"" if packed.is_packed(path) else self.root / file
+            content = (
+                packed.fetch(self.root, path) or b"" if packed.is_packed(path) else self.root / file
+            )
             return (self.crop if resize else self.crop.cut)(read_rgb(content), square)
         except BadImage as problem:  # it could be read when the set was loaded
-            raise LrfaceError(f"{self.root / path}: {problem}; put the file back, or run the same command again without it") from None
+            raise LrfaceError(
+                f"{self.root / path}: {problem}; put the file back, or run the same command again without it"
+            ) from None
 
     def native(self, row: int) -> np.ndarray:
-        """A face as small as it was captured, uint8 (h, h, 3) with h the row's ``native_height``: what a poor camera saw of the same moment
-        (rendered sets), or the square of the picture itself, not resized (sets of small faces)."""
+        """A face as small as it was captured, uint8 (h, h, 3) with h the row's ``native_height``:
+        what a poor camera saw of the same moment (rendered sets), or the square of the picture
+        itself, not resized (sets of small faces)."""
         path = self.table["native_path" if "native_path" in self.table else "path"].iat[row]
         if not packed.is_packed(path) and self.small:
             return self._crop(row, resize=False)
         content = packed.fetch(self.root, path, "native") if packed.is_packed(path) else None
         if content is None:
-            raise LrfaceError(f"{self.name} has no native low-resolution capture of {self.table['key'].iat[row]}: use the synthetic set")
+            raise LrfaceError(
+                f"{self.name} has no native low-resolution capture of {self.table['key'].iat[row]}: use the synthetic set"
+            )
         return read_rgb(content)
 
     @property
     def small(self) -> bool:
-        """Whether the set's own pictures are native low-resolution faces, with no better picture of the same moment."""
+        """Whether the set's own pictures are native low-resolution faces, with no better picture of
+        the same moment."""
         return not self.crop.box and {"native", "side"} & {*self.table}
 
     def as_seen(self, how: Seen, height: int | None = None) -> FaceSet:
         """The same moments, seen otherwise, and brought to the same size by bicubic interpolation.
 
-        ``good``: the crop; ``poor``: the native capture; ``shrunken``: the crop, shrunken (bicubic, antialiased) to the ``native_height``
-        of the row's capture, or to ``height`` pixels. Keys and digests change with it, so that no set is taken for another. A set whose
-        rows have no native height raises :class:`LrfaceError` for ``poor``, and for ``shrunken`` without a height.
+        ``good``: the crop; ``poor``: the native capture; ``shrunken``: the crop, shrunken (bicubic,
+        antialiased) to the ``native_height`` of the row's capture, or to ``height`` pixels. Keys
+        and digests change with it, so that no set is taken for another. A set whose rows have no
+        native height raises :class:`LrfaceError` for ``poor``, and for ``shrunken`` without a
+        height.
         """
         if how == "good":
             return self
@@ -102,7 +119,9 @@ class FaceSet:
             table["native_height"] = height
         elif "native_height" not in table:
             if "side" not in table:
-                raise LrfaceError(f"{self.name} has no native low-resolution faces: use synthetic, tinyface or ytf")
+                raise LrfaceError(
+                    f"{self.name} has no native low-resolution faces: use synthetic, tinyface or ytf"
+                )
             table["native_height"] = table["side"]
         if how == "shrunken":
             marks = table["digest"] + ":" + table["native_height"].astype(str)
@@ -112,20 +131,25 @@ class FaceSet:
         elif not self.small:
             with ThreadPoolExecutor(THREADS) as pool:
                 pictures = pool.map(self.native, range(len(self)))
-                table["digest"] = [hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures]
+                table["digest"] = [
+                    hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures
+                ]
         table["key"] += f"/{how}" if height is None else f"/{how} {height}"
         return replace(self, table=table)
 
     def sized(self, side: int | None) -> FaceSet:
-        """The same faces, read ``side`` pixels wide (bicubic, antialiased where that is smaller); None: as the crop has them."""
+        """The same faces, read ``side`` pixels wide (bicubic, antialiased where that is smaller);
+        None: as the crop has them."""
         return replace(self, side=side)
 
     def stored(self, *columns: str) -> pd.DataFrame:
-        """Columns a synthetic set leaves on disk (``landmarks``, ``landmarks_visible``), a row an image, in table order."""
+        """Columns a synthetic set leaves on disk (``landmarks``, ``landmarks_visible``), a row an
+        image, in table order."""
         return packed.columns(self.root, self.table["path"], list(columns))
 
     def stack(self, rows: Sequence[int]) -> Tensor:
-        """The crops of these rows as uint8 (N, 3, H, W), decoded by as many threads as there are cores."""
+        """The crops of these rows as uint8 (N, 3, H, W), decoded by as many threads as there are
+        cores."""
         import torch
 
         with ThreadPoolExecutor(THREADS) as pool:
@@ -133,7 +157,8 @@ class FaceSet:
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in table order as uint8 (N, 3, H, W), ``size`` at a time; the next batch is decoded meanwhile."""
+        """All images in table order as uint8 (N, 3, H, W), ``size`` at a time; the next batch is
+        decoded meanwhile."""
         rows = [range(i, min(i + size, len(self))) for i in range(0, len(self), size)]
         with ThreadPoolExecutor(1) as ahead:
             pending = ahead.submit(self.stack, rows[0]) if rows else None
@@ -149,38 +174,50 @@ class FaceSet:
 
     @property
     def streams(self) -> Tensor:
-        """int64 (N,): a number a face, from its key alone, for its noise (see :class:`lrface.degrade.Degradation`).
+        """int64 (N,): a number a face, from its key alone, for its noise (see
+        :class:`lrface.degrade.Degradation`).
 
-        A face keeps its noise whatever subset it is in, and shares none with training, which counts its samples from 0.
+        A face keeps its noise whatever subset it is in, and shares none with training, which counts
+        its samples from 0.
         """
         import torch
 
         digests = (hashlib.sha256(key.encode()).digest() for key in self.table["key"])
-        return torch.tensor([(1 << 61) + (int.from_bytes(d[:7], "big")) for d in digests], dtype=torch.int64)
+        return torch.tensor(
+            [(1 << 61) + (int.from_bytes(d[:7], "big")) for d in digests], dtype=torch.int64
+        )
 
     @cached_property  # a study asks for that of a million faces once a network
     def fingerprint(self) -> str:
-        """16 hex digits over the crop rule and every (key, identity, pixel digest): changes when any pixel or label does."""
+        """16 hex digits over the crop rule and every (key, identity, pixel digest): changes when
+        any pixel or label does."""
         digest = hashlib.sha256(f"{self.name}\n{self.crop}\n{self.side or ''}".encode())
-        for row in self.table[["key", "identity", "digest"]].sort_values("key").itertuples(index=False):
+        for row in (
+            self.table[["key", "identity", "digest"]].sort_values("key").itertuples(index=False)
+        ):
             digest.update(f"{row.key}\t{row.identity}\t{row.digest}\n".encode())
         return digest.hexdigest()[:16]
 
     def classes(self, learns: str) -> tuple[list[str], np.ndarray]:
-        """The names of what a network is to learn, and each face's labels: ``identity``: int64 (N,), the number of its identity among
-        the names; ``attributes``: float32 (N, A), 1 for each that it has. A set that knows no attributes raises :class:`LrfaceError`."""
+        """The names of what a network is to learn, and each face's labels: ``identity``: int64
+        (N,), the number of its identity among the names; ``attributes``: float32 (N, A), 1 for each
+        that it has. A set that knows no attributes raises :class:`LrfaceError`."""
         if learns == "identity":
             names, labels = np.unique(self.table["identity"].to_numpy(str), return_inverse=True)
             return names.tolist(), labels
         if not self.attributes:
-            raise LrfaceError(f"{self.name} knows no attributes of its faces: choose a set that does (synthetic, celeba)")
+            raise LrfaceError(
+                f"{self.name} knows no attributes of its faces: choose a set that does (synthetic, celeba)"
+            )
         return list(self.attributes), self.table[list(self.attributes)].to_numpy(np.float32)
 
     @cached_property
     def attributes_fingerprint(self) -> str:
         """As :attr:`fingerprint`, and it changes when any attribute does."""
         labels = np.packbits(self.table.sort_values("key")[list(self.attributes)].to_numpy(bool))
-        return hashlib.sha256(f"{self.fingerprint}{self.attributes}".encode() + labels.tobytes()).hexdigest()[:16]
+        return hashlib.sha256(
+            f"{self.fingerprint}{self.attributes}".encode() + labels.tobytes()
+        ).hexdigest()[:16]
 
     @property
     def manifest(self) -> dict:
@@ -190,7 +227,8 @@ class FaceSet:
 
 @dataclass(frozen=True)
 class Pooled(FaceSet):
-    """Faces of several sets as one, read each as its own set reads it. ``table`` has ``part`` and ``row``: which set's, and where in it."""
+    """Faces of several sets as one, read each as its own set reads it. ``table`` has ``part`` and
+    ``row``: which set's, and where in it."""
 
     parts: tuple[FaceSet, ...] = ()
 
@@ -199,21 +237,43 @@ class Pooled(FaceSet):
 
 
 def pooled(*parts: FaceSet) -> Pooled:
-    """Several sets of one ``side`` as one set of all their rows: ``key, identity, split, path, digest, seen`` and ``native_height``."""
+    """Several sets of one ``side`` as one set of all their rows: ``key, identity, split, path,
+    digest, seen`` and ``native_height``."""
     columns = ["key", "identity", "split", "path", "digest", "seen", "native_height"]
     tables = [
-        part.table.reindex(columns=columns).fillna({"seen": "good"}).assign(part=i, row=range(len(part))) for i, part in enumerate(parts)
+        part.table.reindex(columns=columns)
+        .fillna({"seen": "good"})
+        .assign(part=i, row=range(len(part)))
+        for i, part in enumerate(parts)
     ]
     sizes = {part.side or part.crop.size for part in parts}
     if len(sizes) > 1:
-        raise LrfaceError(f"faces of {sizes} pixels do not go together: give them one side first (FaceSet.sized)")
+        raise LrfaceError(
+            f"faces of {sizes} pixels do not go together: give them one side first (FaceSet.sized)"
+        )
     first = parts[0]
-    name, rule = (" + ".join(dict.fromkeys(texts)) for texts in ([p.name for p in parts], [p.split_rule for p in parts]))
+    name, rule = (
+        " + ".join(dict.fromkeys(texts))
+        for texts in ([p.name for p in parts], [p.split_rule for p in parts])
+    )
     photos = any(part.photos for part in parts)
-    return Pooled(name, first.root, pd.concat(tables, ignore_index=True), first.crop, photos, (), rule, {}, first.side, parts)
+    return Pooled(
+        name,
+        first.root,
+        pd.concat(tables, ignore_index=True),
+        first.crop,
+        photos,
+        (),
+        rule,
+        {},
+        first.side,
+        parts,
+    )
 
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:
     if len(picture) == side:
         return picture
-    return np.asarray(Image.fromarray(picture).resize((int(side), int(side)), Image.Resampling.BICUBIC))
+    return np.asarray(
+        Image.fromarray(picture).resize((int(side), int(side)), Image.Resampling.BICUBIC)
+    )

@@ -1,4 +1,5 @@
-"""Where the parts of a face are: dlib's detector and landmarks, and the landmarks of a whole set, found once and kept."""
+"""Where the parts of a face are: dlib's detector and landmarks, and the landmarks of a whole set,
+found once and kept."""
 
 from __future__ import annotations
 
@@ -27,41 +28,55 @@ SHA256 = {
 
 
 def model_file(name: str) -> Path:
-    """Path of one of dlib's model files (a key of ``SHA256``), located without importing the package that carries it.
+    """Path of one of dlib's model files (a key of ``SHA256``), located without importing the
+    package that carries it.
 
-    Raises :class:`LrfaceError` if the package or the file is missing, or if the file is not the one this library was tested with.
+    Raises :class:`LrfaceError` if the package or the file is missing, or if the file is not the one
+    this library was tested with.
     """
     if name not in SHA256:
         raise UsageError(f"unknown dlib model file {name!r}: choose one of {', '.join(SHA256)}")
     # Importing the package itself fails under a recent setuptools: it asks for pkg_resources.
     package = find_spec("face_recognition_models")
-    repair = "reinstall it with `pip install --force-reinstall --no-deps face-recognition-models==0.3.0`"
+    repair = (
+        "reinstall it with `pip install --force-reinstall --no-deps face-recognition-models==0.3.0`"
+    )
     if package is None or not package.submodule_search_locations:
-        raise LrfaceError(f"the package face-recognition-models, which carries {name}, is not installed: {repair}")
+        raise LrfaceError(
+            f"the package face-recognition-models, which carries {name}, is not installed: {repair}"
+        )
     path = Path(package.submodule_search_locations[0], "models", name)
     try:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise LrfaceError(f"cannot read dlib's model file {path} ({error.strerror}): {repair}") from None
+        raise LrfaceError(
+            f"cannot read dlib's model file {path} ({error.strerror}): {repair}"
+        ) from None
     if found != SHA256[name]:
-        raise LrfaceError(f"dlib's model file {path} is damaged or another version (sha256 {found}, expected {SHA256[name]}): {repair}")
+        raise LrfaceError(
+            f"dlib's model file {path} is damaged or another version (sha256 {found}, expected {SHA256[name]}): {repair}"
+        )
     return path
 
 
 def _pixels(images: Tensor) -> np.ndarray:
     """uint8 (N, 3, H, W) to the contiguous uint8 (N, H, W, 3) array dlib reads."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise UsageError(f"dlib wants uint8 images (N, 3, H, W), got {images.dtype} of shape {tuple(images.shape)}")
+        raise UsageError(
+            f"dlib wants uint8 images (N, 3, H, W), got {images.dtype} of shape {tuple(images.shape)}"
+        )
     return images.permute(0, 2, 3, 1).cpu().numpy().copy(order="C")
 
 
 class Landmarker:
-    """dlib's HOG face detector and its predictors of 68 and 5 landmarks, each loaded when first needed.
+    """dlib's HOG face detector and its predictors of 68 and 5 landmarks, each loaded when first
+    needed.
 
-    ``upsample`` is how often the image is doubled before detection (1 finds faces from about 40 pixels). ``threads`` share the
-    detection, by default as many as torch uses; the result does not depend on it, and several threads may call it at once. Calling it
-    maps uint8 images (N, 3, H, W) to 68 landmarks (N, 68, 2), detecting each face unless ``boxes`` are given.
+    ``upsample`` is how often the image is doubled before detection (1 finds faces from about 40
+    pixels). ``threads`` share the detection, by default as many as torch uses; the result does not
+    depend on it, and several threads may call it at once. Calling it maps uint8 images (N, 3, H, W)
+    to 68 landmarks (N, 68, 2), detecting each face unless ``boxes`` are given.
     """
 
     def __init__(self, upsample: int = 1, threads: int | None = None) -> None:
@@ -81,9 +96,11 @@ class Landmarker:
         return self.landmarks68(images, self.detect(images) if boxes is None else boxes)
 
     def detect(self, images: Tensor) -> np.ndarray:
-        """The face box of each uint8 image (N, 3, H, W): float64 (N, 4) as left, top, right, bottom in pixels, the last included.
+        """The face box of each uint8 image (N, 3, H, W): float64 (N, 4) as left, top, right, bottom
+        in pixels, the last included.
 
-        Where several faces are found, the detector's most confident one; where none is, a row of NaN. Boxes may reach outside the image.
+        Where several faces are found, the detector's most confident one; where none is, a row of
+        NaN. Boxes may reach outside the image.
         """
         pixels = _pixels(images)
         workers = max(1, min(self.threads, len(pixels) // 8))
@@ -91,7 +108,8 @@ class Landmarker:
             return np.concatenate(list(pool.map(self._detect, np.array_split(pixels, workers))))
 
     def _detect(self, pixels: np.ndarray) -> np.ndarray:
-        # One detector a thread: dlib lets go of the GIL, and a detector that two threads share gives wrong boxes.
+        # One detector a thread: dlib lets go of the GIL, and a detector that two threads share
+        # gives wrong boxes.
         try:
             detector = self._free.pop()
         except IndexError:
@@ -106,21 +124,25 @@ class Landmarker:
         return boxes
 
     def landmarks68(self, images: Tensor, boxes: np.ndarray) -> np.ndarray:
-        """68 landmarks (iBUG 300-W order) of the face in each box: float64 (N, 68, 2), x and y in whole pixels; NaN for a NaN box.
+        """68 landmarks (iBUG 300-W order) of the face in each box: float64 (N, 68, 2), x and y in
+        whole pixels; NaN for a NaN box.
 
         ``images`` is uint8 (N, 3, H, W), ``boxes`` (N, 4) as :meth:`detect` gives them.
         """
         return _landmarks(self._predictor68, 68, images, boxes)
 
     def landmarks5(self, images: Tensor, boxes: np.ndarray) -> np.ndarray:
-        """dlib's 5 landmarks, those a recognition chip is aligned by: float64 (N, 5, 2); else as :meth:`landmarks68`."""
+        """dlib's 5 landmarks, those a recognition chip is aligned by: float64 (N, 5, 2); else as
+        :meth:`landmarks68`."""
         return _landmarks(self._predictor5, 5, images, boxes)
 
 
 def _landmarks(predictor, count: int, images: Tensor, boxes: np.ndarray) -> np.ndarray:
     pixels, boxes = _pixels(images), np.asarray(boxes, np.float64)
     if boxes.shape != (len(pixels), 4):
-        raise UsageError(f"{len(pixels)} images want boxes of shape ({len(pixels)}, 4), got {boxes.shape}")
+        raise UsageError(
+            f"{len(pixels)} images want boxes of shape ({len(pixels)}, 4), got {boxes.shape}"
+        )
     points = np.full((len(pixels), count, 2), np.nan)
     for i in np.flatnonzero(np.isfinite(boxes).all(1)):
         shape = predictor(pixels[i], dlib.rectangle(*(round(edge) for edge in boxes[i].tolist())))
@@ -129,21 +151,45 @@ def _landmarks(predictor, count: int, images: Tensor, boxes: np.ndarray) -> np.n
 
 
 MIRRORED = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
+    [
+        *range(16, -1, -1),
+        *range(26, 16, -1),
+        *range(27, 31),
+        *range(35, 30, -1),
+        45,
+        44,
+        43,
+        42,
+        47,
+        46,
+        39,
+        38,
+        37,
+        36,
+        41,
+        40,
+    ]
     + [*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
 )
-"""Which of the 68 points each becomes in the mirror image: ``points[:, MIRRORED]`` after ``x -> width - 1 - x``."""
+"""Which of the 68 points each becomes in the mirror image: ``points[:, MIRRORED]`` after ``x ->
+width - 1 - x``."""
 
 
 def landmarks(faces: FaceSet) -> np.ndarray:
-    """68 landmarks of every face in table order: float32 (N, 68, 2), x and y in pixels of the crop; NaN where none are known.
+    """68 landmarks of every face in table order: float32 (N, 68, 2), x and y in pixels of the crop;
+    NaN where none are known.
 
-    A set that comes with landmarks gives its own. Else dlib's are found once and kept beside the scans, by the set's fingerprint.
+    A set that comes with landmarks gives its own. Else dlib's are found once and kept beside the
+    scans, by the set's fingerprint.
     """
     if len(faces) and "landmarks" in faces.table:
         return np.stack(faces.table["landmarks"].to_list())
     if len(faces) and packed.is_packed(faces.table["path"].iat[0]):
-        return np.stack(faces.stored("landmarks")["landmarks"].to_numpy()).astype(np.float32).reshape(-1, 68, 2)
+        return (
+            np.stack(faces.stored("landmarks")["landmarks"].to_numpy())
+            .astype(np.float32)
+            .reshape(-1, 68, 2)
+        )
     store = cache_dir("landmarks") / f"{faces.fingerprint}.npy"
     if store.exists():
         try:

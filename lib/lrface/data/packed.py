@@ -1,4 +1,5 @@
-"""Pictures inside Parquet files: one row at a time, by address, with a bounded share of memory however large the set."""
+"""Pictures inside Parquet files: one row at a time, by address, with a bounded share of memory
+however large the set."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ import pyarrow.parquet as pq
 from lrface.errors import LrfaceError
 
 HELD = 48 << 20
-"""Bytes of encoded pictures kept in memory: a 128x128 WebP is 4-8 kB, so this is some thousands of faces."""
+"""Bytes of encoded pictures kept in memory: a 128x128 WebP is 4-8 kB, so this is some thousands of
+faces."""
 _kept: OrderedDict[tuple, list[bytes | None]] = OrderedDict()
 _open: dict[tuple, tuple[pq.ParquetFile, np.ndarray]] = {}
 _lock = threading.Lock()
@@ -42,7 +44,8 @@ def _file(path: Path) -> tuple[pq.ParquetFile, np.ndarray]:
 
 
 def fetch(root: Path, where: str, column: str = "image") -> bytes | None:
-    """The encoded picture at an address; None where the column is empty in that row. Safe to call from several threads.
+    """The encoded picture at an address; None where the column is empty in that row. Safe to call
+    from several threads.
 
     A file that is missing or damaged raises :class:`LrfaceError`.
     """
@@ -53,23 +56,37 @@ def fetch(root: Path, where: str, column: str = "image") -> bytes | None:
             group = int(np.searchsorted(starts, int(row), side="right")) - 1
             key = (id(file), group, column)
             if key not in _kept:
-                pictures = file.read_row_group(group, columns=[f"{column}.bytes"])[column].combine_chunks().field("bytes")
+                pictures = (
+                    file.read_row_group(group, columns=[f"{column}.bytes"])[column]
+                    .combine_chunks()
+                    .field("bytes")
+                )
                 _kept[key] = pictures.to_pylist()
-                while len(_kept) > 1 and sum(len(b or b"") for pictures in _kept.values() for b in pictures) > HELD:
+                while (
+                    len(_kept) > 1
+                    and sum(len(b or b"") for pictures in _kept.values() for b in pictures) > HELD
+                ):
                     _kept.popitem(last=False)
             _kept.move_to_end(key)
             return _kept[key][int(row) - int(starts[group])]
     except (OSError, pa.ArrowException, IndexError) as error:
-        raise LrfaceError(f"cannot read {root / name} ({str(error).splitlines()[0]}): make or fetch the set again") from None
+        raise LrfaceError(
+            f"cannot read {root / name} ({str(error).splitlines()[0]}): make or fetch the set again"
+        ) from None
 
 
 def columns(root: Path, addresses: pd.Series, names: list[str]) -> pd.DataFrame:
     """Columns of the rows at these addresses, in their order: what a set's table leaves on disk."""
-    file, row = addresses.str.rsplit("#", n=1).str[0], addresses.str.rsplit("#", n=1).str[1].astype(int)
+    file, row = (
+        addresses.str.rsplit("#", n=1).str[0],
+        addresses.str.rsplit("#", n=1).str[1].astype(int),
+    )
     parts = []
     for name in file.unique():
         here = np.flatnonzero(file == name)
-        parts.append(pd.read_parquet(root / name, columns=names).iloc[row.to_numpy()[here]].set_index(here))
+        parts.append(
+            pd.read_parquet(root / name, columns=names).iloc[row.to_numpy()[here]].set_index(here)
+        )
     return pd.concat(parts).sort_index() if parts else pd.DataFrame(columns=names)
 
 

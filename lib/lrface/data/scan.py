@@ -1,4 +1,5 @@
-"""Look at every file once: which can be read, and what pixels it holds. The answer is kept until the file changes."""
+"""Look at every file once: which can be read, and what pixels it holds. The answer is kept until
+the file changes."""
 
 from __future__ import annotations
 
@@ -25,18 +26,24 @@ def _look(root: Path, path: str, crop: Crop) -> tuple:
         return path, -1, -1, 0, "", "the file is missing"
     try:
         image = read_rgb(root / file)
-        digest = hashlib.sha256(crop(image, square).tobytes() + (f"{square}".encode() if square else b""))
+        digest = hashlib.sha256(
+            crop(image, square).tobytes() + (f"{square}".encode() if square else b"")
+        )
         return path, size, mtime, len(image), digest.hexdigest()[:16], ""
     except BadImage as problem:
         return path, size, mtime, 0, "", str(problem)
 
 
-def scan(name: str, root: Path, paths: list[str], crop: Crop, limit: int | None = None) -> pd.DataFrame:
-    """A row a path, in order: ``path, height, digest, problem``; stops once ``limit`` usable images are found.
+def scan(
+    name: str, root: Path, paths: list[str], crop: Crop, limit: int | None = None
+) -> pd.DataFrame:
+    """A row a path, in order: ``path, height, digest, problem``; stops once ``limit`` usable images
+    are found.
 
-    ``height`` is the whole picture's, in pixels, 0 where it cannot be used. ``digest`` is 16 hex digits of the sha256 of the crop (and
-    its square, where the path names one), ``problem`` is empty for a usable image. Files already seen with the same size and time are
-    not read again. Interrupted, it goes on with the next unread chunk.
+    ``height`` is the whole picture's, in pixels, 0 where it cannot be used. ``digest`` is 16 hex
+    digits of the sha256 of the crop (and its square, where the path names one), ``problem`` is
+    empty for a usable image. Files already seen with the same size and time are not read again.
+    Interrupted, it goes on with the next unread chunk.
     """
     # The name is hashed because a folder set's name is a path; it would not do as a file name.
     key = hashlib.sha256(f"{name}\n{root.resolve()}\n{crop}".encode()).hexdigest()[:16]
@@ -63,7 +70,10 @@ def scan(name: str, root: Path, paths: list[str], crop: Crop, limit: int | None 
 
     found: list[tuple] = []
     usable = changed = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress(f"checking {name}", min(limit or len(paths), len(paths))) as advance:
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress(f"checking {name}", min(limit or len(paths), len(paths))) as advance,
+    ):
         for start in range(0, len(paths), CHUNK):
             for row in pool.map(fresh, paths[start : start + CHUNK]):
                 changed += known.get(row[0]) != row
@@ -72,9 +82,13 @@ def scan(name: str, root: Path, paths: list[str], crop: Crop, limit: int | None 
                     found.append(row)
                     usable += not row[-1]
                     advance(1)
-            if changed >= 20 * CHUNK or (changed and (start + CHUNK >= len(paths) or usable == limit)):
+            if changed >= 20 * CHUNK or (
+                changed and (start + CHUNK >= len(paths) or usable == limit)
+            ):
                 table = pd.DataFrame(known.values(), columns=COLUMNS)
-                write_atomic(store, lambda temporary, table=table: table.to_parquet(temporary, index=False))
+                write_atomic(
+                    store, lambda temporary, table=table: table.to_parquet(temporary, index=False)
+                )
                 changed = 0
             if limit is not None and usable >= limit:
                 break

@@ -1,15 +1,29 @@
-"""Scores: fidelity (PSNR, SSIM), alignment (NRMSE of landmarks), identity (embedding similarity), verification of pairs (and Joint
-Bayesian, which learns to score them), 1:N identification, classes of unequal size, and how sure they are."""
+"""Scores: fidelity (PSNR, SSIM), alignment (NRMSE of landmarks), identity (embedding similarity),
+verification of pairs (and Joint Bayesian, which learns to score them), 1:N identification, classes
+of unequal size, and how sure they are."""
 
 from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
 from lrface.metrics.balance import balanced_accuracy, balanced_draws, imbalance_level
 from lrface.metrics.fidelity import psnr, ssim
-from lrface.metrics.identification import PROTOCOLS, Identification, Protocol, identification, protocol
+from lrface.metrics.identification import (
+    PROTOCOLS,
+    Identification,
+    Protocol,
+    identification,
+    protocol,
+)
 from lrface.metrics.identity import Strangers, distance, similarity, strangers
 from lrface.metrics.intervals import Estimate, Gap, bootstrap, estimate, gap, lead, rank_agreement
 from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
 from lrface.metrics.spectrum import power_spectrum
-from lrface.metrics.verification import McNemar, Verification, accuracy_gain, cosine_after_pca, mcnemar, verification
+from lrface.metrics.verification import (
+    McNemar,
+    Verification,
+    accuracy_gain,
+    cosine_after_pca,
+    mcnemar,
+    verification,
+)
 
 __all__ = [
     "PROTOCOLS",

@@ -12,13 +12,16 @@ from lrface.metrics.intervals import counts
 
 
 def similarity(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
-    """Cosine similarity of row i of ``a`` and row i of ``b``, both (N, D): float64 (N,) in [-1, 1], higher is more alike.
+    """Cosine similarity of row i of ``a`` and row i of ``b``, both (N, D): float64 (N,) in [-1, 1],
+    higher is more alike.
 
-    A zero vector has no direction: its similarity is NaN, as it is for a vector with a NaN (a face that was not found). Source:
-    EDFace-Celeb-1M, section 4.5 and Table 3 ("Identity"), where it compares SR with HR.
+    A zero vector has no direction: its similarity is NaN, as it is for a vector with a NaN (a face
+    that was not found). Source: EDFace-Celeb-1M, section 4.5 and Table 3 ("Identity"), where it
+    compares SR with HR.
     """
     a, b = _rows(a, b)
-    # Scaling by the largest entry first keeps the squares of very short or very long vectors from vanishing or overflowing.
+    # Scaling by the largest entry first keeps the squares of very short or very long vectors from
+    # vanishing or overflowing.
     with np.errstate(invalid="ignore", divide="ignore"):
         a, b = (x / np.abs(x).max(1, keepdims=True, initial=0) for x in (a, b))
         cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
@@ -26,10 +29,11 @@ def similarity(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
 
 
 def distance(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
-    """Euclidean distance of row i of ``a`` and row i of ``b``, both (N, D): float64 (N,), lower is more alike.
+    """Euclidean distance of row i of ``a`` and row i of ``b``, both (N, D): float64 (N,), lower is
+    more alike.
 
-    Vectors are compared as they come, not normalised: this is dlib's own measure, with 0.6 as its threshold. NaN where a vector holds
-    a NaN; a zero vector is an ordinary point here.
+    Vectors are compared as they come, not normalised: this is dlib's own measure, with 0.6 as its
+    threshold. NaN where a vector holds a NaN; a zero vector is an ordinary point here.
     """
     a, b = _rows(a, b)
     return np.linalg.norm(a - b, axis=1)
@@ -44,18 +48,29 @@ class Strangers:
     same: np.ndarray
     """float64: of every pair of two faces of one person."""
     medians: np.ndarray
-    """float64 (1 + resamples,): the median of ``different``, then that of each resample of people; for :func:`estimate`, as it is or
-    less that of other vectors of the same faces."""
+    """float64 (1 + resamples,): the median of ``different``, then that of each resample of people;
+    for :func:`estimate`, as it is or less that of other vectors of the same faces."""
     rates: np.ndarray
-    """float64 (1 + resamples,): the share of ``same`` above all but ``fpr`` of ``different``, then as above."""
+    """float64 (1 + resamples,): the share of ``same`` above all but ``fpr`` of ``different``, then
+    as above."""
 
 
-def strangers(vectors: Tensor | np.ndarray, identities: np.ndarray, fpr: float = 0.01, resamples: int = 200, seed: int = 0) -> Strangers:
-    """All pairs of embeddings (N, D) with their identities (N,). Resampling draws identities; the same seed draws the same ones.
+def strangers(
+    vectors: Tensor | np.ndarray,
+    identities: np.ndarray,
+    fpr: float = 0.01,
+    resamples: int = 200,
+    seed: int = 0,
+) -> Strangers:
+    """All pairs of embeddings (N, D) with their identities (N,). Resampling draws identities; the
+    same seed draws the same ones.
 
-    Source: EDFace-Celeb-1M, section 4.5 and Figure 6, which shows similarities between different people before and after hallucination.
+    Source: EDFace-Celeb-1M, section 4.5 and Figure 6, which shows similarities between different
+    people before and after hallucination.
     """
-    x = np.asarray(vectors.detach().double().cpu() if isinstance(vectors, Tensor) else vectors, np.float64)
+    x = np.asarray(
+        vectors.detach().double().cpu() if isinstance(vectors, Tensor) else vectors, np.float64
+    )
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     people = np.unique(np.asarray(identities), return_inverse=True)[1]
     a, b = np.triu_indices(len(x), 1)
@@ -83,7 +98,12 @@ def strangers(vectors: Tensor | np.ndarray, identities: np.ndarray, fpr: float =
 
 
 def _rows(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = (np.asarray(x.detach().double().cpu() if isinstance(x, Tensor) else x, np.float64) for x in (a, b))
+    a, b = (
+        np.asarray(x.detach().double().cpu() if isinstance(x, Tensor) else x, np.float64)
+        for x in (a, b)
+    )
     if a.ndim != 2 or a.shape != b.shape:
-        raise UsageError(f"embeddings are compared row by row: want two arrays (N, D), got {a.shape} and {b.shape}")
+        raise UsageError(
+            f"embeddings are compared row by row: want two arrays (N, D), got {a.shape} and {b.shape}"
+        )
     return a, b

@@ -1,4 +1,5 @@
-"""How sure a number is: bootstrap intervals over faces, paired where two methods saw the same faces."""
+"""How sure a number is: bootstrap intervals over faces, paired where two methods saw the same
+faces."""
 
 from __future__ import annotations
 
@@ -21,42 +22,69 @@ class Estimate(NamedTuple):
 
 @lru_cache(maxsize=32)  # the same faces are resampled for every method and metric
 def counts(n: int, resamples: int, seed: int) -> np.ndarray:
-    """Each of n units once, then as often as each resample draws it: float64 (1 + resamples, n). The same seed draws the same."""
+    """Each of n units once, then as often as each resample draws it: float64 (1 + resamples, n).
+    The same seed draws the same."""
     random = np.random.Generator(np.random.Philox(seed))
     return np.concatenate([np.ones((1, n)), random.multinomial(n, np.full(n, 1 / n), resamples)])
 
 
 def estimate(draws: np.ndarray, n: int, confidence: float = 0.95) -> Estimate:
-    """What was measured (the first of ``draws``) with the percentile interval of its resamples (the others; NaN left out)."""
+    """What was measured (the first of ``draws``) with the percentile interval of its resamples (the
+    others; NaN left out)."""
     known = draws[1:][~np.isnan(draws[1:])]
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2]) if len(known) else (np.nan, np.nan)
+    low, high = (
+        np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+        if len(known)
+        else (np.nan, np.nan)
+    )
     return Estimate(float(draws[0]), float(low), float(high), n)
 
 
 def bootstrap(
-    values: np.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0, clusters: Sequence | None = None
+    values: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    clusters: Sequence | None = None,
 ) -> Estimate:
-    """Mean and percentile bootstrap interval of ``values`` (N,), NaN left out; NaN bounds with fewer than two values.
+    """Mean and percentile bootstrap interval of ``values`` (N,), NaN left out; NaN bounds with
+    fewer than two values.
 
-    For the difference of two methods on the same faces pass the differences: the interval is then a paired one. ``clusters`` (N,) names
-    the identity of each value: whole identities are then drawn, for statements about people rather than about these pictures.
+    For the difference of two methods on the same faces pass the differences: the interval is then a
+    paired one. ``clusters`` (N,) names the identity of each value: whole identities are then drawn,
+    for statements about people rather than about these pictures.
     """
     values = np.asarray(values, dtype=np.float64)
     known = ~np.isnan(values)
-    units = np.arange(known.sum()) if clusters is None else np.unique(np.asarray(clusters)[known], return_inverse=True)[1]
+    units = (
+        np.arange(known.sum())
+        if clusters is None
+        else np.unique(np.asarray(clusters)[known], return_inverse=True)[1]
+    )
     values = values[known]
     n = int(units.max(initial=-1)) + 1
     if n < 2:
-        return Estimate(float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan"), len(values))
+        return Estimate(
+            float(values.mean()) if len(values) else float("nan"),
+            float("nan"),
+            float("nan"),
+            len(values),
+        )
     sums, sizes = np.bincount(units, values), np.bincount(units).astype(np.float64)
-    # A resample is n draws with replacement, that is a multinomial count for each unit; in blocks, so that memory stays small.
+    # A resample is n draws with replacement, that is a multinomial count for each unit; in blocks,
+    # so that memory stays small.
     block = max(1, 4_000_000 // n)
     if block >= resamples:
         draws = [counts(n, resamples, seed)[1:]]
     else:
         random = np.random.Generator(np.random.Philox(seed))
-        draws = (random.multinomial(n, np.full(n, 1 / n), min(block, resamples - i)) for i in range(0, resamples, block))
-    means = np.concatenate([[values.mean()], *((drawn @ sums) / (drawn @ sizes) for drawn in draws)])
+        draws = (
+            random.multinomial(n, np.full(n, 1 / n), min(block, resamples - i))
+            for i in range(0, resamples, block)
+        )
+    means = np.concatenate(
+        [[values.mean()], *((drawn @ sums) / (drawn @ sizes) for drawn in draws)]
+    )
     return estimate(means, len(values), confidence)
 
 
@@ -69,22 +97,40 @@ class Gap:
     highest: str
     lowest: str
     chance: float
-    """The 95th percentile of the gap when the groups are dealt out to identities at random. A gap below it needs no explanation."""
+    """The 95th percentile of the gap when the groups are dealt out to identities at random. A gap
+    below it needs no explanation."""
 
 
-def gap(values: np.ndarray, groups: Sequence[str], clusters: Sequence, resamples: int = 500, seed: int = 0) -> Gap:
-    """The gap between groups in the mean of ``values`` (N,); NaN values and faces of no group (NaN) are left out.
+def gap(
+    values: np.ndarray,
+    groups: Sequence[str],
+    clusters: Sequence,
+    resamples: int = 500,
+    seed: int = 0,
+) -> Gap:
+    """The gap between groups in the mean of ``values`` (N,); NaN values and faces of no group (NaN)
+    are left out.
 
-    ``groups`` and ``clusters`` (identities) are (N,); an identity belongs to one group. Resampling draws identities within their groups,
-    and the two groups that differ most in the data are the ones compared in every draw. The largest of several differences is never
-    zero, whence ``chance``.
+    ``groups`` and ``clusters`` (identities) are (N,); an identity belongs to one group. Resampling
+    draws identities within their groups, and the two groups that differ most in the data are the
+    ones compared in every draw. The largest of several differences is never zero, whence
+    ``chance``.
     """
-    values, groups, clusters = np.asarray(values, np.float64), np.asarray(groups, object), np.asarray(clusters)
+    values, groups, clusters = (
+        np.asarray(values, np.float64),
+        np.asarray(groups, object),
+        np.asarray(clusters),
+    )
     known = ~np.isnan(values) & np.array([isinstance(g, str) for g in groups], bool)
     people, person = np.unique(clusters[known], return_inverse=True)
     names, member = np.unique(groups[known].astype(str), return_inverse=True)
     if len(names) < 2:
-        return Gap(Estimate(float("nan"), float("nan"), float("nan"), int(known.sum())), "", "", float("nan"))
+        return Gap(
+            Estimate(float("nan"), float("nan"), float("nan"), int(known.sum())),
+            "",
+            "",
+            float("nan"),
+        )
     sums, sizes = np.bincount(person, values[known]), np.bincount(person).astype(np.float64)
     belongs = np.zeros(len(people), np.int64)
     belongs[person] = member
@@ -100,46 +146,82 @@ def gap(values: np.ndarray, groups: Sequence[str], clusters: Sequence, resamples
         drawn[:, members] = counts(len(members), resamples, seed + g)
     apart = means(drawn)
     high, low = int(apart[0].argmax()), int(apart[0].argmin())
-    shuffled = np.random.Generator(np.random.Philox(seed)).permuted(np.tile(belongs, (resamples, 1)), axis=1)
+    shuffled = np.random.Generator(np.random.Philox(seed)).permuted(
+        np.tile(belongs, (resamples, 1)), axis=1
+    )
     with np.errstate(invalid="ignore"):
-        dealt = np.ptp([(shuffled == g) @ sums / ((shuffled == g) @ sizes) for g in range(len(names))], axis=0)
+        dealt = np.ptp(
+            [(shuffled == g) @ sums / ((shuffled == g) @ sizes) for g in range(len(names))], axis=0
+        )
     return Gap(
-        estimate(apart[:, high] - apart[:, low], int(known.sum())), str(names[high]), str(names[low]), float(np.quantile(dealt, 0.95))
+        estimate(apart[:, high] - apart[:, low], int(known.sum())),
+        str(names[high]),
+        str(names[low]),
+        float(np.quantile(dealt, 0.95)),
     )
 
 
 def rank_agreement(
-    values: np.ndarray, published: Sequence[float], clusters: Sequence | None = None, resamples: int = 500, seed: int = 0
+    values: np.ndarray,
+    published: Sequence[float],
+    clusters: Sequence | None = None,
+    resamples: int = 500,
+    seed: int = 0,
 ) -> Estimate:
-    """Kendall's tau-b between the published scores of M methods and the means of ``values`` (M, N) measured on the same N faces.
+    """Kendall's tau-b between the published scores of M methods and the means of ``values`` (M, N)
+    measured on the same N faces.
 
-    1: the same order; 0: none in common; -1: reversed. The interval says how sure our own order is: faces (or, with ``clusters``,
-    identities) are resampled and the methods ranked again. NaN values are left out of a method's mean. ``n`` is the number of methods.
+    1: the same order; 0: none in common; -1: reversed. The interval says how sure our own order is:
+    faces (or, with ``clusters``, identities) are resampled and the methods ranked again. NaN values
+    are left out of a method's mean. ``n`` is the number of methods.
     """
     values, published = np.asarray(values, np.float64), np.asarray(published, np.float64)
-    units = np.arange(values.shape[1]) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    units = (
+        np.arange(values.shape[1])
+        if clusters is None
+        else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    )
     n = int(units.max()) + 1
-    sums, sizes = (np.stack([np.bincount(units, row, n) for row in part]) for part in (np.nan_to_num(values), ~np.isnan(values)))
+    sums, sizes = (
+        np.stack([np.bincount(units, row, n) for row in part])
+        for part in (np.nan_to_num(values), ~np.isnan(values))
+    )
     drawn = counts(n, resamples, seed)
     with np.errstate(invalid="ignore"):
         means = (drawn @ sums.T) / (drawn @ sizes.T)
     first, second = np.triu_indices(len(published), 1)
     theirs, ours = (np.sign(x[..., first] - x[..., second]) for x in (published, means))
     with np.errstate(invalid="ignore"):
-        taus = ours @ theirs / np.sqrt(theirs @ theirs * (ours * ours).sum(1))  # tau-b: ties count in neither direction
+        taus = (
+            ours @ theirs / np.sqrt(theirs @ theirs * (ours * ours).sum(1))
+        )  # tau-b: ties count in neither direction
     return estimate(taus, len(published))
 
 
-def lead(values: np.ndarray, which: int, clusters: Sequence | None = None, resamples: int = 2000, seed: int = 0) -> Estimate:
-    """How far method ``which`` of M leads the best of the others: ``values`` is (M, N), higher is better, no NaN.
+def lead(
+    values: np.ndarray,
+    which: int,
+    clusters: Sequence | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """How far method ``which`` of M leads the best of the others: ``values`` is (M, N), higher is
+    better, no NaN.
 
-    The best other is found anew in every resample of faces (or, with ``clusters``, identities), so that it is not chosen by the luck
-    that it is then judged by. ``n`` counts the faces.
+    The best other is found anew in every resample of faces (or, with ``clusters``, identities), so
+    that it is not chosen by the luck that it is then judged by. ``n`` counts the faces.
     """
     values = np.asarray(values, np.float64)
-    units = np.arange(values.shape[1]) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    units = (
+        np.arange(values.shape[1])
+        if clusters is None
+        else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    )
     n = int(units.max()) + 1
-    sums, sizes = np.stack([np.bincount(units, row, n) for row in values]), np.bincount(units, minlength=n)
+    sums, sizes = (
+        np.stack([np.bincount(units, row, n) for row in values]),
+        np.bincount(units, minlength=n),
+    )
     drawn = counts(n, resamples, seed)
     means = (drawn @ sums.T) / (drawn @ sizes)[:, None]
     return estimate(means[:, which] - np.delete(means, which, 1).max(1), values.shape[1])

@@ -11,13 +11,17 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Frequencies (K,) in cycles a pixel and mean power (N, K) of float images (N, 3, S, S) in [0, 1].
+    """Frequencies (K,) in cycles a pixel and mean power (N, K) of float images (N, 3, S, S) in [0,
+    1].
 
-    Luma (BT.601) less its mean, Hann window, squared magnitude over the window's energy, averaged over rings one frequency step wide,
-    up to 0.5 cycles a pixel. White noise of variance v has power v at every frequency.
+    Luma (BT.601) less its mean, Hann window, squared magnitude over the window's energy, averaged
+    over rings one frequency step wide, up to 0.5 cycles a pixel. White noise of variance v has
+    power v at every frequency.
     """
     if images.ndim != 4 or images.shape[2] != images.shape[3]:
-        raise UsageError(f"power_spectrum wants square images (N, 3, S, S), got {tuple(images.shape)}")
+        raise UsageError(
+            f"power_spectrum wants square images (N, 3, S, S), got {tuple(images.shape)}"
+        )
     side = images.shape[2]
     luma = torch.einsum("nchw,c->nhw", images.double(), torch.tensor(LUMA, dtype=torch.float64))
     window = torch.hann_window(side, dtype=torch.float64)

@@ -13,10 +13,32 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
 from lrface.models import csri, joint, losses
-from lrface.models.recognition import attributes, centreface, deepid2, frnet, rpcn, sphereface, vgg_face
+from lrface.models.recognition import (
+    attributes,
+    centreface,
+    deepid2,
+    frnet,
+    rpcn,
+    sphereface,
+    vgg_face,
+)
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
-from lrface.models.sr import bicubic, dic, drrn, edsr, eigenface, han, hifacegan, rcan, rdn, srcnn, srnet, vdsr, wavelet_srnet
+from lrface.models.sr import (
+    bicubic,
+    dic,
+    drrn,
+    edsr,
+    eigenface,
+    han,
+    hifacegan,
+    rcan,
+    rdn,
+    srcnn,
+    srnet,
+    vdsr,
+    wavelet_srnet,
+)
 
 __all__ = [
     "METHODS",
@@ -39,19 +61,22 @@ SCALES = (2, 4, 8)
 
 @dataclass(frozen=True)
 class Method:
-    """A restoration or recognition method: how to build its network, and what identifies its behaviour in a cache."""
+    """A restoration or recognition method: how to build its network, and what identifies its
+    behaviour in a cache."""
 
     name: str
     build: Callable[..., nn.Module]
-    """(scale, size) -> network with an attribute ``scale``; of a recogniser (identities, size, scale) -> network."""
+    """(scale, size) -> network with an attribute ``scale``; of a recogniser (identities, size,
+    scale) -> network."""
     source: str
     version: int = 1
-    """Raised when the method's behaviour changes on purpose; trained networks of other versions are then not reused."""
+    """Raised when the method's behaviour changes on purpose; trained networks of other versions are
+    then not reused."""
     scales: tuple[int, ...] = SCALES
     trained: bool = True
     objectives: Mapping[str, Callable[[nn.Module], nn.Module]] = field(default_factory=dict)
-    """Losses of the method's own under their names (``paper``, ``code``): each builds, around the network, a module that
-    :func:`lrface.train.train` describes."""
+    """Losses of the method's own under their names (``paper``, ``code``): each builds, around the
+    network, a module that :func:`lrface.training.loop.train` describes."""
     landmarks: bool = False
     """Whether its objectives want the faces' 68 landmarks."""
     face: int | None = None
@@ -61,7 +86,8 @@ class Method:
     learns: Literal["identity", "attributes"] = "identity"
     """Of a recognition network: what its classes are."""
     solve: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
-    """For a network that is computed rather than descended to: fills it in from one pass over pairs (lr, hr)."""
+    """For a network that is computed rather than descended to: fills it in from one pass over pairs
+    (lr, hr)."""
 
 
 METHODS: dict[str, Method] = {
@@ -74,9 +100,18 @@ METHODS: dict[str, Method] = {
             srnet.build,
             "Wu et al., Deep joint face hallucination and recognition, 2016",
             srnet.VERSION,
-            objectives={"paper": lambda net: srnet.PaperLoss(), "identity": lambda net: losses.Identity()},
+            objectives={
+                "paper": lambda net: srnet.PaperLoss(),
+                "identity": lambda net: losses.Identity(),
+            },
         ),
-        Method("EDSR", edsr.build, "Lim et al., CVPRW 2017", edsr.VERSION, objectives={"identity": lambda net: losses.Identity()}),
+        Method(
+            "EDSR",
+            edsr.build,
+            "Lim et al., CVPRW 2017",
+            edsr.VERSION,
+            objectives={"identity": lambda net: losses.Identity()},
+        ),
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
         Method("RDN", rdn.build, "Zhang et al., CVPR 2018", rdn.VERSION),
         Method("HAN", han.build, "Niu et al., ECCV 2020", han.VERSION),
@@ -95,9 +130,31 @@ METHODS: dict[str, Method] = {
             face=eigenface.FACE,
             solve=eigenface.solve,
         ),
-        Method("DICNet", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.NET_OBJECTIVES, landmarks=True),
-        Method("DICGAN", dic.build, "Ma et al., CVPR 2020", dic.VERSION, dic.SCALES, objectives=dic.GAN_OBJECTIVES, landmarks=True),
-        Method("HiFaceGAN", hifacegan.build, "Yang et al., ACM MM 2020", hifacegan.VERSION, objectives=hifacegan.OBJECTIVES),
+        Method(
+            "DICNet",
+            dic.build,
+            "Ma et al., CVPR 2020",
+            dic.VERSION,
+            dic.SCALES,
+            objectives=dic.NET_OBJECTIVES,
+            landmarks=True,
+        ),
+        Method(
+            "DICGAN",
+            dic.build,
+            "Ma et al., CVPR 2020",
+            dic.VERSION,
+            dic.SCALES,
+            objectives=dic.GAN_OBJECTIVES,
+            landmarks=True,
+        ),
+        Method(
+            "HiFaceGAN",
+            hifacegan.build,
+            "Yang et al., ACM MM 2020",
+            hifacegan.VERSION,
+            objectives=hifacegan.OBJECTIVES,
+        ),
         Method("VDSR", vdsr.build, "Kim et al., CVPR 2016", vdsr.VERSION),
         Method("DRRN", drrn.build, "Tai et al., CVPR 2017", drrn.VERSION),
     )
@@ -129,7 +186,10 @@ RECOGNISERS: dict[str, Method] = {
             deepid2.build,
             "Sun et al., NIPS 2014",
             deepid2.VERSION,
-            objectives={"paper": lambda net: deepid2.PaperLoss(), "whole": lambda net: deepid2.PaperLoss(aligned=False)},
+            objectives={
+                "paper": lambda net: deepid2.PaperLoss(),
+                "whole": lambda net: deepid2.PaperLoss(aligned=False),
+            },
             restores=False,
         ),
         Method(
@@ -195,12 +255,15 @@ RECOGNISERS: dict[str, Method] = {
 """Networks that learn whose faces they see, or with which attributes."""
 
 
-def register(name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields) -> Method:
+def register(
+    name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields
+) -> Method:
     """Add a method of your own (or replace one, while trying things out in a notebook).
 
-    ``build(scale, size)`` returns any ``nn.Module`` that maps float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale): a class of
-    yours, or a checkpoint opened by spandrel. Raise ``version`` when you change it, or the cache will return what it trained before.
-    ``fields`` are the others of :class:`Method`: ``scales``, ``objectives``, ...
+    ``build(scale, size)`` returns any ``nn.Module`` that maps float (N, 3, h, w) in [0, 1] to (N,
+    3, h * scale, w * scale): a class of yours, or a checkpoint opened by spandrel. Raise
+    ``version`` when you change it, or the cache will return what it trained before. ``fields`` are
+    the others of :class:`Method`: ``scales``, ``objectives``, ...
     """
     METHODS[name] = Method(name, build, source, version, **fields)
     return METHODS[name]
@@ -209,7 +272,9 @@ def register(name: str, build: Callable[[int, str], nn.Module], source: str, ver
 def method(name: str) -> Method:
     """The registered method of this name; an unknown one raises with the nearest known name."""
     if name not in METHODS:
-        close = difflib.get_close_matches(name, METHODS, 1, 0.5) or [m for m in METHODS if m.lower() == name.lower()]
+        close = difflib.get_close_matches(name, METHODS, 1, 0.5) or [
+            m for m in METHODS if m.lower() == name.lower()
+        ]
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"unknown method {name!r}: {hint}known are {', '.join(METHODS)}")
     return METHODS[name]
@@ -221,13 +286,16 @@ def known(name: str) -> Method:
 
 
 def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
-    """An untrained network (``bicubic`` needs no training): float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale).
+    """An untrained network (``bicubic`` needs no training): float (N, 3, h, w) in [0, 1] to (N, 3,
+    h * scale, w * scale).
 
     ``size`` is ``paper`` (its authors' numbers) or ``small`` (the same structure, for a CPU).
     """
     chosen = method(name)
     if scale not in chosen.scales:
-        raise UsageError(f"{name} does not work at {scale}x: choose one of {', '.join(f'{s}x' for s in chosen.scales)}")
+        raise UsageError(
+            f"{name} does not work at {scale}x: choose one of {', '.join(f'{s}x' for s in chosen.scales)}"
+        )
     if size not in ("paper", "small"):
         raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
     net = chosen.build(scale, size)
@@ -236,12 +304,16 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
 
 
 def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> nn.Module:
-    """An untrained recognition network with ``classes`` training identities: aligned float faces in [0, 1] to vectors.
+    """An untrained recognition network with ``classes`` training identities: aligned float faces in
+    [0, 1] to vectors.
 
-    ``scale`` is for ``Joint`` and ``CSRI``, which restore faces that many times smaller before they recognise them.
+    ``scale`` is for ``Joint`` and ``CSRI``, which restore faces that many times smaller before they
+    recognise them.
     """
     if name not in RECOGNISERS:
-        raise UsageError(f"unknown recognition network {name!r}: known are {', '.join(RECOGNISERS)}")
+        raise UsageError(
+            f"unknown recognition network {name!r}: known are {', '.join(RECOGNISERS)}"
+        )
     if size not in ("paper", "small"):
         raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
     return RECOGNISERS[name].build(classes, size, scale)
@@ -249,18 +321,24 @@ def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> 
 
 def build(name: str, scale: int, size: str = "small", classes: int | None = None) -> nn.Module:
     """The untrained network of this name: :func:`restorer` or :func:`recogniser`."""
-    return recogniser(name, classes, size, scale) if name in RECOGNISERS else restorer(name, scale, size)
+    return (
+        recogniser(name, classes, size, scale)
+        if name in RECOGNISERS
+        else restorer(name, scale, size)
+    )
 
 
 def embedder(name: str = "dlib") -> nn.Module:
-    """A judge of identity. ``dlib`` is its pretrained ResNet, offline: chips (N, 3, 150, 150) to float32 (N, 128)."""
+    """A judge of identity. ``dlib`` is its pretrained ResNet, offline: chips (N, 3, 150, 150) to
+    float32 (N, 128)."""
     if name != "dlib":
         raise UsageError(f"unknown embedder {name!r}: known is 'dlib'")
     return DlibResNet().eval()
 
 
 def cost(net: nn.Module, lr_size: int) -> dict[str, int]:
-    """Parameters, and multiply-accumulates for one (3, lr_size, lr_size) face (counted, not measured).
+    """Parameters, and multiply-accumulates for one (3, lr_size, lr_size) face (counted, not
+    measured).
 
     Of a network that is computed rather than trained, the numbers it holds count as its parameters.
     """

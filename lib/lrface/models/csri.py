@@ -1,12 +1,16 @@
-"""CSRI (Cheng, Zhu and Gong, 2018): VDSR, then CentreFace on what it makes, for faces that have a large truth and for those that have none.
+"""CSRI (Cheng, Zhu and Gong, 2018): VDSR, then CentreFace on what it makes, for faces that have a
+large truth and for those that have none.
 
-L = L_fr of synthetic faces + L_fr of native faces + lambda L_sr (equation 4): what the restorer learns from pairs of large and small faces
-is bent towards native small faces by their identities alone. Without native faces it is equation 3, the paper's first step; from that
-run the second starts. Deployed, the feature of a native face is that of ``recogniser``, compared by Euclidean distance.
+L = L_fr of synthetic faces + L_fr of native faces + lambda L_sr (equation 4): what the restorer
+learns from pairs of large and small faces is bent towards native small faces by their identities
+alone. Without native faces it is equation 3, the paper's first step; from that run the second
+starts. Deployed, the feature of a native face is that of ``recogniser``, compared by Euclidean
+distance.
 
 Where the paper leaves a choice:
 
-- Equation 1 is a squared norm, so a face's error is summed over its pixels (here in [0, 1]); each of the three terms is the mean over the
+- Equation 1 is a squared norm, so a face's error is summed over its pixels (here in [0, 1]); each
+  of the three terms is the mean over the
   faces it is of. A batch without one of the two kinds has 0 for it.
 - The centre loss of CentreFace is not in equation 2 and is left out.
 - It names SGD, and prints neither rates nor batch: Adam here, with CentreFace's weight decay.
@@ -31,9 +35,10 @@ LAMBDA = 0.003
 class CSRI(nn.Module):
     """``restorer`` (VDSR) and ``recogniser`` (CentreFace), each as it is alone.
 
-    In evaluation mode it is its restorer: float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale), h = w. In training mode it returns
-    that face, its features and the logits of the training identities. The vector of a face is ``recogniser`` of the restored face, taken
-    whole (:func:`lrface.models.recognition.align.whole`) at ``recogniser.input_size``.
+    In evaluation mode it is its restorer: float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w *
+    scale), h = w. In training mode it returns that face, its features and the logits of the
+    training identities. The vector of a face is ``recogniser`` of the restored face, taken whole
+    (:func:`lrface.models.recognition.align.whole`) at ``recogniser.input_size``.
     """
 
     def __init__(self, restorer: nn.Module, recogniser: nn.Module):
@@ -42,15 +47,21 @@ class CSRI(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         sr = self.restorer(lr)
-        return (sr, *self.recogniser(whole(sr.to(lr.dtype), self.recogniser.input_size))) if self.training else sr
+        return (
+            (sr, *self.recogniser(whole(sr.to(lr.dtype), self.recogniser.input_size)))
+            if self.training
+            else sr
+        )
 
 
 class PaperLoss(nn.Module):
-    """Equation 4, or equation 3 for a batch whose ``native`` is None. What has weight 0 or is not there is left out: without the
-    super-resolution loss and native faces, what remains is trained bit for bit as VDSR and CentreFace in a row under cross-entropy."""
+    """Equation 4, or equation 3 for a batch whose ``native`` is None. What has weight 0 or is not
+    there is left out: without the super-resolution loss and native faces, what remains is trained
+    bit for bit as VDSR and CentreFace in a row under cross-entropy."""
 
     adam = Classification.adam
-    whole_batch = True  # means over two kinds of faces, of which one share of a batch may have more than another
+    # means over two kinds of faces, of which one share of a batch may have more than another
+    whole_batch = True
 
     def __init__(self, weight: float = LAMBDA):
         super().__init__()
@@ -63,17 +74,23 @@ class PaperLoss(nn.Module):
             terms = {"synthetic": F.cross_entropy(logits, batch.labels)}
         else:
             each = F.cross_entropy(logits, batch.labels, reduction="none")
-            terms = {"synthetic": mean_over(each, ~batch.native), "native": mean_over(each, batch.native)}
+            terms = {
+                "synthetic": mean_over(each, ~batch.native),
+                "native": mean_over(each, batch.native),
+            }
         loss = sum(terms.values())
         if self.weight:
             errors = (sr - batch.hr).square().sum((1, 2, 3))
-            terms["hallucination"] = errors.mean() if batch.native is None else mean_over(errors, ~batch.native)
+            terms["hallucination"] = (
+                errors.mean() if batch.native is None else mean_over(errors, ~batch.native)
+            )
             loss = loss + self.weight * terms["hallucination"]
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()}
 
 
 class RecogniserLoss(nn.Module):
-    """Cross-entropy of what the restorer, held still, makes: the fine-tuning that ends the paper's joint learning (section 5.3)."""
+    """Cross-entropy of what the restorer, held still, makes: the fine-tuning that ends the paper's
+    joint learning (section 5.3)."""
 
     adam = Classification.adam
 
@@ -83,7 +100,11 @@ class RecogniserLoss(nn.Module):
         return {"loss": F.cross_entropy(logits.float(), batch.labels)}
 
 
-OBJECTIVES = {"paper": lambda net: PaperLoss(), "recogniser": lambda net: RecogniserLoss(), "mixed": lambda net: PaperLoss(0)}
+OBJECTIVES = {
+    "paper": lambda net: PaperLoss(),
+    "recogniser": lambda net: RecogniserLoss(),
+    "mixed": lambda net: PaperLoss(0),
+}
 
 
 def build(classes: int, size: str, scale: int) -> CSRI:

@@ -17,8 +17,11 @@ def conv3(n_in: int, n_out: int) -> nn.Conv2d:
 
 
 def xavier(layer: nn.Module) -> nn.Module:
-    """The convolution or linear layer, started as Caffe's ``xavier`` starts it (uniform, of variance 1 / inputs) with its bias at 0."""
-    nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear")  # PyTorch's own xavier counts the outputs, too
+    """The convolution or linear layer, started as Caffe's ``xavier`` starts it (uniform, of
+    variance 1 / inputs) with its bias at 0."""
+    nn.init.kaiming_uniform_(
+        layer.weight, nonlinearity="linear"
+    )  # PyTorch's own xavier counts the outputs, too
     nn.init.zeros_(layer.bias)
     return layer
 
@@ -29,10 +32,11 @@ def conv_prelu(n_in: int, n_out: int, stride: int = 1, padding: int = 0) -> nn.S
 
 
 class PReLUUnit(nn.Module):
-    """Two 3x3 convolutions of the same width, PReLU after each, plus the input (CentreFace, SphereFace).
+    """Two 3x3 convolutions of the same width, PReLU after each, plus the input (CentreFace,
+    SphereFace).
 
-    No biases: their released solvers give these convolutions' a learning rate of 0. Weights start from N(0, 0.01), so a unit starts
-    near the identity.
+    No biases: their released solvers give these convolutions' a learning rate of 0. Weights start
+    from N(0, 0.01), so a unit starts near the identity.
     """
 
     def __init__(self, width: int):
@@ -40,14 +44,17 @@ class PReLUUnit(nn.Module):
         convolutions = [nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2)]
         for convolution in convolutions:
             nn.init.normal_(convolution.weight, std=0.01)
-        self.body = nn.Sequential(convolutions[0], nn.PReLU(width), convolutions[1], nn.PReLU(width))
+        self.body = nn.Sequential(
+            convolutions[0], nn.PReLU(width), convolutions[1], nn.PReLU(width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
 
 
 class MeanShift(nn.Module):
-    """[0, 1] RGB to the centred 0-255 range of EDSR-PyTorch (``inverse=False``), and back (``inverse=True``)."""
+    """[0, 1] RGB to the centred 0-255 range of EDSR-PyTorch (``inverse=False``), and back
+    (``inverse=True``)."""
 
     def __init__(self, inverse: bool = False):
         super().__init__()
@@ -59,7 +66,8 @@ class MeanShift(nn.Module):
 
 
 class Upsampler(nn.Sequential):
-    """Sub-pixel upsampling by 2, 4, 8 (one conv and PixelShuffle(2) each) or 3; no activation (EDSR, RCAN, HAN)."""
+    """Sub-pixel upsampling by 2, 4, 8 (one conv and PixelShuffle(2) each) or 3; no activation
+    (EDSR, RCAN, HAN)."""
 
     def __init__(self, scale: int, features: int):
         layers: list[nn.Module] = []
@@ -72,10 +80,12 @@ class Upsampler(nn.Sequential):
 
 
 class LocallyShared(nn.Module):
-    """A convolution without padding whose weights are shared only within each of ``regions`` (rows, columns) of its output map.
+    """A convolution without padding whose weights are shared only within each of ``regions`` (rows,
+    columns) of its output map.
 
-    As many regions as the map has places share nothing: an unshared convolution. Regions of a map that does not divide evenly differ by
-    one place. Every region's kernel is computed everywhere and kept where it belongs: wasteful, and nothing on maps of a few pixels.
+    As many regions as the map has places share nothing: an unshared convolution. Regions of a map
+    that does not divide evenly differ by one place. Every region's kernel is computed everywhere
+    and kept where it belongs: wasteful, and nothing on maps of a few pixels.
     """
 
     def __init__(self, n_in: int, n_out: int, size: int, regions: tuple[int, int]):
@@ -85,6 +95,12 @@ class LocallyShared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        rows, columns = (torch.arange(n, device=x.device) * r // n for n, r in zip(x.shape[2:], self.regions, strict=True))
-        own = torch.arange(self.regions[0] * self.regions[1], device=x.device)[:, None, None] == rows[:, None] * self.regions[1] + columns
+        rows, columns = (
+            torch.arange(n, device=x.device) * r // n
+            for n, r in zip(x.shape[2:], self.regions, strict=True)
+        )
+        own = (
+            torch.arange(self.regions[0] * self.regions[1], device=x.device)[:, None, None]
+            == rows[:, None] * self.regions[1] + columns
+        )
         return (x.unflatten(1, (-1, self.n_out)) * own[:, None]).sum(1)

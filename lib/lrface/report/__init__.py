@@ -1,4 +1,5 @@
-"""What a study leaves behind: tables, figures and claims, each under ``<data>/<preset>/<study>`` and nowhere else."""
+"""What a study leaves behind: tables, figures and claims, each under ``<data>/<preset>/<study>``
+and nowhere else."""
 
 from __future__ import annotations
 
@@ -41,12 +42,17 @@ def _promised(path: Path) -> Path:
 
 
 def ledger() -> None:
-    """Write the project's ledger, ``results/claims.csv``, anew from the claims of all studies; smoke runs stay out."""
+    """Write the project's ledger, ``results/claims.csv``, anew from the claims of all studies;
+    smoke runs stay out."""
     target = output_root() / "results" / "claims.csv"
     with FileLock(target.with_name(".claims.lock")):
         for left in target.parent.glob(".claims.*.part.csv"):  # by a writer that was killed
             left.unlink()
-        parts = [pd.read_csv(p) for p in sorted(target.parent.glob("*/*/*/claims.csv")) if p.parts[-3] != "smoke"]
+        parts = [
+            pd.read_csv(p)
+            for p in sorted(target.parent.glob("*/*/*/claims.csv"))
+            if p.parts[-3] != "smoke"
+        ]
         if parts:
             whole = pd.concat(parts, ignore_index=True)[CLAIM_COLUMNS]
             write_atomic(target, lambda path: whole.to_csv(path, index=False, float_format="%.6g"))
@@ -54,9 +60,11 @@ def ledger() -> None:
 
 @dataclass(frozen=True)
 class Study:
-    """One notebook's outputs on one set at one preset. Everything is written atomically as soon as it exists.
+    """One notebook's outputs on one set at one preset. Everything is written atomically as soon as
+    it exists.
 
-    ``faces`` are those it is tested on; ``data`` is the set it was asked for, where that is another (None: it is theirs).
+    ``faces`` are those it is tested on; ``data`` is the set it was asked for, where that is another
+    (None: it is theirs).
     """
 
     name: str
@@ -82,9 +90,13 @@ class Study:
         return f"{self.asked} / {self.preset}, {'' if tested == self.asked else f'{tested}, '}fingerprint {self.faces.fingerprint}"
 
     def _csv(self, path: Path, frame: pd.DataFrame) -> None:
-        write_atomic(_promised(path), lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        write_atomic(
+            _promised(path), lambda path: frame.to_csv(path, index=False, float_format="%.6g")
+        )
 
-    def table(self, name: str, frame: pd.DataFrame, metrics: list[str] | None = None, note: str = "") -> None:
+    def table(
+        self, name: str, frame: pd.DataFrame, metrics: list[str] | None = None, note: str = ""
+    ) -> None:
         """Save a long table as CSV and as Markdown for people, and show it."""
         self._csv(self.results / f"{name}.csv", frame)
         text = pivot(frame, metrics).to_markdown(index=False, disable_numparse=True)
@@ -98,26 +110,38 @@ class Study:
         return frame
 
     def figure(self, name: str, figure: Figure, frame: pd.DataFrame, faces: bool = False) -> None:
-        """Save a figure as PNG, PDF and the CSV it was drawn from, and show it. ``faces``: it shows faces of the set.
+        """Save a figure as PNG, PDF and the CSV it was drawn from, and show it. ``faces``: it shows
+        faces of the set.
 
-        A picture of real people's faces is marked in the notebook, so that publishing the notebook can leave it out.
+        A picture of real people's faces is marked in the notebook, so that publishing the notebook
+        can leave it out.
         """
         figure.text(0.995, 0.005, self.footer, ha="right", va="bottom", fontsize=5, color="#666666")
         self._csv(self.figures / f"{name}.csv", frame)
         for suffix in ("pdf", "png"):
             # No date inside: the same figure is the same file.
             metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
-            write_atomic(_promised(self.figures / f"{name}.{suffix}"), lambda path, m=metadata: figure.savefig(path, dpi=200, metadata=m))
-        small, format = io.BytesIO(), "jpeg" if faces else "png"  # a grid of faces is ten times as large as PNG
+            write_atomic(
+                _promised(self.figures / f"{name}.{suffix}"),
+                lambda path, m=metadata: figure.savefig(path, dpi=200, metadata=m),
+            )
+        small, format = (
+            io.BytesIO(),
+            "jpeg" if faces else "png",
+        )  # a grid of faces is ten times as large as PNG
         figure.savefig(small, format=format, dpi=110)
         mark = {"lrface": {"figure": name, "photos": faces and self.faces.photos}}
         display(Image(small.getvalue(), format=format), metadata=mark)
 
     def claims(self, claims: list[Claim]) -> None:
         """Save the study's claims, refresh the project's :func:`ledger`, and show them."""
-        frame = pd.DataFrame([claim.row(self.asked, self.preset) for claim in claims], columns=CLAIM_COLUMNS)
+        frame = pd.DataFrame(
+            [claim.row(self.asked, self.preset) for claim in claims], columns=CLAIM_COLUMNS
+        )
         self._csv(self.results / "claims.csv", frame)
-        if self.preset != "smoke" and not noting():  # the command line does it itself, once the results are in their place
+        if (
+            self.preset != "smoke" and not noting()
+        ):  # the command line does it itself, once the results are in their place
             ledger()
         shown = frame[["id", "sentence", "contrast", "effect", "low", "high", "n", "verdict"]]
         display(Markdown(shown.to_markdown(index=False, floatfmt=".4g")))

@@ -1,4 +1,5 @@
-"""CelebA, aligned images (Liu et al. 2015): 178x218, eyes level, 40 attributes, identities, official partition."""
+"""CelebA, aligned images (Liu et al. 2015): 178x218, eyes level, 40 attributes, identities,
+official partition."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from lrface.data.images import Crop
 from lrface.errors import LrfaceError
 
 LAYOUT = "celeba/img_align_celeba/*.jpg with identity_CelebA.txt, list_attr_celeba.txt and list_eval_partition.txt beside the folder"
-# Cut, never resampled: rows 57-184 hold brows to chin with margin for the judge's own chip, centred on the aligned face.
+# Cut, never resampled: rows 57-184 hold brows to chin with margin for the judge's own chip, centred
+# on the aligned face.
 CROP = Crop(source=(178, 218), box=(25, 57, 153, 185), face=(0.16, 0.22, 0.84, 0.90))
 PARTITION = {0: "train", 1: "val", 2: "test"}
 
@@ -21,19 +23,30 @@ def _read(path: Path, **options) -> pd.DataFrame:
     except FileNotFoundError:
         raise LrfaceError(f"CelebA: {path} is missing; the official layout is {LAYOUT}") from None
     except (ValueError, pd.errors.ParserError) as error:
-        raise LrfaceError(f"CelebA: {path} is not in the official form ({error}); fetch it again") from None
+        raise LrfaceError(
+            f"CelebA: {path} is not in the official form ({error}); fetch it again"
+        ) from None
 
 
 def read(root: Path) -> pd.DataFrame:
-    """The table of ``root/celeba``: ``key, path, identity, official, gender`` and the 40 attributes as booleans."""
+    """The table of ``root/celeba``: ``key, path, identity, official, gender`` and the 40 attributes
+    as booleans."""
     folder = root / "celeba"
-    identity = _read(folder / "identity_CelebA.txt", header=None, names=["key", "identity"], dtype=str)
+    identity = _read(
+        folder / "identity_CelebA.txt", header=None, names=["key", "identity"], dtype=str
+    )
     partition = _read(folder / "list_eval_partition.txt", header=None, names=["key", "part"])
     attributes = _read(folder / "list_attr_celeba.txt", skiprows=1)
     attributes = (attributes > 0).rename_axis("key").reset_index()
-    table = identity.merge(partition, on="key").merge(attributes, on="key").sort_values("key", ignore_index=True)
+    table = (
+        identity.merge(partition, on="key")
+        .merge(attributes, on="key")
+        .sort_values("key", ignore_index=True)
+    )
     if table.empty:
-        raise LrfaceError(f"CelebA: the three lists in {folder} name no image in common; fetch them again")
+        raise LrfaceError(
+            f"CelebA: the three lists in {folder} name no image in common; fetch them again"
+        )
     table["official"] = table.pop("part").map(PARTITION)
     table["path"] = "celeba/img_align_celeba/" + table["key"]
     if "Male" in table:

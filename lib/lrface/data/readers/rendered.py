@@ -1,4 +1,5 @@
-"""The synthetic face world: the embedded set, or one of your own made by ``lrface data make`` (``synthetic:PATH``)."""
+"""The synthetic face world: the embedded set, or one of your own made by ``lrface data make``
+(``synthetic:PATH``)."""
 
 from __future__ import annotations
 
@@ -22,13 +23,17 @@ CHECKED = 200 << 20
 
 
 def read(root: Path, kind: str = "images") -> pd.DataFrame:
-    """The table of a made set: every column but the pictures and the landmarks, and ``path``, the address of each row's picture.
+    """The table of a made set: every column but the pictures and the landmarks, and ``path``, the
+    address of each row's picture.
 
-    ``kind`` is ``images`` (stills) or ``clips`` (a row a frame). The split is the set's own, so it counts as official.
+    ``kind`` is ``images`` (stills) or ``clips`` (a row a frame). The split is the set's own, so it
+    counts as official.
     """
     table = _read(root, kind, whole(root)).copy()
     if table.empty:
-        raise LrfaceError(f"{root} holds no {kind}: make it again with `lrface data make {root} --clips N`")
+        raise LrfaceError(
+            f"{root} holds no {kind}: make it again with `lrface data make {root} --clips N`"
+        )
     return table
 
 
@@ -36,7 +41,9 @@ def protocol(root: Path, which: str) -> pd.DataFrame:
     """One of the lists made with the set: ``pairs``, ``pairs_hard`` or ``identification``."""
     text = whole(root)
     if f"{which}.csv" not in json.loads(text)["files"]:
-        raise LrfaceError(f"{root} has no {which}.csv ({json.loads(text)['not_made'].get(which, 'not made')})")
+        raise LrfaceError(
+            f"{root} has no {which}.csv ({json.loads(text)['not_made'].get(which, 'not made')})"
+        )
     return pd.read_csv(root / f"{which}.csv", dtype={"same": bool})
 
 
@@ -46,21 +53,35 @@ def whole(root: Path) -> str:
         text = (root / "manifest.json").read_text(encoding="utf-8")
         files = json.loads(text)["files"]
     except (OSError, ValueError, KeyError):
-        raise LrfaceError(f"{root} is not a finished synthetic set (no readable manifest.json): run `lrface data make {root}`") from None
+        raise LrfaceError(
+            f"{root} is not a finished synthetic set (no readable manifest.json): run `lrface data make {root}`"
+        ) from None
     total = sum(file["bytes"] for file in files.values())
     for name, file in files.items():
         path = root / name
-        if not path.is_file() or path.stat().st_size != file["bytes"] or (total < CHECKED and packed.sha256(path) != file["sha256"]):
-            raise LrfaceError(f"{path} is missing or damaged (its manifest says otherwise): fetch the file again or make the set again")
+        if (
+            not path.is_file()
+            or path.stat().st_size != file["bytes"]
+            or (total < CHECKED and packed.sha256(path) != file["sha256"])
+        ):
+            raise LrfaceError(
+                f"{path} is missing or damaged (its manifest says otherwise): fetch the file again or make the set again"
+            )
     return text
 
 
 @lru_cache(maxsize=4)
 def _read(root: Path, kind: str, manifest: str) -> pd.DataFrame:
     parts = []
-    for name in sorted(name for name in json.loads(manifest)["files"] if name.startswith(kind) and name.endswith(".parquet")):
+    for name in sorted(
+        name
+        for name in json.loads(manifest)["files"]
+        if name.startswith(kind) and name.endswith(".parquet")
+    ):
         schema = packed.pq.read_schema(root / name)
-        part = pd.read_parquet(root / name, columns=[c for c in schema.names if c not in LEFT_ON_DISK])
+        part = pd.read_parquet(
+            root / name, columns=[c for c in schema.names if c not in LEFT_ON_DISK]
+        )
         part["path"] = [packed.address(name, row) for row in range(len(part))]
         parts.append(part)
     if not parts:

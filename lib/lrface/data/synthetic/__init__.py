@@ -1,6 +1,8 @@
-"""A synthetic face world with exact truth: identities, pictures, poor-camera captures and clips from a CC0 body model.
+"""A synthetic face world with exact truth: identities, pictures, poor-camera captures and clips
+from a CC0 body model.
 
-``make(folder, identities, per_identity, seed)`` writes a set; ``identity``, ``person``, ``view`` and ``render`` make one picture.
+``make(folder, identities, per_identity, seed)`` writes a set; ``identity``, ``person``, ``view``
+and ``render`` make one picture.
 """
 
 from lrface.data.synthetic.camera import Camera, capture, sample_camera

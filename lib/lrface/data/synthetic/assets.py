@@ -1,4 +1,5 @@
-"""The template head: mesh, morph targets, masks and the maps that find a place on it. Read once a process."""
+"""The template head: mesh, morph targets, masks and the maps that find a place on it. Read once a
+process."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ FRONT_SCALE, FRONT_LEFT, FRONT_TOP = 300, -1.0, 8.6
 
 @dataclass(frozen=True)
 class Head:
-    """The template, in decimetres: x to the person's left, y up, z forward; feet at 0, eyes at y = 7.284."""
+    """The template, in decimetres: x to the person's left, y up, z forward; feet at 0, eyes at y =
+    7.284."""
 
     vertices: np.ndarray
     """float64 (n, 3)."""
@@ -39,7 +41,8 @@ class Head:
     """uint8 (4, 1024, 1024)."""
     lashes: np.ndarray
     landmarks: np.ndarray
-    """Vertices (68,) of the iBUG landmarks: 0-16 jaw from the image's left, 17-26 brows, 27-35 nose, 36-47 eyes, 48-67 mouth."""
+    """Vertices (68,) of the iBUG landmarks: 0-16 jaw from the image's left, 17-26 brows, 27-35
+    nose, 36-47 eyes, 48-67 mouth."""
     occlusion: np.ndarray
     """float64 (n,), the share of the sky a vertex sees."""
     skull_corners: np.ndarray
@@ -58,7 +61,8 @@ class Head:
     rigid: np.ndarray
     """Vertices of eyes, teeth and tongue, which the neck never bends."""
     front: tuple[np.ndarray, np.ndarray]
-    """Skin triangle and barycentric weights behind each cell of the frontal view; see :meth:`behind`."""
+    """Skin triangle and barycentric weights behind each cell of the frontal view; see
+    :meth:`behind`."""
 
     def morph(self, vertices: np.ndarray, name: str, weight: float) -> None:
         """Add a target to ``vertices`` (n, 3), in place."""
@@ -66,7 +70,8 @@ class Head:
         add_sparse(vertices, rows, offsets, weight)
 
     def behind(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What lies behind points of the template's frontal view: corner vertices (..., 3), weights (..., 3), found (...)."""
+        """What lies behind points of the template's frontal view: corner vertices (..., 3), weights
+        (..., 3), found (...)."""
         face, bary = self.front
         row = np.clip(((FRONT_TOP - y) * FRONT_SCALE).astype(int), 0, face.shape[0] - 1)
         column = np.clip(((x - FRONT_LEFT) * FRONT_SCALE).astype(int), 0, face.shape[1] - 1)
@@ -75,7 +80,8 @@ class Head:
         return self.skin[np.maximum(hit, 0)], weights, hit >= 0
 
     def skull_radius(self, vertices: np.ndarray) -> np.ndarray:
-        """Distance (96, 64) from the skull's centre to the skin by azimuth and polar angle, for a head of this shape."""
+        """Distance (96, 64) from the skull's centre to the skin by azimuth and polar angle, for a
+        head of this shape."""
         found = self.skull_weights.any(1)
         points = (vertices[self.skull_corners] * self.skull_weights[:, :, None]).sum(1)
         radius = np.where(found, np.sqrt(((points - SKULL_CENTRE) ** 2).sum(1)), 0.8)
@@ -92,13 +98,27 @@ def head() -> Head:
     uv, masks = (data["uv"] / 65535).astype(np.float32), data["masks"]
     offsets, starts = data["target_offsets"].astype(np.float64), data["target_starts"]
     rows = data["target_rows"].astype(np.int32)
-    targets = {str(name): (rows[a:b], offsets[a:b]) for name, a, b in zip(data["target_names"], starts[:-1], starts[1:], strict=True)}
+    targets = {
+        str(name): (rows[a:b], offsets[a:b])
+        for name, a, b in zip(data["target_names"], starts[:-1], starts[1:], strict=True)
+    }
     skin = triangles[part == BODY]
     corners = vertices[skin]
     middle = uv[part == BODY].mean(1)
-    at = np.clip(np.stack([(1 - middle[:, 1]) * masks.shape[1], middle[:, 0] * masks.shape[2]]), 0, masks.shape[1] - 1).astype(int)
+    at = np.clip(
+        np.stack([(1 - middle[:, 1]) * masks.shape[1], middle[:, 0] * masks.shape[2]]),
+        0,
+        masks.shape[1] - 1,
+    ).astype(int)
     span = buffers(int(2.6 * FRONT_SCALE), int(2.0 * FRONT_SCALE))
-    screen = np.stack([(vertices[:, 0] - FRONT_LEFT) * FRONT_SCALE, (FRONT_TOP - vertices[:, 1]) * FRONT_SCALE, -vertices[:, 2]], 1)
+    screen = np.stack(
+        [
+            (vertices[:, 0] - FRONT_LEFT) * FRONT_SCALE,
+            (FRONT_TOP - vertices[:, 1]) * FRONT_SCALE,
+            -vertices[:, 2],
+        ],
+        1,
+    )
     rasterise(screen, skin, *span)
     return Head(
         vertices=vertices,
@@ -114,7 +134,10 @@ def head() -> Head:
         targets=targets,
         skin=skin,
         centres=corners.mean(1),
-        areas=0.5 * np.sqrt((np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) ** 2).sum(1)),
+        areas=0.5
+        * np.sqrt(
+            (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) ** 2).sum(1)
+        ),
         skin_masks=masks[:, at[0], at[1]] / 255.0,
         eyes=tuple(np.unique(triangles[part == eye]) for eye in (LEFT_EYE, RIGHT_EYE)),
         rigid=np.unique(triangles[part != BODY]),
@@ -122,8 +145,11 @@ def head() -> Head:
     )
 
 
-def scatter(rng: np.random.Generator, template: Head, weight: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random places on the skin, as dense as ``weight`` (k,) per area: corner vertices (count, 3) and weights (count, 3)."""
+def scatter(
+    rng: np.random.Generator, template: Head, weight: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random places on the skin, as dense as ``weight`` (k,) per area: corner vertices (count, 3)
+    and weights (count, 3)."""
     share = weight * template.areas
     picked = rng.choice(len(share), count, p=share / share.sum())
     r = rng.random((count, 2))

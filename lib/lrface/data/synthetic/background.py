@@ -1,4 +1,5 @@
-"""Backgrounds as a portrait lens shows them: rooms, streets, trees, people, drawn small, put out of focus and enlarged."""
+"""Backgrounds as a portrait lens shows them: rooms, streets, trees, people, drawn small, put out of
+focus and enlarged."""
 
 from __future__ import annotations
 
@@ -7,7 +8,16 @@ import numpy as np
 
 from lrface.data.synthetic.kernel import linear
 
-SCENES = {"studio": 0.20, "wall": 0.22, "lights": 0.05, "room": 0.19, "foliage": 0.18, "street": 0.07, "people": 0.07, "banner": 0.02}
+SCENES = {
+    "studio": 0.20,
+    "wall": 0.22,
+    "lights": 0.05,
+    "room": 0.19,
+    "foliage": 0.18,
+    "street": 0.07,
+    "people": 0.07,
+    "banner": 0.02,
+}
 """Scenes and their shares."""
 SIZE = 160
 
@@ -15,11 +25,44 @@ SIZE = 160
 _WALLS = [(196, 190, 180), (168, 160, 148), (120, 124, 128), (206, 204, 200), (84, 88, 96), (150, 134, 116), (104, 112, 104),
           (176, 164, 160), (60, 62, 70)]
 # fmt: on
-_FURNITURE = [(92, 70, 54), (140, 116, 92), (182, 172, 156), (66, 72, 84), (112, 96, 84), (206, 200, 190), (78, 62, 58), (148, 154, 160)]
-_BOOKS = [(122, 60, 52), (70, 92, 84), (190, 164, 120), (60, 66, 92), (206, 198, 184), (44, 42, 44), (150, 104, 64), (108, 116, 124)]
+_FURNITURE = [
+    (92, 70, 54),
+    (140, 116, 92),
+    (182, 172, 156),
+    (66, 72, 84),
+    (112, 96, 84),
+    (206, 200, 190),
+    (78, 62, 58),
+    (148, 154, 160),
+]
+_BOOKS = [
+    (122, 60, 52),
+    (70, 92, 84),
+    (190, 164, 120),
+    (60, 66, 92),
+    (206, 198, 184),
+    (44, 42, 44),
+    (150, 104, 64),
+    (108, 116, 124),
+]
 _LEAF = [(44, 58, 34), (70, 86, 48), (104, 116, 66), (34, 42, 28), (138, 142, 96), (92, 78, 54)]
-_FACADE = [(150, 140, 128), (118, 112, 108), (176, 166, 152), (132, 104, 88), (96, 94, 96), (190, 184, 176)]
-_COATS = [(40, 42, 50), (170, 166, 162), (110, 60, 58), (62, 82, 112), (220, 216, 210), (96, 70, 54), (72, 84, 70)]
+_FACADE = [
+    (150, 140, 128),
+    (118, 112, 108),
+    (176, 166, 152),
+    (132, 104, 88),
+    (96, 94, 96),
+    (190, 184, 176),
+]
+_COATS = [
+    (40, 42, 50),
+    (170, 166, 162),
+    (110, 60, 58),
+    (62, 82, 112),
+    (220, 216, 210),
+    (96, 70, 54),
+    (72, 84, 70),
+]
 # fmt: off
 _BANNERS = [((228, 228, 230), (150, 40, 44)), ((36, 44, 72), (206, 206, 210)), ((18, 18, 20), (190, 160, 96)), ((216, 222, 230),
             (52, 82, 134)), ((128, 30, 36), (232, 222, 210))]
@@ -30,12 +73,20 @@ def _cloud(rng: np.random.Generator, octaves: int = 5) -> np.ndarray:
     """Soft random field (SIZE, SIZE) in [0, 1]."""
     field = np.zeros((SIZE, SIZE), np.float32)
     for k in range(octaves):
-        field += 0.62**k * cv2.resize(rng.random((2 ** (k + 1) + 1,) * 2).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+        field += 0.62**k * cv2.resize(
+            rng.random((2 ** (k + 1) + 1,) * 2).astype(np.float32),
+            (SIZE, SIZE),
+            interpolation=cv2.INTER_CUBIC,
+        )
     return (field - field.min()) / (np.ptp(field) + 1e-6)
 
 
 def _colour(rng: np.random.Generator, palette, spread: float = 0.15) -> tuple[float, ...]:
-    return tuple((np.array(palette[rng.integers(len(palette))]) * np.exp(rng.normal(0, spread))).clip(0, 255).tolist())
+    return tuple(
+        (np.array(palette[rng.integers(len(palette))]) * np.exp(rng.normal(0, spread)))
+        .clip(0, 255)
+        .tolist()
+    )
 
 
 def _box(image: np.ndarray, left: float, top: float, right: float, bottom: float, colour) -> None:
@@ -46,7 +97,12 @@ def _wall(rng, image) -> None:
     image[:] = _colour(rng, _WALLS)
     image *= (0.86 + 0.28 * _cloud(rng, 6))[..., None]
     if rng.random() < 0.4:  # a picture frame
-        left, top, w, h = rng.integers(-20, 120), rng.integers(-10, 50), rng.integers(30, 70), rng.integers(30, 60)
+        left, top, w, h = (
+            rng.integers(-20, 120),
+            rng.integers(-10, 50),
+            rng.integers(30, 70),
+            rng.integers(30, 60),
+        )
         _box(image, left, top, left + w, top + h, _colour(rng, _FURNITURE))
         _box(image, left + 4, top + 4, left + w - 4, top + h - 4, _colour(rng, _BOOKS, 0.3))
     if rng.random() < 0.25:  # bricks
@@ -66,10 +122,22 @@ def _room(rng, image) -> None:
         light = rng.random() < 0.6
         right, top = left + rng.integers(35, 80), rng.integers(-20, 30)
         _box(
-            image, left, top, right, top + rng.integers(70, 170), _colour(rng, [(226, 232, 238), (212, 222, 226)] if light else _FURNITURE)
+            image,
+            left,
+            top,
+            right,
+            top + rng.integers(70, 170),
+            _colour(rng, [(226, 232, 238), (212, 222, 226)] if light else _FURNITURE),
         )
         if light:
-            _box(image, (left + right) / 2 - 2, top, (left + right) / 2 + 1, top + 150, _colour(rng, _WALLS))
+            _box(
+                image,
+                (left + right) / 2 - 2,
+                top,
+                (left + right) / 2 + 1,
+                top + 150,
+                _colour(rng, _WALLS),
+            )
     if rng.random() < 0.65:  # shelves
         left, wide = rng.integers(-40, 100), rng.integers(50, 130)
         back, pitch = _colour(rng, _FURNITURE), rng.integers(24, 40)
@@ -79,7 +147,14 @@ def _room(rng, image) -> None:
             while x < left + wide - 6:
                 w, h = rng.integers(3, 9), rng.uniform(0.5, 0.85) * pitch
                 if rng.random() < 0.85:
-                    _box(image, x, top + pitch - 3 - h, x + w - 1, top + pitch - 3, _colour(rng, _BOOKS, 0.25))
+                    _box(
+                        image,
+                        x,
+                        top + pitch - 3 - h,
+                        x + w - 1,
+                        top + pitch - 3,
+                        _colour(rng, _BOOKS, 0.25),
+                    )
                 x += w
             _box(image, left, top + pitch - 3, left + wide, top + pitch, back)
     for _ in range(int(rng.integers(0, 4))):
@@ -120,18 +195,51 @@ def _foliage(rng, image) -> None:
 def _lights(rng, image) -> None:
     image[:] = np.array([24, 24, 30], np.float32) + 50 * _cloud(rng)[..., None]
     for _ in range(int(rng.integers(10, 36))):
-        colour = _colour(rng, [(250, 214, 160), (220, 226, 240), (240, 170, 120), (180, 204, 220)], 0.4)
-        cv2.circle(image, tuple(int(v) for v in rng.integers(0, SIZE, 2)), int(rng.integers(3, 12)), colour, -1)
+        colour = _colour(
+            rng, [(250, 214, 160), (220, 226, 240), (240, 170, 120), (180, 204, 220)], 0.4
+        )
+        cv2.circle(
+            image,
+            tuple(int(v) for v in rng.integers(0, SIZE, 2)),
+            int(rng.integers(3, 12)),
+            colour,
+            -1,
+        )
 
 
 def _people(rng, image) -> None:
     _street(rng, image) if rng.random() < 0.5 else _wall(rng, image)
     for x in rng.permutation(np.arange(-10, SIZE + 10, int(rng.integers(24, 44)))):
         x, y, r = int(x + rng.integers(-8, 8)), int(rng.integers(20, 80)), int(rng.integers(9, 17))
-        cv2.ellipse(image, (x, y + int(4.6 * r)), (int(2.1 * r), int(3.6 * r)), 0, 0, 360, _colour(rng, _COATS, 0.25), -1)
-        cv2.ellipse(image, (x, y), (r, int(1.25 * r)), 0, 0, 360, _colour(rng, [(198, 152, 126), (150, 106, 80), (214, 172, 148)], 0.2), -1)
         cv2.ellipse(
-            image, (x, y - r // 3), (int(1.1 * r), r), 0, 180, 360, _colour(rng, [(50, 38, 32), (30, 26, 26), (120, 92, 62)], 0.3), -1
+            image,
+            (x, y + int(4.6 * r)),
+            (int(2.1 * r), int(3.6 * r)),
+            0,
+            0,
+            360,
+            _colour(rng, _COATS, 0.25),
+            -1,
+        )
+        cv2.ellipse(
+            image,
+            (x, y),
+            (r, int(1.25 * r)),
+            0,
+            0,
+            360,
+            _colour(rng, [(198, 152, 126), (150, 106, 80), (214, 172, 148)], 0.2),
+            -1,
+        )
+        cv2.ellipse(
+            image,
+            (x, y - r // 3),
+            (int(1.1 * r), r),
+            0,
+            180,
+            360,
+            _colour(rng, [(50, 38, 32), (30, 26, 26), (120, 92, 62)], 0.3),
+            -1,
         )
 
 
@@ -149,12 +257,22 @@ def _banner(rng, image) -> None:
     image *= (0.85 + 0.25 * _cloud(rng, 4))[..., None]
 
 
-_DRAW = {"wall": _wall, "room": _room, "street": _street, "foliage": _foliage, "lights": _lights, "people": _people, "banner": _banner}
+_DRAW = {
+    "wall": _wall,
+    "room": _room,
+    "street": _street,
+    "foliage": _foliage,
+    "lights": _lights,
+    "people": _people,
+    "banner": _banner,
+}
 
 
 def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
     """A scene's name and its linear light, float32 (SIZE, SIZE, 3)."""
-    scene = list(SCENES)[int(np.searchsorted(np.cumsum(list(SCENES.values())), rng.random() * 0.9999))]
+    scene = list(SCENES)[
+        int(np.searchsorted(np.cumsum(list(SCENES.values())), rng.random() * 0.9999))
+    ]
     image = np.empty((SIZE, SIZE, 3), np.float32)
     blur = 0.9 + 3.0 * rng.random() ** 1.5
     if scene == "studio":
@@ -167,7 +285,8 @@ def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
     if scene in ("people", "street"):
         blur += 1.0
     image = cv2.GaussianBlur(image, (0, 0), blur)
-    # A lens that draws the face draws what lies behind it paler: towards its mean, and towards grey.
+    # A lens that draws the face draws what lies behind it paler: towards its mean, and towards
+    # grey.
     mean = image.mean((0, 1))
     image = mean + 1.05 * (image - mean)
     image += 0.28 * (image.mean(2, keepdims=True) - image)

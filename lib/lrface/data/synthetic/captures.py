@@ -1,7 +1,8 @@
-"""More captures of rendered moments than a set was made with: strangers for a large gallery, and poor cameras with a stage switched off.
+"""More captures of rendered moments than a set was made with: strangers for a large gallery, and
+poor cameras with a stage switched off.
 
-A moment is (seed, number of the person, number of the view), which is all that decides it; so a moment of the embedded set can be rendered
-again and seen by another camera.
+A moment is (seed, number of the person, number of the view), which is all that decides it; so a
+moment of the embedded set can be rendered again and seen by another camera.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Way:
-    """How a moment is captured. ``camera`` 0 is the poor camera the set itself has for the moment, others are further draws; ``without``
-    are the camera's stages that are off (:data:`lrface.data.synthetic.camera.STAGES`)."""
+    """How a moment is captured. ``camera`` 0 is the poor camera the set itself has for the moment,
+    others are further draws; ``without`` are the camera's stages that are off
+    (:data:`lrface.data.synthetic.camera.STAGES`)."""
 
     name: str
     camera: int = 0
@@ -54,11 +56,13 @@ class Way:
 
 
 def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd.DataFrame:
-    """Every moment in every way, rendered into ``folder`` where it is not there yet; interrupted, the same call goes on.
+    """Every moment in every way, rendered into ``folder`` where it is not there yet; interrupted,
+    the same call goes on.
 
-    A row a capture, by moment and there by way: ``key`` (``s000003_002/NAME``), ``identity``, ``way``, ``native_height``, ``path``
-    (address of the good camera's picture, under ``folder``), ``native_path`` (of the capture), and ``digest``, ``native_digest`` of their
-    pixels. Captures of camera 0 with every stage on are the pixels that ``lrface data make`` writes for the moment.
+    A row a capture, by moment and there by way: ``key`` (``s000003_002/NAME``), ``identity``,
+    ``way``, ``native_height``, ``path`` (address of the good camera's picture, under ``folder``),
+    ``native_path`` (of the capture), and ``digest``, ``native_digest`` of their pixels. Captures of
+    camera 0 with every stage on are the pixels that ``lrface data make`` writes for the moment.
     """
     text = repr((VERSION, SIZE, QUALITY, list(moments), [asdict(way) for way in ways]))
     place = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -68,7 +72,11 @@ def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd
     with progress("captures", len(moments)) as advance:
         advance(len(moments) - sum(len(part) for _, part in missing))
         jobs = [delayed(_write)(file, part, ways) for file, part in missing]
-        for count in Parallel(min(os.cpu_count() or 1, max(1, len(jobs))), return_as="generator_unordered", batch_size=1)(jobs):
+        for count in Parallel(
+            min(os.cpu_count() or 1, max(1, len(jobs))),
+            return_as="generator_unordered",
+            batch_size=1,
+        )(jobs):
             advance(count)
     columns = [name for name in _SCHEMA.names if name not in ("image", "native")]
     tables = []
@@ -77,7 +85,9 @@ def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd
         rows = range(len(table))
         name = file.relative_to(folder).as_posix()
         first = [packed.address(name, row - row % len(ways)) for row in rows]
-        tables.append(table.assign(path=first, native_path=[packed.address(name, row) for row in rows]))
+        tables.append(
+            table.assign(path=first, native_path=[packed.address(name, row) for row in rows])
+        )
     return pd.concat(tables, ignore_index=True)
 
 
@@ -94,7 +104,11 @@ def _write(file: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> int:
             for place, way in enumerate(ways):
                 # a further camera is that of a view which nobody rendered
                 drawn = stream(seed, number, shown + 1000 * way.camera, "camera")
-                seen = capture(frame, sample_camera(drawn).without(*way.without), stream(seed, number, shown + 1000 * way.camera, "sensor"))
+                seen = capture(
+                    frame,
+                    sample_camera(drawn).without(*way.without),
+                    stream(seed, number, shown + 1000 * way.camera, "sensor"),
+                )
                 rows.append(
                     {
                         "key": f"{key}/{way.name}",
@@ -107,7 +121,12 @@ def _write(file: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> int:
                         "native": {"bytes": encode(seen, 0), "path": key},
                     }
                 )
-    write_atomic(file, lambda temporary: pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd"))
+    write_atomic(
+        file,
+        lambda temporary: pq.write_table(
+            pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd"
+        ),
+    )
     return len(moments)
 
 

@@ -19,12 +19,14 @@ FIRST_CLIP_VIEW = 1_000_000
 FRAMES = 7
 """Frames of a clip in VidFace's setting."""
 _EYES = (0.36, 0.64, 0.46)
-"""Where an aligned frame has the eyes: x of the image's left and right eye, y of both, as shares of the side."""
+"""Where an aligned frame has the eyes: x of the image's left and right eye, y of both, as shares of
+the side."""
 
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """One frame: the picture, its truth, the view it was rendered from and the light for any camera."""
+    """One frame: the picture, its truth, the view it was rendered from and the light for any
+    camera."""
 
     picture: np.ndarray
     """uint8 (size, size, 3)."""
@@ -40,15 +42,26 @@ def _ease(t: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def clip_views(person: Person, number: int, frames: int = FRAMES, prevalence: Prevalence | None = None, span: float = 1.0) -> list[View]:
-    """The views of clip ``number`` (from 0): from one drawn view towards another, with a sway on top.
+def clip_views(
+    person: Person,
+    number: int,
+    frames: int = FRAMES,
+    prevalence: Prevalence | None = None,
+    span: float = 1.0,
+) -> list[View]:
+    """The views of clip ``number`` (from 0): from one drawn view towards another, with a sway on
+    top.
 
     ``span`` scales how much changes. What is worn, the place and the light's colour stay.
     """
     identity, first = person.identity, FIRST_CLIP_VIEW + 2 * number
     begin, end = view(identity, first, prevalence), view(identity, first + 1, prevalence)
     rng = stream(identity.seed, identity.number, first, "clip")
-    phase, rate, size = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.5, 1.2, 3), rng.uniform(0.3, 1.0, 3) * (2.5, 1.5, 1.2)
+    phase, rate, size = (
+        rng.uniform(0, 2 * np.pi, 3),
+        rng.uniform(0.5, 1.2, 3),
+        rng.uniform(0.3, 1.0, 3) * (2.5, 1.5, 1.2),
+    )
     t = np.linspace(0, 1, frames) if frames > 1 else np.zeros(1)
     share = span * _ease(t)
     units = sorted({*begin.expression, *end.expression})
@@ -56,19 +69,33 @@ def clip_views(person: Person, number: int, frames: int = FRAMES, prevalence: Pr
     for k in range(frames):
         sway = size * np.sin(phase + 2 * np.pi * rate * t[k])
         start = np.array([begin.yaw, begin.pitch, begin.roll])
-        # Most of a second of talking is a small turn; a full swing from one random pose to another is not.
+        # Most of a second of talking is a small turn; a full swing from one random pose to another
+        # is not.
         goal = np.clip(np.array([end.yaw, end.pitch, end.roll]) - start, -28, 28)
-        angles.append(np.clip(start + share[k] * goal + span * sway, (-MAX_YAW, -MAX_PITCH, -25), (MAX_YAW, MAX_PITCH, 25)))
+        angles.append(
+            np.clip(
+                start + share[k] * goal + span * sway,
+                (-MAX_YAW, -MAX_PITCH, -25),
+                (MAX_YAW, MAX_PITCH, 25),
+            )
+        )
     views, trailing = [], angles[0]
     for k in range(frames):
         trailing = 0.45 * trailing + 0.55 * angles[k]  # loose hair comes after the head
         mix = lambda a, b, s=share[k]: float(a + s * (b - a))  # noqa: E731
         light = replace(
             begin.light,
-            azimuth=mix(begin.light.azimuth, np.clip(end.light.azimuth, begin.light.azimuth - 20, begin.light.azimuth + 20)),
+            azimuth=mix(
+                begin.light.azimuth,
+                np.clip(end.light.azimuth, begin.light.azimuth - 20, begin.light.azimuth + 20),
+            ),
             exposure=begin.light.exposure * float(np.exp(0.03 * np.sin(phase[0] + 3 * t[k]))),
         )
-        framing = replace(begin.framing, x=mix(begin.framing.x, end.framing.x), y=mix(begin.framing.y, end.framing.y))
+        framing = replace(
+            begin.framing,
+            x=mix(begin.framing.x, end.framing.x),
+            y=mix(begin.framing.y, end.framing.y),
+        )
         views.append(
             replace(
                 begin,
@@ -76,7 +103,10 @@ def clip_views(person: Person, number: int, frames: int = FRAMES, prevalence: Pr
                 yaw=float(angles[k][0]),
                 pitch=float(angles[k][1]),
                 roll=float(angles[k][2]),
-                expression={u: round(mix(begin.expression.get(u, 0.0), end.expression.get(u, 0.0)), 4) for u in units},
+                expression={
+                    u: round(mix(begin.expression.get(u, 0.0), end.expression.get(u, 0.0)), 4)
+                    for u in units
+                },
                 gaze=(mix(begin.gaze[0], end.gaze[0]), mix(begin.gaze[1], end.gaze[1])),
                 light=light,
                 framing=framing,
@@ -104,20 +134,30 @@ def _align(frame: Frame, points: np.ndarray) -> tuple[Frame, np.ndarray]:
     # The same motion in buffer pixels, X = k (x + 1/2) - 1/2.
     moved = k * (shift + 0.5) - 0.5 - matrix @ np.full(2, k * 0.5 - 0.5)
     warp = np.concatenate([matrix, moved[:, None]], 1)
-    light = cv2.warpAffine(frame.light, warp, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    light = cv2.warpAffine(
+        frame.light, warp, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
     placed = points.astype(np.float64) @ matrix.T + shift
     return replace(frame, light=light), placed.astype(np.float32)
 
 
 def clip(
-    person: Person, number: int, size: int = 128, frames: int = FRAMES, aligned: bool = True, prevalence: Prevalence | None = None
+    person: Person,
+    number: int,
+    size: int = 128,
+    frames: int = FRAMES,
+    aligned: bool = True,
+    prevalence: Prevalence | None = None,
 ) -> list[ClipFrame]:
-    """Clip ``number`` of a person. ``aligned``: each frame is warped to fixed eyes, as VidFace's are; else the camera stands still."""
+    """Clip ``number`` of a person. ``aligned``: each frame is warped to fixed eyes, as VidFace's
+    are; else the camera stands still."""
     out = []
     for one in clip_views(person, number, frames, prevalence):
         frame = render(person, one, size)
         points, visible = landmarks(person, frame)
         if aligned:
             frame, points = _align(frame, points)
-        out.append(ClipFrame(develop(shrink(frame.light, size, LENS_BLUR)), points, visible, one, frame))
+        out.append(
+            ClipFrame(develop(shrink(frame.light, size, LENS_BLUR)), points, visible, one, frame)
+        )
     return out

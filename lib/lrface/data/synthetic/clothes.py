@@ -1,4 +1,5 @@
-"""Clothes: painted on shoulders and neck in template space and lifted off the skin, with a modelled collar for shirts."""
+"""Clothes: painted on shoulders and neck in template space and lifted off the skin, with a modelled
+collar for shirts."""
 
 from __future__ import annotations
 
@@ -19,7 +20,16 @@ PATTERNS = ("plain", "stripes", "plaid", "pinstripes")
 _DYES = linear([(28, 30, 36), (44, 52, 74), (92, 96, 102), (198, 196, 190), (232, 230, 226), (96, 34, 38), (52, 74, 58), (122, 98, 74),
                (64, 92, 126), (150, 72, 66), (176, 154, 122), (84, 62, 92), (190, 142, 70), (58, 106, 112)])
 # fmt: on
-_SHIRTS = linear([(236, 236, 234), (198, 212, 230), (226, 214, 218), (214, 222, 214), (60, 66, 84), (150, 170, 200)])
+_SHIRTS = linear(
+    [
+        (236, 236, 234),
+        (198, 212, 230),
+        (226, 214, 218),
+        (214, 222, 214),
+        (60, 66, 84),
+        (150, 170, 200),
+    ]
+)
 _SUITS = linear([(30, 32, 38), (42, 48, 66), (74, 76, 82), (66, 54, 46)])
 _TIES = linear([(110, 28, 36), (34, 48, 92), (30, 30, 34), (58, 84, 66), (130, 100, 52)])
 
@@ -82,8 +92,8 @@ def neckline(x, z, kind, rise):
 
 @inline
 def cloth_at(table, c, q, colour, bump):
-    """Paint cloth at template point ``q`` into ``colour`` and ``bump`` (in place). Returns 1 on cloth, 0 on skin, and on skin a
-    shading factor for the shadow of the edge."""
+    """Paint cloth at template point ``q`` into ``colour`` and ``bump`` (in place). Returns 1 on
+    cloth, 0 on skin, and on skin a shading factor for the shadow of the edge."""
     kind = int(c[8])
     edge = neckline(q[0], q[2], kind, c[9])
     gap = edge - q[1]
@@ -97,7 +107,11 @@ def cloth_at(table, c, q, colour, bump):
             which = 2
     if kind == 4 and gap < 0.16 and q[2] <= 0.2:
         which = 1
-    weave = 1 + 0.05 * noise(table, q[0] * 90, q[1] * 90, q[2] * 90, 3) + 0.10 * noise(table, q[0] * 6, q[1] * 6, q[2] * 6, 4)
+    weave = (
+        1
+        + 0.05 * noise(table, q[0] * 90, q[1] * 90, q[2] * 90, 3)
+        + 0.10 * noise(table, q[0] * 6, q[1] * 6, q[2] * 6, 4)
+    )
     stripe = 0.0
     if which == 0:
         rows, columns = q[1] * c[7] - floor(q[1] * c[7]), q[0] * c[7] - floor(q[0] * c[7])
@@ -131,7 +145,9 @@ def edge_heights(points, kind, rise):
     return out
 
 
-def dress(clothes: Clothes, template: Head, vertices: np.ndarray, normals: np.ndarray) -> np.ndarray:
+def dress(
+    clothes: Clothes, template: Head, vertices: np.ndarray, normals: np.ndarray
+) -> np.ndarray:
     """The mesh (n, 3) with what is below the neckline lifted to the thickness of the cloth."""
     edge = edge_heights(template.vertices, KINDS.index(clothes.kind), clothes.rise)
     thick = 0.07 if clothes.kind == "turtleneck" else 0.05
@@ -154,21 +170,40 @@ def collar(clothes: Clothes, template: Head, vertices: np.ndarray) -> Mesh | Non
     axis = np.array([0.0, (neck[:, 2].max() + neck[:, 2].min()) / 2])
     half = np.array([np.abs(neck[:, 0]).max(), (neck[:, 2].max() - neck[:, 2].min()) / 2])
     sheets, count = [], 48
-    # Rows from the inside of the stand over the fold to the outer edge: distance from the neck, height, how far open in front. The fold
-    # opens wider than what lies under it, so the front shows two leaves with points and not a slot.
+    # Rows from the inside of the stand over the fold to the outer edge: distance from the neck,
+    # height, how far open in front. The fold opens wider than what lies under it, so the front
+    # shows two leaves with points and not a slot.
     closed = 0.04 if clothes.necktie else 0.20
-    for out, height, gap in ((0.015, -0.08, 0.0), (0.025, 0.05, 0.16), (0.045, 0.095, 0.22), (0.075, 0.07, 0.20), (0.12, -0.08, 0.12)):
+    for out, height, gap in (
+        (0.015, -0.08, 0.0),
+        (0.025, 0.05, 0.16),
+        (0.045, 0.095, 0.22),
+        (0.075, 0.07, 0.20),
+        (0.12, -0.08, 0.12),
+    ):
         turn = np.linspace(closed + gap, 2 * np.pi - closed - gap, count)
         from_front = np.minimum(turn, 2 * np.pi - turn) - closed - gap
         point = smoothstep(0.55, 0.0, from_front) * (out > 0.1)
         radius = half[None] + (out + 0.05 * point)[:, None]
         base = 5.93 + clothes.rise - 0.17 * 0.5 * (1 + np.cos(turn))
         sheets.append(
-            np.stack([axis[0] + np.sin(turn) * radius[:, 0], base + height - 0.20 * point, axis[1] + np.cos(turn) * radius[:, 1]], 1)
+            np.stack(
+                [
+                    axis[0] + np.sin(turn) * radius[:, 0],
+                    base + height - 0.20 * point,
+                    axis[1] + np.cos(turn) * radius[:, 1],
+                ],
+                1,
+            )
         )
-    k, t = (g.ravel() for g in np.meshgrid(np.arange(len(sheets) - 1), np.arange(count - 1), indexing="ij"))
+    k, t = (
+        g.ravel()
+        for g in np.meshgrid(np.arange(len(sheets) - 1), np.arange(count - 1), indexing="ij")
+    )
     a = k * count + t
-    triangles = np.concatenate([np.stack([a, a + count, a + 1], 1), np.stack([a + 1, a + count, a + count + 1], 1)]).astype(np.int32)
+    triangles = np.concatenate(
+        [np.stack([a, a + count, a + 1], 1), np.stack([a + 1, a + count, a + count + 1], 1)]
+    ).astype(np.int32)
     points = np.concatenate(sheets)
     return Mesh(points, triangles, points)
 
@@ -189,10 +224,15 @@ def knot(clothes: Clothes, band: Mesh) -> Mesh | None:
         (-0.75, 0.12, 0.22),
     )
     across = np.linspace(-1, 1, 7)
-    sheets = [np.stack([half * across, np.full(7, top + height), front + depth - 0.035 * across**2], 1) for height, half, depth in rows]
+    sheets = [
+        np.stack([half * across, np.full(7, top + height), front + depth - 0.035 * across**2], 1)
+        for height, half, depth in rows
+    ]
     k, t = (g.ravel() for g in np.meshgrid(np.arange(len(rows) - 1), np.arange(6), indexing="ij"))
     a = k * 7 + t
-    triangles = np.concatenate([np.stack([a, a + 7, a + 1], 1), np.stack([a + 1, a + 7, a + 8], 1)]).astype(np.int32)
+    triangles = np.concatenate(
+        [np.stack([a, a + 7, a + 1], 1), np.stack([a + 1, a + 7, a + 8], 1)]
+    ).astype(np.int32)
     points = np.concatenate(sheets)
     return Mesh(points, triangles, points)
 
@@ -209,7 +249,9 @@ def sample_clothes(rng: np.random.Generator, necktie: bool, male: bool) -> Cloth
     vary = np.exp(0.25 * (u[1] - 0.5))
     colour, second = palette[int(u[2] * len(palette))] * vary, _DYES[int(u[3] * len(_DYES))]
     pattern = (
-        PATTERNS[int(np.searchsorted((0.66, 0.80, 0.90, 1.0), u[4]))] if kind != "suit" else ("pinstripes" if u[4] < 0.15 else "plain")
+        PATTERNS[int(np.searchsorted((0.66, 0.80, 0.90, 1.0), u[4]))]
+        if kind != "suit"
+        else ("pinstripes" if u[4] < 0.15 else "plain")
     )
     return Clothes(
         kind,

@@ -1,4 +1,5 @@
-"""Croissant metadata (MLCommons, 1.0) for a made set: what its files and columns are, for people and machines that look for data."""
+"""Croissant metadata (MLCommons, 1.0) for a made set: what its files and columns are, for people
+and machines that look for data."""
 
 from __future__ import annotations
 
@@ -49,14 +50,25 @@ def _type(kind: pa.DataType) -> str:
         kind = kind.value_type
     if pa.types.is_boolean(kind):
         return "sc:Boolean"
-    return "sc:Integer" if pa.types.is_integer(kind) else "sc:Float" if pa.types.is_floating(kind) else "sc:Text"
+    return (
+        "sc:Integer"
+        if pa.types.is_integer(kind)
+        else "sc:Float"
+        if pa.types.is_floating(kind)
+        else "sc:Text"
+    )
 
 
 def _fields(kind: str) -> list[dict]:
     fields = []
     for column in SCHEMA:
         extract = {"column": column.name}
-        field = {"@type": "cr:Field", "@id": f"{kind}/{column.name}", "name": column.name, "dataType": _type(column.type)}
+        field = {
+            "@type": "cr:Field",
+            "@id": f"{kind}/{column.name}",
+            "name": column.name,
+            "dataType": _type(column.type),
+        }
         if column.name in _MEANING:
             field["description"] = _MEANING[column.name]
         if pa.types.is_fixed_size_list(column.type):
@@ -105,5 +117,8 @@ def croissant(manifest: dict) -> dict:
         "version": f"{plan['version']}.0.0",
         "keywords": ["faces", "synthetic", "face hallucination", "low-resolution face recognition"],
         "distribution": objects + sets,
-        "recordSet": [{"@type": "cr:RecordSet", "@id": kind, "name": kind, "field": _fields(kind)} for kind in kinds],
+        "recordSet": [
+            {"@type": "cr:RecordSet", "@id": kind, "name": kind, "field": _fields(kind)}
+            for kind in kinds
+        ],
     }

@@ -27,13 +27,18 @@ def _macros(identity: Identity) -> dict[str, float]:
         for age, part in (("child", child), ("young", 1 - old - child), ("old", old)):
             for race, mixed in zip(RACES, identity.races, strict=True):
                 macros[f"race/{race}-{gender}-{age}"] = share * part * mixed
-            for load, amount in (("minweight", lean), ("averageweight", 1 - lean - heavy), ("maxweight", heavy)):
+            for load, amount in (
+                ("minweight", lean),
+                ("averageweight", 1 - lean - heavy),
+                ("maxweight", heavy),
+            ):
                 macros[f"uni/{gender}-{age}-{load}"] = share * part * amount
     return macros
 
 
 def neutral(identity: Identity) -> np.ndarray:
-    """The person's own mesh (n, 3) without expression: eyes' midpoint where the template has it, size by the distance of the eyes."""
+    """The person's own mesh (n, 3) without expression: eyes' midpoint where the template has it,
+    size by the distance of the eyes."""
     template = head()
     vertices = template.vertices.copy()
     for name, weight in (*_macros(identity).items(), *identity.shape):
@@ -48,7 +53,8 @@ def neutral(identity: Identity) -> np.ndarray:
 
 
 def express(vertices: np.ndarray, expression: Mapping[str, float]) -> np.ndarray:
-    """The mesh with an expression: weights of the ``fu/`` targets by their short name, as in ``{"jawOpen": 0.3}``."""
+    """The mesh with an expression: weights of the ``fu/`` targets by their short name, as in
+    ``{"jawOpen": 0.3}``."""
     moved, template = vertices.copy(), head()
     for unit_name, weight in expression.items():
         template.morph(moved, f"fu/{unit_name}", weight)

@@ -1,7 +1,9 @@
-"""The four demographic groups the benchmark names, as stated mixtures of the body model's parameters and of colour.
+"""The four demographic groups the benchmark names, as stated mixtures of the body model's
+parameters and of colour.
 
-They are labels of a synthetic world: each fixes a mixture of the model's three race macros, a distribution of skin depth and of hair
-and eye colour. They say nothing about a person, and no photograph was measured for them.
+They are labels of a synthetic world: each fixes a mixture of the model's three race macros, a
+distribution of skin depth and of hair and eye colour. They say nothing about a person, and no
+photograph was measured for them.
 """
 
 from __future__ import annotations
@@ -28,7 +30,16 @@ EYES = {"dark": (46, 28, 18), "brown": (92, 56, 30), "hazel": (96, 78, 50), "gre
 
 # Skin from palest to deepest: sRGB of unshaded skin at depth 0, 1/7, ... 1.
 _SKIN = linear(
-    [(240, 212, 198), (230, 190, 169), (218, 172, 148), (197, 150, 124), (165, 121, 97), (126, 91, 71), (93, 67, 53), (64, 48, 40)]
+    [
+        (240, 212, 198),
+        (230, 190, 169),
+        (218, 172, 148),
+        (197, 150, 124),
+        (165, 121, 97),
+        (126, 91, 71),
+        (93, 67, 53),
+        (64, 48, 40),
+    ]
 )
 
 
@@ -39,7 +50,8 @@ class Group:
     races: tuple[float, float, float]
     """Mean mixture of the model's african, asian and caucasian macros; each person draws around it."""
     mixing: float
-    """Concentration of the Dirichlet draw around ``races``: the smaller, the more people of the group differ."""
+    """Concentration of the Dirichlet draw around ``races``: the smaller, the more people of the
+    group differ."""
     depth: tuple[float, float]
     """Mean and standard deviation of skin depth, 0 palest to 1 deepest."""
     undertone: tuple[float, float, float]

@@ -1,4 +1,5 @@
-"""Hairstyles: where strands start, which way they are combed, how long they grow. Each style is a small table of choices."""
+"""Hairstyles: where strands start, which way they are combed, how long they grow. Each style is a
+small table of choices."""
 
 from __future__ import annotations
 
@@ -79,11 +80,23 @@ class _Scalp:
     down: np.ndarray
 
 
-def _scalp(rng: np.random.Generator, template: Head, vertices: np.ndarray, style: str, line: float, receding: float) -> _Scalp:
+def _scalp(
+    rng: np.random.Generator,
+    template: Head,
+    vertices: np.ndarray,
+    style: str,
+    line: float,
+    receding: float,
+) -> _Scalp:
     c = template.centres
     turns = np.arctan2(c[:, 0], c[:, 2] - 0.55)
     edge = np.array([hairline(t, line, receding) for t in turns])
-    weight = smoothstep(-0.04, 0.09, c[:, 1] - edge) * (template.skin_masks[EARS] < 0.3) * (c[:, 1] > 6.8) * (np.abs(c[:, 0]) <= 0.80)
+    weight = (
+        smoothstep(-0.04, 0.09, c[:, 1] - edge)
+        * (template.skin_masks[EARS] < 0.3)
+        * (c[:, 1] > 6.8)
+        * (np.abs(c[:, 0]) <= 0.80)
+    )
     if style == "bald":  # what is left is a wreath around the back
         weight = weight * smoothstep(7.75, 7.55, c[:, 1]) * smoothstep(0.95, 0.6, c[:, 2])
     elif style != "buzz":
@@ -117,12 +130,27 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
     if style == "bald":
         return _Plan(s.down, 0.10, 0.03 * layer, segments=3)
     if style == "buzz":
-        return _Plan(s.normal + 0.6 * s.forward, 0.05 + 0.04 * u[0], 0.02 * layer, 0.0, gravity=0.0, wisp=0.1, segments=3)
+        return _Plan(
+            s.normal + 0.6 * s.forward,
+            0.05 + 0.04 * u[0],
+            0.02 * layer,
+            0.0,
+            gravity=0.0,
+            wisp=0.1,
+            segments=3,
+        )
     if style == "short":
         length = (0.26 + 0.22 * u[0]) * (0.45 + 0.55 * s.top + 0.2 * s.front)
-        brushed = s.forward if u[1] < 0.35 else s.normal * 1.1 + 0.3 * s.back if u[1] < 0.65 else s.side
+        brushed = (
+            s.forward if u[1] < 0.35 else s.normal * 1.1 + 0.3 * s.back if u[1] < 0.65 else s.side
+        )
         plan = _Plan(
-            brushed * top + falls + 0.25 * s.normal, length, 0.10 * layer, 0.1 + 0.2 * (0.35 <= u[1] < 0.65), gravity=0.7, segments=7
+            brushed * top + falls + 0.25 * s.normal,
+            length,
+            0.10 * layer,
+            0.1 + 0.2 * (0.35 <= u[1] < 0.65),
+            gravity=0.7,
+            segments=7,
         )
         return replace(plan, lowest=7.72)
     if style == "sidepart":
@@ -138,18 +166,42 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
         )
     if style == "back":
         comb = (s.back + 0.45 * up * front) * top + (0.6 * s.down + 0.7 * s.back) * (1 - top)
-        return _Plan(comb, 0.8 + 0.3 * u[0], 0.13 * layer, 0.06 + layer * 0.13, 0.8, gravity=0.4, segments=11)
-    if style == "fringe":
-        length = np.where(s.front > 0.4, 0.24 + 0.10 * u[0] + 0.05 * spread, 0.55 * (0.6 + 0.4 * s.top))
         return _Plan(
-            (s.forward + 0.35 * s.side) * top + falls, length, 0.12 * layer, 0.05 + 0.12 * layer, gravity=0.8, segments=9, lowest=7.56
+            comb, 0.8 + 0.3 * u[0], 0.13 * layer, 0.06 + layer * 0.13, 0.8, gravity=0.4, segments=11
+        )
+    if style == "fringe":
+        length = np.where(
+            s.front > 0.4, 0.24 + 0.10 * u[0] + 0.05 * spread, 0.55 * (0.6 + 0.4 * s.top)
+        )
+        return _Plan(
+            (s.forward + 0.35 * s.side) * top + falls,
+            length,
+            0.12 * layer,
+            0.05 + 0.12 * layer,
+            gravity=0.8,
+            segments=9,
+            lowest=7.56,
         )
     if style in ("coils", "coilfringe", "afro", "ringlets"):
-        low, vary = {"coils": (0.10, 0.10), "coilfringe": (0.16, 0.08), "afro": (0.28, 0.22), "ringlets": (0.6, 0.5)}[style]
+        low, vary = {
+            "coils": (0.10, 0.10),
+            "coilfringe": (0.16, 0.08),
+            "afro": (0.28, 0.22),
+            "ringlets": (0.6, 0.5),
+        }[style]
         height = low + vary * u[0]
         hanging = style == "ringlets"
-        length = height * (0.45 + 0.55 * smoothstep(6.9, 7.7, s.template[:, 1])) * (0.75 + 0.5 * rng.random(n))
-        comb = s.normal + 0.1 * up + (0.5 * s.side + 0.4 * s.back) * hanging + 0.5 * s.forward * front * (style == "coilfringe")
+        length = (
+            height
+            * (0.45 + 0.55 * smoothstep(6.9, 7.7, s.template[:, 1]))
+            * (0.75 + 0.5 * rng.random(n))
+        )
+        comb = (
+            s.normal
+            + 0.1 * up
+            + (0.5 * s.side + 0.4 * s.back) * hanging
+            + 0.5 * s.forward * front * (style == "coilfringe")
+        )
         return _Plan(
             comb,
             length,
@@ -166,13 +218,25 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
         )
     if style == "bun":
         comb = np.stack([-x * 0.2, 0.35 * (s.template[:, 1] < 7.9) + zero, zero - 1], 1)
-        return _Plan(comb, 1.1, 0.05 * layer, 0.03, 0.5, gravity=0.0, wisp=0.10, rough=0.06, segments=9, combing=2.0)
+        return _Plan(
+            comb,
+            1.1,
+            0.05 * layer,
+            0.03,
+            0.5,
+            gravity=0.0,
+            wisp=0.10,
+            rough=0.06,
+            segments=9,
+            combing=2.0,
+        )
     # What hangs: long hair and bobs, with or without bangs.
     bob = style.startswith("bob")
     length = (1.0 + 0.35 * u[0] if bob else 1.9 + 1.5 * u[0]) * (0.88 + 0.24 * rng.random(n))
     crown = np.maximum(top, front)
     comb = (
-        (0.75 * s.side * (1 - 0.5 * front) + s.back * (0.5 + 0.45 * front) + 0.8 * up * front) * crown
+        (0.75 * s.side * (1 - 0.5 * front) + s.back * (0.5 + 0.45 * front) + 0.8 * up * front)
+        * crown
         + falls * (1 - front)
         + np.stack([0.25 * np.sign(x), zero, zero - 0.35], 1)
     )
@@ -180,36 +244,67 @@ def _plan(rng: np.random.Generator, style: str, texture: str, s: _Scalp) -> _Pla
     hold = np.where(s.template[:, 1] > 7.6, 0.10 + lift, 0.28)
     clear = np.ones(n)
     curl, turns = (0.02 + 0.04 * u[1], 6 + 6 * u[2]) if texture == "wavy" else (0.0, 0.0)
-    plan = _Plan(comb, length, lift, hold, clear, gravity=1.3, curl=curl, turns=turns, bend=0.15, segments=16)
+    plan = _Plan(
+        comb, length, lift, hold, clear, gravity=1.3, curl=curl, turns=turns, bend=0.15, segments=16
+    )
     if "bangs" in style:
         bangs = (np.abs(s.turn) < 0.78) & (s.template[:, 1] > 7.8) & (s.template[:, 2] > 0.75)
         ends = 7.56 + 0.05 * u[3]
         cut = np.clip((s.template[:, 1] - ends) * 1.12 + 0.02 * spread, 0.15, 0.8)
         comb = np.where(bangs[:, None], 0.8 * s.forward + 0.25 * s.side * u[4] - 0.5 * up, comb)
-        plan = replace(plan, comb=comb, length=np.where(bangs, cut, length), clear=np.where(bangs, 0.0, 1.0), lowest=7.52)
+        plan = replace(
+            plan,
+            comb=comb,
+            length=np.where(bangs, cut, length),
+            clear=np.where(bangs, 0.0, 1.0),
+            lowest=7.52,
+        )
     return plan
 
 
 def _bun(rng: np.random.Generator, roots: np.ndarray, segments: int, high: bool) -> np.ndarray:
     """Strands (m, k, 3) wound into a knot on the crown or at the back of the head."""
     m = 1600
-    turn, tilt, size = 2 * np.pi * rng.random((m, 1)), np.arccos(2 * rng.random((m, 1)) - 1), 0.24 + 0.05 * rng.random((m, 1))
+    turn, tilt, size = (
+        2 * np.pi * rng.random((m, 1)),
+        np.arccos(2 * rng.random((m, 1)) - 1),
+        0.24 + 0.05 * rng.random((m, 1)),
+    )
     k = np.linspace(0, 2.2, segments + 1)[None]
-    ball = np.stack([np.sin(tilt) * np.cos(turn + k), np.cos(tilt) + 0 * k, np.sin(tilt) * np.sin(turn + k)], -1) * size[..., None]
+    ball = (
+        np.stack(
+            [
+                np.sin(tilt) * np.cos(turn + k),
+                np.cos(tilt) + 0 * k,
+                np.sin(tilt) * np.sin(turn + k),
+            ],
+            -1,
+        )
+        * size[..., None]
+    )
     return ball + (np.array([0, 8.42, -0.05]) if high else np.array([0, 7.65, -0.75]))
 
 
 def _clump(points: np.ndarray, roots: np.ndarray, size: float, strength: float) -> None:
-    """Draw strands (n, k, 3) towards the first that grows in the same cell of the scalp, more so at their tips, in place."""
+    """Draw strands (n, k, 3) towards the first that grows in the same cell of the scalp, more so at
+    their tips, in place."""
     cells = np.floor(roots / size + 0.35 * np.sin(9 * roots[:, [1, 2, 0]])).astype(np.int64)
-    _, first, which = np.unique(cells @ np.array([1, 10_007, 100_000_007]), return_index=True, return_inverse=True)
+    _, first, which = np.unique(
+        cells @ np.array([1, 10_007, 100_000_007]), return_index=True, return_inverse=True
+    )
     guide = points[first][which]
     apart = np.sqrt(((points[:, -1] - guide[:, -1]) ** 2).sum(-1))
-    share = strength * (np.linspace(0, 1, points.shape[1]) ** 1.2)[None] * smoothstep(0.40, 0.15, apart)[:, None]
+    share = (
+        strength
+        * (np.linspace(0, 1, points.shape[1]) ** 1.2)[None]
+        * smoothstep(0.40, 0.15, apart)[:, None]
+    )
     points += share[..., None] * (guide - points)
 
 
-def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np.ndarray) -> Strands | None:
+def grow_hair(
+    identity: Identity, template: Head, vertices: np.ndarray, skin: np.ndarray
+) -> Strands | None:
     """The person's hair on their own head (n, 3); None for a shaven head."""
     rng = stream(identity.seed, identity.number, IDENTITY, "hair")
     style, shaven = identity.hairstyle, rng.random() < 0.5
@@ -218,19 +313,33 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
     scalp = _scalp(rng, template, vertices, style, skin[LINE], skin[RECEDING])
     plan = _plan(rng, style, identity.texture, scalp)
     if identity.texture == "wavy" and not plan.curl and style not in ("buzz", "bald", "bun"):
-        plan = replace(plan, curl=0.022 + 0.02 * rng.random(), turns=9 + 7 * rng.random(), wisp=0.45, segments=plan.segments + 6)
+        plan = replace(
+            plan,
+            curl=0.022 + 0.02 * rng.random(),
+            turns=9 + 7 * rng.random(),
+            wisp=0.45,
+            segments=plan.segments + 6,
+        )
     n = len(scalp.roots)
     strand_rng = stream(identity.seed, identity.number, IDENTITY, "strands")
-    jitter, points = np.clip(strand_rng.normal(size=(n, 4)), -1.6, 1.6), np.zeros((n, plan.segments + 1, 3))
-    # At the hairline hair lies flat from its root on; standing up there, it would fall into the face.
+    jitter, points = (
+        np.clip(strand_rng.normal(size=(n, 4)), -1.6, 1.6),
+        np.zeros((n, plan.segments + 1, 3)),
+    )
+    # At the hairline hair lies flat from its root on; standing up there, it would fall into the
+    # face.
     start = unit(
-        0.45 * scalp.normal * (1 - 0.8 * scalp.front[:, None] * (plan.lowest == 0)) + plan.combing * unit(plan.comb) + 0.06 * jitter[:, :3]
+        0.45 * scalp.normal * (1 - 0.8 * scalp.front[:, None] * (plan.lowest == 0))
+        + plan.combing * unit(plan.comb)
+        + 0.06 * jitter[:, :3]
     )
 
     def each(value):
         return np.ascontiguousarray(np.broadcast_to(np.asarray(value, float), (n,)))
 
-    numbers = np.array([plan.gravity, plan.curl, plan.turns, plan.bend, plan.wisp_rate, plan.wisp, plan.rough])
+    numbers = np.array(
+        [plan.gravity, plan.curl, plan.turns, plan.bend, plan.wisp_rate, plan.wisp, plan.rough]
+    )
     grow(
         lattice(),
         scalp.roots,
@@ -247,7 +356,8 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
         int(rng.integers(4096)),
         points,
     )
-    # A lock over the eyes would be a different style, and one over the forehead reads as a scratch at 128 pixels.
+    # A lock over the eyes would be a different style, and one over the forehead reads as a scratch
+    # at 128 pixels.
     slack = 0.03 if identity.texture == "coily" else 0.0  # coils stand off and hide no forehead
     keep = ~over_face(points, plan.lowest, skin[LINE] - slack, skin[RECEDING])
     if style in ("buzz", "short", "coils", "coilfringe", "afro"):
@@ -255,12 +365,20 @@ def grow_hair(identity: Identity, template: Head, vertices: np.ndarray, skin: np
     if identity.texture != "coily" and style not in ("buzz", "bald", "bun"):
         _clump(points, scalp.template, 0.055, 0.45)
     points, roots = points[keep], scalp.template[keep]
-    rise = roots[:, 1] - np.array([hairline(t, skin[LINE], skin[RECEDING]) for t in np.arctan2(roots[:, 0], roots[:, 2] - 0.55)])
+    rise = roots[:, 1] - np.array(
+        [
+            hairline(t, skin[LINE], skin[RECEDING])
+            for t in np.arctan2(roots[:, 0], roots[:, 2] - 0.55)
+        ]
+    )
     soft = 0.22 if identity.texture != "coily" else 0.45
     cover = soft + (0.85 - soft) * smoothstep(-0.02, 0.13, rise)
     if style == "bun":
         knot = _bun(rng, roots, plan.segments, rng.random() < 0.6)
-        points, roots = np.concatenate([points, knot]), np.concatenate([roots, np.tile([[0, 8.3, 0.0]], (len(knot), 1))])
+        points, roots = (
+            np.concatenate([points, knot]),
+            np.concatenate([roots, np.tile([[0, 8.3, 0.0]], (len(knot), 1))]),
+        )
         cover = np.concatenate([cover, np.full(len(knot), 0.8)])
     clump = 0.6 * noise_at(lattice(), roots, 13.0, 3) + 0.6 * noise_at(lattice(), roots, 5.0, 4)
     shade = np.exp(0.12 * strand_rng.normal(size=len(points)) + 0.30 * clump)

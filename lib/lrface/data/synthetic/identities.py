@@ -1,4 +1,5 @@
-"""Who a synthetic person is: everything that stays the same from picture to picture, drawn from (seed, number) alone."""
+"""Who a synthetic person is: everything that stays the same from picture to picture, drawn from
+(seed, number) alone."""
 
 from __future__ import annotations
 
@@ -30,8 +31,21 @@ COLOUR_LABEL = {"black": "Black_Hair", "darkbrown": "Brown_Hair", "brown": "Brow
                 "red": None, "grey": "Gray_Hair", "white": "Gray_Hair"}
 # fmt: on
 HAIRSTYLES = {
-    ("male", "straight"): {"buzz": 0.12, "short": 0.34, "sidepart": 0.26, "back": 0.14, "long": 0.05, "bun": 0.02},
-    ("female", "straight"): {"short": 0.06, "sidepart": 0.12, "long": 0.40, "bob": 0.18, "bun": 0.18},
+    ("male", "straight"): {
+        "buzz": 0.12,
+        "short": 0.34,
+        "sidepart": 0.26,
+        "back": 0.14,
+        "long": 0.05,
+        "bun": 0.02,
+    },
+    ("female", "straight"): {
+        "short": 0.06,
+        "sidepart": 0.12,
+        "long": 0.40,
+        "bob": 0.18,
+        "bun": 0.18,
+    },
     ("male", "coily"): {"buzz": 0.50, "coils": 0.34, "afro": 0.10},
     ("female", "coily"): {"buzz": 0.12, "coils": 0.24, "afro": 0.28, "bun": 0.26, "ringlets": 0.18},
 }
@@ -96,8 +110,11 @@ def _pick(u: float, shares: Mapping[str, float] | dict) -> str:
     return name
 
 
-def _hair_colour(u: float, v: float, group: groups.Group, age: float, prevalence: Prevalence) -> str:
-    """One draw over colours: labels with a given share keep it, the others share the rest as nature has it."""
+def _hair_colour(
+    u: float, v: float, group: groups.Group, age: float, prevalence: Prevalence
+) -> str:
+    """One draw over colours: labels with a given share keep it, the others share the rest as nature
+    has it."""
     grey = grey_share(age)
     natural = {name: p * (1 - grey) for name, p in zip(HAIR_COLOURS, group.hair, strict=True)}
     natural |= {"grey": grey * 0.62, "white": grey * 0.38}
@@ -107,7 +124,10 @@ def _hair_colour(u: float, v: float, group: groups.Group, age: float, prevalence
     given = {label: prevalence[label] for label in COLOURS if label in prevalence.given}
     free = sum(sum(shades.values()) for label, shades in by_label.items() if label not in given)
     rest = 1 - sum(given.values())
-    shares = {label: given.get(label, sum(shades.values()) / free * rest) for label, shades in by_label.items()}
+    shares = {
+        label: given.get(label, sum(shades.values()) / free * rest)
+        for label, shades in by_label.items()
+    }
     return _pick(v, by_label[_pick(u, shares)])
 
 
@@ -116,24 +136,45 @@ def _beard(rng: np.random.Generator, male: bool, prevalence: Prevalence) -> tupl
     if not male:
         return ()
     men = max(prevalence.male, 1e-9)
-    named = [prevalence.given[n] / men for n in ("Mustache", "Goatee", "Sideburns") if n in prevalence.given]
-    any_beard = min((1 - prevalence["No_Beard"]) / men if "No_Beard" in prevalence.given else max([0.46, *named]), 1.0)
+    named = [
+        prevalence.given[n] / men
+        for n in ("Mustache", "Goatee", "Sideburns")
+        if n in prevalence.given
+    ]
+    any_beard = min(
+        (1 - prevalence["No_Beard"]) / men
+        if "No_Beard" in prevalence.given
+        else max([0.46, *named]),
+        1.0,
+    )
     if u[0] >= any_beard:
         return ()
     natural = {"Mustache": 0.52, "Goatee": 0.30, "Sideburns": 0.30}
-    share = {n: min(prevalence.given[n] / men / any_beard, 1.0) if n in prevalence.given else p for n, p in natural.items()}
-    kinds = [kind for kind, n, draw in zip(("mustache", "goatee", "full"), share, u[1:], strict=True) if draw < share[n]]
+    share = {
+        n: min(prevalence.given[n] / men / any_beard, 1.0) if n in prevalence.given else p
+        for n, p in natural.items()
+    }
+    kinds = [
+        kind
+        for kind, n, draw in zip(("mustache", "goatee", "full"), share, u[1:], strict=True)
+        if draw < share[n]
+    ]
     return tuple(kinds) or ("stubble",)
 
 
 def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Identity:
-    """The person with this number (from 0): the same for the same seed and prevalence, whoever else is drawn."""
+    """The person with this number (from 0): the same for the same seed and prevalence, whoever else
+    is drawn."""
     prevalence = prevalence or Prevalence()
     rng = stream(seed, number, IDENTITY, "identity")
     group_name = groups.NAMES[number % len(groups.NAMES)]
     group = GROUPS[group_name]
     # Exactly half of any eight consecutive identities are men unless a share is given.
-    male = bool(rng.random() < prevalence.male) if "Male" in prevalence.given else bool(number // len(groups.NAMES) % 2)
+    male = (
+        bool(rng.random() < prevalence.male)
+        if "Male" in prevalence.given
+        else bool(number // len(groups.NAMES) % 2)
+    )
     young = bool(rng.random() < prevalence.get("Young", YOUNG))
     u = rng.random()
     age = age_at(YOUNG * u if young else YOUNG + (1 - YOUNG) * u)
@@ -143,7 +184,9 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         labels[name] = bool(rng.random() < prevalence.get(name, natural))
         scores[name] = score(labels[name], natural, rng.random())
 
-    share = min(prevalence["Pale_Skin"] / 0.5, 1.0) if "Pale_Skin" in prevalence.given else group.pale
+    share = (
+        min(prevalence["Pale_Skin"] / 0.5, 1.0) if "Pale_Skin" in prevalence.given else group.pale
+    )
     labels["Pale_Skin"] = bool(rng.random() < share * (group.pale > 0))
     u = rng.random()
     if group.pale:
@@ -157,15 +200,30 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
     colour = _hair_colour(rng.random(), rng.random(), group, age, prevalence)
     u = rng.random(8)
     men = max(prevalence.male, 1e-9)
-    bald = male and bool(u[0] < (prevalence["Bald"] / men if "Bald" in prevalence.given else bald_share(age)))
+    bald = male and bool(
+        u[0] < (prevalence["Bald"] / men if "Bald" in prevalence.given else bald_share(age))
+    )
     if "Receding_Hairline" in prevalence.given:
-        receding_chance = prevalence["Receding_Hairline"] / max(men - prevalence.mean_over_age("Bald"), 1e-9)
+        receding_chance = prevalence["Receding_Hairline"] / max(
+            men - prevalence.mean_over_age("Bald"), 1e-9
+        )
     else:
         receding_chance = receding_share(age)
     receding = male and not bald and bool(u[1] < receding_chance)
     haired = max(1 - prevalence.mean_over_age("Bald"), 1e-9)
-    bangs = not bald and bool(u[2] < (prevalence["Bangs"] / haired if "Bangs" in prevalence.given else (0.12 if male else 0.24)))
-    wavy_chance = prevalence["Wavy_Hair"] / haired if "Wavy_Hair" in prevalence.given else 0.35 * (1 - group.coily)
+    bangs = not bald and bool(
+        u[2]
+        < (
+            prevalence["Bangs"] / haired
+            if "Bangs" in prevalence.given
+            else (0.12 if male else 0.24)
+        )
+    )
+    wavy_chance = (
+        prevalence["Wavy_Hair"] / haired
+        if "Wavy_Hair" in prevalence.given
+        else 0.35 * (1 - group.coily)
+    )
     wavy = not bald and bool(u[3] < wavy_chance)
     coily = not wavy and bool(u[4] < min(group.coily / max(1 - wavy_chance, 1e-9), 1))
     texture = "wavy" if wavy else "coily" if coily else "straight"
@@ -206,10 +264,17 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         eye_colour=eye_colour,
         iris=tuple((linear(EYES[eye_colour]) * np.exp(rng.normal(0, 0.12, 3))).tolist()),
         hair_colour=colour,
-        hair=tuple((linear(HAIR[colour]) * np.exp(rng.normal(0, 0.14)) * np.exp(rng.normal(0, 0.03, 3))).tolist()),
+        hair=tuple(
+            (
+                linear(HAIR[colour]) * np.exp(rng.normal(0, 0.14)) * np.exp(rng.normal(0, 0.03, 3))
+            ).tolist()
+        ),
         texture=texture,
         hairstyle=style,
-        receding=float(receding * (0.35 + 0.65 * u[6]) + (not receding) * male * 0.12 * u[7] * smoothstep(25, 60, age)),
+        receding=float(
+            receding * (0.35 + 0.65 * u[6])
+            + (not receding) * male * 0.12 * u[7] * smoothstep(25, 60, age)
+        ),
         beard=beard,
         attributes=labels,
     )

@@ -1,7 +1,7 @@
 """How the hot loops are compiled, and the linear algebra they share.
 
-No fast math and no threads inside a kernel: every operation is rounded as IEEE 754 says and sums run in one order, so the same
-parameters give the same bytes on any number of workers.
+No fast math and no threads inside a kernel: every operation is rounded as IEEE 754 says and sums
+run in one order, so the same parameters give the same bytes on any number of workers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from lrface.files import cache_dir
 
 @lru_cache(maxsize=1)
 def _store() -> str:
-    # Numba looks only at the file that holds a kernel, not at those it calls; a folder named after all of them cannot go stale.
+    # Numba looks only at the file that holds a kernel, not at those it calls; a folder named after
+    # all of them cannot go stale.
     digest = hashlib.sha256(numba.__version__.encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
@@ -26,7 +27,8 @@ def _store() -> str:
 
 
 def kernel(function):
-    """Compile once a machine and a version of this package: later processes load the machine code from the user's cache."""
+    """Compile once a machine and a version of this package: later processes load the machine code
+    from the user's cache."""
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _store()
     try:
@@ -46,8 +48,16 @@ def vertex_normals(vertices, triangles):
     normals = np.zeros(vertices.shape)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        ux, uy, uz = (
+            vertices[b, 0] - vertices[a, 0],
+            vertices[b, 1] - vertices[a, 1],
+            vertices[b, 2] - vertices[a, 2],
+        )
+        vx, vy, vz = (
+            vertices[c, 0] - vertices[a, 0],
+            vertices[c, 1] - vertices[a, 1],
+            vertices[c, 2] - vertices[a, 2],
+        )
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
         for i in (a, b, c):
             normals[i, 0] += nx
@@ -62,7 +72,8 @@ def vertex_normals(vertices, triangles):
 
 @kernel
 def rotate(points, matrix, pivot):
-    """``pivot + matrix @ (point - pivot)`` for points (n, 3): a plain loop, since a BLAS may round differently on another machine."""
+    """``pivot + matrix @ (point - pivot)`` for points (n, 3): a plain loop, since a BLAS may round
+    differently on another machine."""
     out = np.empty(points.shape)
     for i in range(points.shape[0]):
         x, y, z = points[i, 0] - pivot[0], points[i, 1] - pivot[1], points[i, 2] - pivot[2]
@@ -82,13 +93,15 @@ def add_sparse(vertices, rows, offsets, weight):
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     """The head's rotation (3, 3), angles in degrees: roll first, then pitch, then yaw.
 
-    Positive yaw turns the face towards the image's right, positive pitch bends it down, positive roll tilts its top towards the
-    image's left.
+    Positive yaw turns the face towards the image's right, positive pitch bends it down, positive
+    roll tilts its top towards the image's left.
     """
     (cy, cp, cr), (sy, sp, sr) = (f(np.radians([yaw, pitch, roll])) for f in (np.cos, np.sin))
     turn = [[cy, sy * sp, sy * cp], [0.0, cp, -sp], [-sy, cy * sp, cy * cp]]
     lean = [[cr, -sr, 0.0], [sr, cr, 0.0], [0.0, 0.0, 1.0]]
-    return np.array([[sum(turn[i][k] * lean[k][j] for k in range(3)) for j in range(3)] for i in range(3)])
+    return np.array(
+        [[sum(turn[i][k] * lean[k][j] for k in range(3)) for j in range(3)] for i in range(3)]
+    )
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -97,7 +110,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def smoothstep(low: float, high: float, x):
-    """0 below ``low``, 1 above ``high``, smooth between; arrays and numbers alike, ``low > high`` falls instead of rising."""
+    """0 below ``low``, 1 above ``high``, smooth between; arrays and numbers alike, ``low > high``
+    falls instead of rising."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3 - 2 * t)
 

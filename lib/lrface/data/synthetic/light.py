@@ -33,11 +33,19 @@ class Light:
         return _direction(self.azimuth, self.elevation)
 
     def packed(self) -> np.ndarray:
-        """float64 (6, 3) for the kernels: key direction and colour, fill direction and colour, sky, floor."""
+        """float64 (6, 3) for the kernels: key direction and colour, fill direction and colour, sky,
+        floor."""
         key = self.key * np.array([1 + 0.10 * self.warmth, 1.0, 1 - 0.15 * self.warmth])
         sky = self.ambient * np.array([1 - 0.05 * self.warmth, 1.0, 1 + 0.07 * self.warmth])
         return np.stack(
-            [self.direction, key, _direction(self.fill_azimuth, 10.0), self.fill * sky, sky * 1.12, sky * np.array([0.66, 0.62, 0.58])]
+            [
+                self.direction,
+                key,
+                _direction(self.fill_azimuth, 10.0),
+                self.fill * sky,
+                sky * 1.12,
+                sky * np.array([0.66, 0.62, 0.58]),
+            ]
         )
 
 
@@ -47,9 +55,11 @@ def _direction(azimuth: float, elevation: float) -> np.ndarray:
 
 
 def sample_light(rng: np.random.Generator, albedo: float = 0.35) -> Light:
-    """Light as photographers meet it: mostly from the front and above, sometimes harsh, exposure never quite right.
+    """Light as photographers meet it: mostly from the front and above, sometimes harsh, exposure
+    never quite right.
 
-    ``albedo`` is the skin's mean: a camera that meters a face opens up for a dark one, if not all the way.
+    ``albedo`` is the skin's mean: a camera that meters a face opens up for a dark one, if not all
+    the way.
     """
     azimuth = float(np.clip(rng.normal() * 38, -85, 85))
     elevation = float(12 + 40 * rng.beta(2, 2))
@@ -57,7 +67,9 @@ def sample_light(rng: np.random.Generator, albedo: float = 0.35) -> Light:
     ambient = float(0.38 + 0.42 * rng.random())
     fill = float(0.15 + 0.55 * rng.random())
     # A camera meters what falls on a face that looks at it, and errs by a sixth of a stop or so.
-    incident = key * max(np.cos(np.radians(azimuth)), 0.15) * np.cos(np.radians(elevation)) + ambient * (0.9 + 0.4 * fill)
+    incident = key * max(np.cos(np.radians(azimuth)), 0.15) * np.cos(
+        np.radians(elevation)
+    ) + ambient * (0.9 + 0.4 * fill)
     return Light(
         azimuth,
         elevation,
@@ -67,13 +79,19 @@ def sample_light(rng: np.random.Generator, albedo: float = 0.35) -> Light:
         float(rng.normal() * 0.22),
         fill,
         float(-np.sign(azimuth) * rng.uniform(25, 80)),
-        float(0.83 / incident * (0.42 / albedo) ** (0.34 if albedo < 0.42 else 0.6) * np.exp(rng.normal(0, 0.13))),
+        float(
+            0.83
+            / incident
+            * (0.42 / albedo) ** (0.34 if albedo < 0.42 else 0.6)
+            * np.exp(rng.normal(0, 0.13))
+        ),
     )
 
 
 @dataclass(frozen=True)
 class ToneCurve:
-    """From linear light to a finished picture: a soft shoulder for the highlights, the sRGB curve, and an S of contrast on top."""
+    """From linear light to a finished picture: a soft shoulder for the highlights, the sRGB curve,
+    and an S of contrast on top."""
 
     shoulder: float = 0.30
     contrast: float = 0.38

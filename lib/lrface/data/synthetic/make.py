@@ -1,4 +1,5 @@
-"""Write a synthetic set of any size: in parallel, resumable after being killed at any moment, the same bytes every time."""
+"""Write a synthetic set of any size: in parallel, resumable after being killed at any moment, the
+same bytes every time."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class Plan:
     seed: int = 0
     size: int = 128
     quality: int = 92
-    """WebP quality of the high-resolution pictures; 0: lossless PNG. Native captures are always lossless."""
+    """WebP quality of the high-resolution pictures; 0: lossless PNG. Native captures are always
+    lossless."""
     native: bool = True
     """Also capture each moment with a poor camera."""
     clips: int = 0
@@ -71,15 +73,20 @@ class Plan:
             or self.first < 0
             or not 0 <= self.quality <= 100
         ):
-            raise UsageError(f"a set needs at least one identity and one picture each, and a quality from 0 to 100: {asdict(self)}")
+            raise UsageError(
+                f"a set needs at least one identity and one picture each, and a quality from 0 to 100: {asdict(self)}"
+            )
         if not 32 <= self.size <= 1024:
             raise UsageError(f"pictures are rendered at 32 to 1024 pixels, not {self.size}")
         Prevalence(self.prevalence)
 
     @property
     def parts(self) -> list[tuple[str, int]]:
-        """Work items as (kind, number): ``images`` by groups of identities, ``clips`` by groups of clips."""
-        return [("images", i) for i in range(-(-self.identities // PER_PART))] + [("clips", i) for i in range(-(-self.clips // PER_PART))]
+        """Work items as (kind, number): ``images`` by groups of identities, ``clips`` by groups of
+        clips."""
+        return [("images", i) for i in range(-(-self.identities // PER_PART))] + [
+            ("clips", i) for i in range(-(-self.clips // PER_PART))
+        ]
 
 
 def _part_rows(plan: Plan, kind: str, part: int) -> list[dict]:
@@ -93,18 +100,35 @@ def _part_rows(plan: Plan, kind: str, part: int) -> list[dict]:
                 frame = render(who, one, plan.size)
                 points, visible = landmarks(who, frame)
                 camera = camera_for(who, number) if plan.native else None
-                rows.append(row(who, one, frame, frame.picture(), points, visible, camera=camera, **keep))
+                rows.append(
+                    row(who, one, frame, frame.picture(), points, visible, camera=camera, **keep)
+                )
     else:
         for c in range(part * PER_PART, min((part + 1) * PER_PART, plan.clips)):
             # Clips are spread over the identities; a second round gives a person a second clip.
             i, turn = (
-                (c * plan.identities // plan.clips, 0) if plan.clips <= plan.identities else (c % plan.identities, c // plan.identities)
+                (c * plan.identities // plan.clips, 0)
+                if plan.clips <= plan.identities
+                else (c % plan.identities, c // plan.identities)
             )
             who = person(identity(plan.seed, plan.first + i, prevalence))
-            for k, seen in enumerate(clip(who, turn, plan.size, plan.frames, plan.aligned, prevalence)):
+            for k, seen in enumerate(
+                clip(who, turn, plan.size, plan.frames, plan.aligned, prevalence)
+            ):
                 camera = camera_for(who, seen.view.scenery) if plan.native else None
                 rows.append(
-                    row(who, seen.view, seen.frame, seen.picture, seen.landmarks, seen.visible, clip=c, number=k, camera=camera, **keep)
+                    row(
+                        who,
+                        seen.view,
+                        seen.frame,
+                        seen.picture,
+                        seen.landmarks,
+                        seen.visible,
+                        clip=c,
+                        number=k,
+                        camera=camera,
+                        **keep,
+                    )
                 )
     return rows
 
@@ -149,12 +173,18 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
             for kind, i in missing:
                 advance(_write_part(plan, kind, i, parts / f"{kind}-{i:05d}.parquet"))
             return
-        # Compile once here, if this is the first run, instead of once in every worker; it takes more memory than rendering does.
+        # Compile once here, if this is the first run, instead of once in every worker; it takes
+        # more memory than rendering does.
         who = person(identity(0, 0))
         landmarks(who, render(who, view(who.identity, 1), 32))
         # Spawned, not forked: a forked child inherits the locks of the parent's threads.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
-            jobs = [pool.submit(_write_part, plan, kind, i, parts / f"{kind}-{i:05d}.parquet") for kind, i in missing]
+        with ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        ) as pool:
+            jobs = [
+                pool.submit(_write_part, plan, kind, i, parts / f"{kind}-{i:05d}.parquet")
+                for kind, i in missing
+            ]
             try:
                 for job in as_completed(jobs):
                     advance(job.result())
@@ -172,7 +202,9 @@ def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
     files = []
     for kind in ("images", "clips"):
         numbers = [i for k, i in plan.parts if k == kind]
-        room = max(PER_FILE // (PER_PART * (plan.per_identity if kind == "images" else plan.frames)), 1)
+        room = max(
+            PER_FILE // (PER_PART * (plan.per_identity if kind == "images" else plan.frames)), 1
+        )
         groups = [numbers[i : i + room] for i in range(0, len(numbers), room)]
         for g, group in enumerate(groups):
             target = out / f"{kind}-{g:05d}-of-{len(groups):05d}.parquet"
@@ -180,7 +212,9 @@ def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
             def write(temporary: Path, kind=kind, group=group) -> None:
                 with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
                     for i in group:
-                        writer.write_table(pq.read_table(parts / f"{kind}-{i:05d}.parquet", schema=SCHEMA))
+                        writer.write_table(
+                            pq.read_table(parts / f"{kind}-{i:05d}.parquet", schema=SCHEMA)
+                        )
 
             if not target.exists():
                 write_atomic(target, write)
@@ -189,12 +223,17 @@ def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
 
 
 def _finished(out: Path) -> dict | None:
-    """The manifest of a set that is whole; None, with the damaged files removed, for one that is not."""
+    """The manifest of a set that is whole; None, with the damaged files removed, for one that is
+    not."""
     note = out / "manifest.json"
     if not note.exists():
         return None
     manifest = json.loads(note.read_text(encoding="utf-8"))
-    torn = [name for name, file in manifest["files"].items() if not (out / name).exists() or (out / name).stat().st_size != file["bytes"]]
+    torn = [
+        name
+        for name, file in manifest["files"].items()
+        if not (out / name).exists() or (out / name).stat().st_size != file["bytes"]
+    ]
     if not torn:
         return manifest
     for name in torn:
@@ -209,9 +248,17 @@ def _sha256(file: Path) -> str:
 
 
 def _write_protocols(plan: Plan, out: Path, files: list[Path]) -> dict:
-    """Pairs of test identities, 1:N lists and their hashes; a protocol the set is too small for is named with the reason."""
+    """Pairs of test identities, 1:N lists and their hashes; a protocol the set is too small for is
+    named with the reason."""
     columns = ["key", "identity", "split", "group", "gender", "yaw", "pitch"]
-    table = pd.concat([pd.read_parquet(file, columns=columns) for file in files if file.name.startswith("images")], ignore_index=True)
+    table = pd.concat(
+        [
+            pd.read_parquet(file, columns=columns)
+            for file in files
+            if file.name.startswith("images")
+        ],
+        ignore_index=True,
+    )
     test = table[table["split"] == "test"]
     made, reasons = {}, {}
     builders = {
@@ -225,9 +272,18 @@ def _write_protocols(plan: Plan, out: Path, files: list[Path]) -> dict:
         except UsageError as reason:
             reasons[name] = str(reason)
             continue
-        write_atomic(out / f"{name}.csv", lambda temporary, listing=listing: listing.to_csv(temporary, index=False, lineterminator="\n"))
+        write_atomic(
+            out / f"{name}.csv",
+            lambda temporary, listing=listing: listing.to_csv(
+                temporary, index=False, lineterminator="\n"
+            ),
+        )
         made[name] = {"rows": len(listing), "sha256": protocols.table_hash(listing)}
-    return {"splits": splits.manifest(table, protocols.RULE), "protocols": made, "not_made": reasons}
+    return {
+        "splits": splits.manifest(table, protocols.RULE),
+        "protocols": made,
+        "not_made": reasons,
+    }
 
 
 def make(
@@ -247,32 +303,50 @@ def make(
 ) -> dict:
     """Make a synthetic set in ``out_dir`` and return its manifest.
 
-    Writes ``images-*.parquet`` and ``clips-*.parquet`` (columns: :data:`rows.SCHEMA`), ``pairs.csv``, ``pairs_hard.csv``,
-    ``identification.csv``, ``plan.json``, ``croissant.json`` and last ``manifest.json`` with the sha256 of every file. Killed at any
-    moment and called again, it goes on and ends with the same hashes; the number of ``workers`` (default: all cores) changes nothing
-    but the time.
-    Raises :class:`UsageError` if the folder holds a set with other parameters.
+    Writes ``images-*.parquet`` and ``clips-*.parquet`` (columns: :data:`rows.SCHEMA`),
+    ``pairs.csv``, ``pairs_hard.csv``, ``identification.csv``, ``plan.json``, ``croissant.json`` and
+    last ``manifest.json`` with the sha256 of every file. Killed at any moment and called again, it
+    goes on and ends with the same hashes; the number of ``workers`` (default: all cores) changes
+    nothing but the time. Raises :class:`UsageError` if the folder holds a set with other
+    parameters.
     """
     plan = Plan(
-        identities, per_identity, seed, size, quality, native, clips, frames, aligned, first, dict(sorted((prevalence or {}).items()))
+        identities,
+        per_identity,
+        seed,
+        size,
+        quality,
+        native,
+        clips,
+        frames,
+        aligned,
+        first,
+        dict(sorted((prevalence or {}).items())),
     )
     out = Path(out_dir)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LrfaceError(f"cannot make the folder {out} ({error.strerror}): choose another") from None
+        raise LrfaceError(
+            f"cannot make the folder {out} ({error.strerror}): choose another"
+        ) from None
     parts, stored = out / ".parts", json.dumps(asdict(plan), indent=1, sort_keys=True) + "\n"
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise LrfaceError(f"another process is writing {out}: wait for it, or choose another folder") from None
+        raise LrfaceError(
+            f"another process is writing {out}: wait for it, or choose another folder"
+        ) from None
     try:
         note = out / "plan.json"
         if note.exists() and note.read_text(encoding="utf-8") != stored:
-            raise UsageError(f"{out} holds a set made with other parameters (see its plan.json): choose another folder or remove it")
+            raise UsageError(
+                f"{out} holds a set made with other parameters (see its plan.json): choose another folder or remove it"
+            )
         write_text(note, stored)
-        # A killed writer leaves its temporary file behind; nobody else writes here while the lock is held.
+        # A killed writer leaves its temporary file behind; nobody else writes here while the lock
+        # is held.
         for stray in [*out.glob(".*.part*"), *parts.glob(".*.part*")]:
             stray.unlink()
         if (manifest := _finished(out)) is not None:
@@ -282,7 +356,9 @@ def make(
         files = _merge(plan, parts, out)
         manifest = {"plan": asdict(plan), **_write_protocols(plan, out, files)}
         listed = sorted([*files, *out.glob("*.csv"), note])
-        manifest["files"] = {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in listed}
+        manifest["files"] = {
+            file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in listed
+        }
         write_text(out / "croissant.json", json.dumps(croissant(manifest), indent=1) + "\n")
         write_text(out / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(parts)

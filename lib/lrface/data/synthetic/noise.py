@@ -1,4 +1,5 @@
-"""Smooth lattice noise in template space, the grain of skin, hair and cloth. Space has no seams, a texture map would."""
+"""Smooth lattice noise in template space, the grain of skin, hair and cloth. Space has no seams, a
+texture map would."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ SIZE = 32
 
 @lru_cache(maxsize=1)
 def lattice() -> np.ndarray:
-    """Uniform numbers in [-1, 1], float32 (32, 32, 32): one table for all, read at shifts that differ by seed."""
+    """Uniform numbers in [-1, 1], float32 (32, 32, 32): one table for all, read at shifts that
+    differ by seed."""
     return stream(0, 0, 0, "noise").uniform(-1, 1, (SIZE, SIZE, SIZE)).astype(np.float32)
 
 

@@ -1,4 +1,5 @@
-"""Where the features of a face lie: proportions drawn in to those of real faces, so that no sum of morph targets makes a caricature."""
+"""Where the features of a face lie: proportions drawn in to those of real faces, so that no sum of
+morph targets makes a caricature."""
 
 from __future__ import annotations
 
@@ -15,13 +16,15 @@ DRAWN = {"face width": (2.414, 0.121), "jaw width": (2.029, 0.122), "eye width":
          "eyes to chin": (1.851, 0.185), "eyes to brows": (0.383, 0.045), "lip height": (0.331, 0.072), "nose to lip": (0.234, 0.045),
          "crown": (1.927, 0.223), "jaw corner width": (1.700, 0.120), "chin width": (1.134, 0.109), "jaw corner": (1.495, 0.158),
          "chin corner": (1.657, 0.172)}
-"""Mean and standard deviation of the proportions of meshes before :func:`conform`, over all groups; units: the eyes' distance."""
+"""Mean and standard deviation of the proportions of meshes before :func:`conform`, over all groups;
+units: the eyes' distance."""
 REAL = {"face width": (2.19, 0.090), "jaw width": (1.83, 0.090), "eye width": (0.430, 0.020), "eye height": (0.132, 0.018),
         "mouth width": (0.845, 0.068), "nose width": (0.385, 0.045), "nose length": (0.75, 0.050), "eyes to mouth": (1.075, 0.074),
         "eyes to chin": (1.84, 0.105), "eyes to brows": (0.315, 0.036), "lip height": (0.31, 0.050), "nose to lip": (0.215, 0.034),
         "crown": (1.82, 0.080), "jaw corner width": (1.53, 0.085), "chin width": (1.08, 0.075), "jaw corner": (1.35, 0.085),
         "chin corner": (1.56, 0.090)}
-"""What they become: a landmark detector finds the same means and spreads on the pictures as on portraits. ``crown`` is anthropometry's."""
+"""What they become: a landmark detector finds the same means and spreads on the pictures as on
+portraits. ``crown`` is anthropometry's."""
 HANDLES = ("head/head-scale-vert", "forehead/forehead-scale-vert", "chin/chin-height", "mouth/mouth-trans:up:down", "nose/nose-scale-vert",
            "nose/nose-trans:up:down", "eyebrows/eyebrows-trans:up:down", "mouth/mouth-scale-horiz", "mouth/mouth-scale-vert",
            "eyes/l-eye-scale", "eyes/l-eye-height2", "nose/nose-scale-horiz", "nose/nose-width3", "eyes/l-eye-trans:out:in",
@@ -64,7 +67,8 @@ def proportions(vertices: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _fields() -> dict[str, np.ndarray]:
-    """Smooth displacements (n, 3): ``lift`` raises the corners of the jaw, ``taper`` widens the lower jaw; no target does either alone."""
+    """Smooth displacements (n, 3): ``lift`` raises the corners of the jaw, ``taper`` widens the
+    lower jaw; no target does either alone."""
     v = head().vertices
     x, y, z = v.T
     front, nothing = smoothstep(0.0, 0.45, z), np.zeros_like(x)
@@ -87,7 +91,8 @@ def _pull(template: Head, vertices: np.ndarray, handle: str, weight: float) -> N
 
 @lru_cache(maxsize=1)
 def _answers() -> np.ndarray:
-    """Weights of the handles for each proportion (19, 17): the damped inverse of what the handles do to the template."""
+    """Weights of the handles for each proportion (19, 17): the damped inverse of what the handles
+    do to the template."""
     template, columns = head(), []
     for handle in HANDLES:
         ends = []
@@ -102,7 +107,8 @@ def _answers() -> np.ndarray:
 
 
 def conform(vertices: np.ndarray) -> None:
-    """Draw a neutral mesh's proportions in to those of real faces, in place: each keeps its place among all, none goes far out."""
+    """Draw a neutral mesh's proportions in to those of real faces, in place: each keeps its place
+    among all, none goes far out."""
     drawn, real = np.array(list(DRAWN.values())), np.array(list(REAL.values()))
     place = (proportions(vertices) - drawn[:, 0]) / drawn[:, 1]
     goal = real[:, 0] + real[:, 1] * LIMIT * np.tanh(place / LIMIT)

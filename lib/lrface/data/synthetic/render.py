@@ -1,4 +1,5 @@
-"""From a person and a view to a picture: mesh, shadow map, z-buffer, shading, strands, lenses; then the camera's tone curve."""
+"""From a person and a view to a picture: mesh, shadow map, z-buffer, shading, strands, lenses; then
+the camera's tone curve."""
 
 from __future__ import annotations
 
@@ -8,7 +9,17 @@ import cv2
 import numpy as np
 
 from lrface.data.synthetic import strands
-from lrface.data.synthetic.accessories import COLLAR, FRAME, HAT, HATS, TIE, Mesh, fit_glasses, fit_hat, press
+from lrface.data.synthetic.accessories import (
+    COLLAR,
+    FRAME,
+    HAT,
+    HATS,
+    TIE,
+    Mesh,
+    fit_glasses,
+    fit_hat,
+    press,
+)
 from lrface.data.synthetic.assets import SKULL_CENTRE
 from lrface.data.synthetic.background import sample_background
 from lrface.data.synthetic.clothes import collar, dress, knot
@@ -40,13 +51,16 @@ class Frame:
     """One moment as light, before any camera: what both the good and the poor camera see."""
 
     light: np.ndarray
-    """float32 (size * oversample, size * oversample, 3): linear light, exposed so that a face is of middle brightness."""
+    """float32 (size * oversample, size * oversample, 3): linear light, exposed so that a face is of
+    middle brightness."""
     size: int
     scene: str
     points: np.ndarray
-    """float64 (n, 3): the head's vertices in the finished picture, x and y in pixels with the centre of pixel i at i, and depth."""
+    """float64 (n, 3): the head's vertices in the finished picture, x and y in pixels with the
+    centre of pixel i at i, and depth."""
     depth: np.ndarray
-    """float64 (H, W): nearest depth of head, clothes, hat and hair in the oversampled buffer, before brows, beard and lenses."""
+    """float64 (H, W): nearest depth of head, clothes, hat and hair in the oversampled buffer,
+    before brows, beard and lenses."""
     lens_cover: np.ndarray
     """bool (H, W): behind a dark lens."""
 
@@ -56,9 +70,12 @@ class Frame:
 
 
 def shrink(light: np.ndarray, size: int, blur: float = 0.0) -> np.ndarray:
-    """Light (H, W, 3) gathered by ``size`` x ``size`` pixels through a Gaussian lens; ``blur`` in pixels of the result."""
+    """Light (H, W, 3) gathered by ``size`` x ``size`` pixels through a Gaussian lens; ``blur`` in
+    pixels of the result."""
     if blur > 0:
-        light = cv2.GaussianBlur(light, (0, 0), blur * light.shape[0] / size, borderType=cv2.BORDER_REPLICATE)
+        light = cv2.GaussianBlur(
+            light, (0, 0), blur * light.shape[0] / size, borderType=cv2.BORDER_REPLICATE
+        )
     small = cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA)
     if blur > 0:  # cameras sharpen what their lenses soften
         small = np.maximum(small + SHARPENING * (small - cv2.GaussianBlur(small, (0, 0), 1.0)), 0)
@@ -70,21 +87,43 @@ def develop(light: np.ndarray) -> np.ndarray:
     return np.floor(TONE(light.astype(np.float64)) * 255 + 0.5).astype(np.uint8)
 
 
-def _combine(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]], vertices, normals, template, triangles, part, uv, sky):
+def _combine(
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]],
+    vertices,
+    normals,
+    template,
+    triangles,
+    part,
+    uv,
+    sky,
+):
     """The head's arrays with the extra meshes (posed vertices, triangles, paint, part) appended."""
     for points, faces, paint, kind in parts:
         triangles = np.concatenate([triangles, faces + len(vertices)])
-        vertices, normals = np.concatenate([vertices, points]), np.concatenate([normals, vertex_normals(points, faces)])
-        template, part = np.concatenate([template, paint]), np.concatenate([part, np.full(len(faces), kind, np.int8)])
-        uv, sky = np.concatenate([uv, np.zeros((len(faces), 3, 2), np.float32)]), np.concatenate([sky, np.ones(len(points))])
+        vertices, normals = (
+            np.concatenate([vertices, points]),
+            np.concatenate([normals, vertex_normals(points, faces)]),
+        )
+        template, part = (
+            np.concatenate([template, paint]),
+            np.concatenate([part, np.full(len(faces), kind, np.int8)]),
+        )
+        uv, sky = (
+            np.concatenate([uv, np.zeros((len(faces), 3, 2), np.float32)]),
+            np.concatenate([sky, np.ones(len(points))]),
+        )
     return vertices, normals, np.ascontiguousarray(template), triangles, part, uv, sky
 
 
 def _resting_pitch(person: Person) -> list[float]:
-    """Degrees by which the left and the right eye look down at rest, so that the iris sits in the opening of these lids."""
+    """Degrees by which the left and the right eye look down at rest, so that the iris sits in the
+    opening of these lids."""
     pitch = []
     for rows, lids in zip(person.template.eyes, (slice(42, 48), slice(36, 42)), strict=True):
-        centre, opening = person.vertices[rows].mean(0), person.vertices[person.template.landmarks[lids]].mean(0)
+        centre, opening = (
+            person.vertices[rows].mean(0),
+            person.vertices[person.template.landmarks[lids]].mean(0),
+        )
         rise, reach = opening[1] + 0.006 - centre[1], opening[2] - centre[2]
         pitch.append(float(np.degrees(-0.8 * np.arctan2(rise, reach))))
     return [sum(pitch) / 2] * 2  # both alike, or the eyes would not be parallel
@@ -118,12 +157,23 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
         if (tie := knot(view.clothes, band)) is not None:
             extras.append(follow(tie, TIE, stiff))
     vertices, normals, paint, triangles, part, uv, sky = _combine(
-        extras, posed, normals, template.vertices, template.triangles, template.part, template.uv, template.occlusion
+        extras,
+        posed,
+        normals,
+        template.vertices,
+        template.triangles,
+        template.part,
+        template.uv,
+        template.occlusion,
     )
 
     hair = None
     if person.hair is not None:
-        points = person.hair.points if room is None else press(person.hair.points, room, SKULL_CENTRE, 1.12)
+        points = (
+            person.hair.points
+            if room is None
+            else press(person.hair.points, room, SKULL_CENTRE, 1.12)
+        )
         lag = view.hair_pose or (view.yaw, view.pitch, view.roll)
         hang = rotation(0.85 * lag[0], 0.25 * lag[1], 0.20 * lag[2])
         hair = strands.pose_hanging(points, turn, hang, PIVOT, HAIR_HANGS_BELOW) - CENTRE
@@ -134,13 +184,19 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     shadow = depth_map(vertices, triangles, axes, SHADOW_SIZE, SHADOW_EXTENT)
     for curves in (hair, beard):
         if curves is not None:
-            # The sparse outer half of coily hair lets light through: as a shadow it would be a net over the face.
-            solid = curves if identity.texture != "coily" else np.ascontiguousarray(curves[:, : curves.shape[1] // 2])
+            # The sparse outer half of coily hair lets light through: as a shadow it would be a net
+            # over the face.
+            solid = (
+                curves
+                if identity.texture != "coily"
+                else np.ascontiguousarray(curves[:, : curves.shape[1] // 2])
+            )
             strands.cast(solid, axes, SHADOW_EXTENT, shadow)
 
     scale = width / 128
     focal = view.framing.scale * scale * (view.framing.distance - 1.0)
-    # Focal length, distance, centre and height of the optical axis, in buffer pixels and in decimetres from CENTRE.
+    # Focal length, distance, centre and height of the optical axis, in buffer pixels and in
+    # decimetres from CENTRE.
     camera = np.array(
         [
             focal,
@@ -153,7 +209,14 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
 
     def project(points: np.ndarray) -> np.ndarray:
         w = camera[0] / (camera[1] - points[:, 2])
-        return np.stack([camera[2] + points[:, 0] * w, camera[3] - (points[:, 1] - camera[4]) * w, -points[:, 2]], 1)
+        return np.stack(
+            [
+                camera[2] + points[:, 0] * w,
+                camera[3] - (points[:, 1] - camera[4]) * w,
+                -points[:, 2],
+            ],
+            1,
+        )
 
     depth, seen, bary = buffers(width, width)
     screen = project(vertices)
@@ -161,10 +224,17 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     scene, backdrop = sample_background(stream(*key, "backdrop"))
     image = cv2.resize(backdrop, (width, width), interpolation=cv2.INTER_LINEAR).astype(np.float64)
     lights = view.light.packed()
-    image /= view.light.exposure  # the backdrop is given as it should look, so light on the face does not change it
+    image /= (
+        view.light.exposure
+    )  # the backdrop is given as it should look, so light on the face does not change it
 
     eyes = np.stack([posed[rows].mean(0) for rows in template.eyes])
-    gazes = np.stack([(turn @ rotation(view.gaze[0], view.gaze[1] + rest, 0.0)).T for rest in _resting_pitch(person)])
+    gazes = np.stack(
+        [
+            (turn @ rotation(view.gaze[0], view.gaze[1] + rest, 0.0)).T
+            for rest in _resting_pitch(person)
+        ]
+    )
     paint_rng = stream(*key, "style")
     skin = with_makeup(person.skin, identity, view.lipstick, view.makeup, paint_rng)
     hat_numbers = np.array([*view.hat_colour, HATS.index(view.hat) if view.hat != "none" else 0.0])
@@ -200,21 +270,57 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
 
     def draw(curves, colours, gloss, roots, cover, thick) -> None:
         opacity = np.ascontiguousarray(np.broadcast_to(cover, len(curves)), float)
-        strands.draw(curves, colours, opacity, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss), roots, thick, depth, image)
+        strands.draw(
+            curves,
+            colours,
+            opacity,
+            camera,
+            lights,
+            axes,
+            SHADOW_EXTENT,
+            shadow,
+            np.array(gloss),
+            roots,
+            thick,
+            depth,
+            image,
+        )
 
     thick = max(1, round(width / 620))
     if hair is not None:
-        draw(hair, person.hair.colours, (0.045 if identity.texture == "coily" else 0.09, 13.0), True, person.hair.cover, thick)
+        draw(
+            hair,
+            person.hair.colours,
+            (0.045 if identity.texture == "coily" else 0.09, 13.0),
+            True,
+            person.hair.cover,
+            thick,
+        )
     solid = depth.copy()
     draw(brows, person.brows.colours, (0.03, 8.0), False, 0.50, thick)
     if beard is not None:
         draw(beard, person.beard.colours, (0.04, 8.0), True, 0.50, thick)
     lashes = lash_strands(posed, template.lashes)
     dark = 0.6 if view.makeup else 0.42
-    draw(lashes, np.full((len(lashes), 3), 0.008), (0.0, 8.0), False, dark if identity.gender == "female" else 0.8 * dark, thick)
+    draw(
+        lashes,
+        np.full((len(lashes), 3), 0.008),
+        (0.0, 8.0),
+        False,
+        dark if identity.gender == "female" else 0.8 * dark,
+        thick,
+    )
     cover = np.zeros((width, width), bool)
     for lens in lenses:
-        cover |= _glaze(project(rotate(lens.vertices, turn, PIVOT) - CENTRE), lens.triangles, depth, image, view, lights, width)
+        cover |= _glaze(
+            project(rotate(lens.vertices, turn, PIVOT) - CENTRE),
+            lens.triangles,
+            depth,
+            image,
+            view,
+            lights,
+            width,
+        )
     points = screen[: len(posed)].copy()
     points[:, :2] = points[:, :2] / oversample - 0.5
     light = np.minimum(image * view.light.exposure, 4.0).astype(np.float32)
@@ -222,7 +328,8 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
 
 
 def _glaze(screen, triangles, depth, image, view: View, lights, width: int) -> np.ndarray:
-    """Lay one lens over ``image`` (in place): a tint and the reflection of a bright window. Returns where it lies."""
+    """Lay one lens over ``image`` (in place): a tint and the reflection of a bright window. Returns
+    where it lies."""
     near, hit, bary = buffers(width, width)
     rasterise(screen, triangles, near, hit, bary)
     on = (hit >= 0) & (near < depth)

@@ -21,7 +21,14 @@ from lrface.data.synthetic.views import FACE_UNITS, View
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TEXT, _NUMBER, _FLAG = pa.string(), pa.float32(), pa.bool_()
-_CAMERA = {"height": pa.int16(), "bayer": _FLAG, "chroma_420": _FLAG, "jpeg": pa.int16(), "jpeg_x": pa.int16(), "jpeg_y": pa.int16()}
+_CAMERA = {
+    "height": pa.int16(),
+    "bayer": _FLAG,
+    "chroma_420": _FLAG,
+    "jpeg": pa.int16(),
+    "jpeg_x": pa.int16(),
+    "jpeg_y": pa.int16(),
+}
 CAMERA_COLUMNS = tuple(Camera.__dataclass_fields__)
 
 SCHEMA = pa.schema(
@@ -41,35 +48,70 @@ SCHEMA = pa.schema(
     + [(f"box_{side}", _NUMBER) for side in ("left", "top", "right", "bottom")]
     + [(name, _FLAG) for name in ATTRIBUTES]
     + [(f"expression_{unit}", _NUMBER) for unit in FACE_UNITS]
-    + [(name, _TEXT) for name in ("hairstyle", "hair_texture", "hair_colour", "eye_colour", "glasses", "hat", "clothes", "scene")]
+    + [
+        (name, _TEXT)
+        for name in (
+            "hairstyle",
+            "hair_texture",
+            "hair_colour",
+            "eye_colour",
+            "glasses",
+            "hat",
+            "clothes",
+            "scene",
+        )
+    ]
     + [("skin_depth", _NUMBER)]
     + [
         (f"light_{name}", _NUMBER)
-        for name in ("azimuth", "elevation", "key", "ambient", "warmth", "slope", "fill", "fill_azimuth", "exposure")
+        for name in (
+            "azimuth",
+            "elevation",
+            "key",
+            "ambient",
+            "warmth",
+            "slope",
+            "fill",
+            "fill_azimuth",
+            "exposure",
+        )
     ]
     + [(f"framing_{name}", _NUMBER) for name in ("scale", "x", "y", "distance")]
     + [("native", _IMAGE)]
     + [(f"native_{name}", _CAMERA.get(name, _NUMBER)) for name in CAMERA_COLUMNS]
 )
-"""Columns of every Parquet file of a synthetic set. ``clip`` and ``frame`` are null for stills, ``native`` if not asked for."""
+"""Columns of every Parquet file of a synthetic set. ``clip`` and ``frame`` are null for stills,
+``native`` if not asked for."""
 
 
 def _features() -> dict:
-    kinds = {_TEXT: "string", _NUMBER: "float32", _FLAG: "bool", pa.int16(): "int16", pa.int32(): "int32"}
+    kinds = {
+        _TEXT: "string",
+        _NUMBER: "float32",
+        _FLAG: "bool",
+        pa.int16(): "int16",
+        pa.int32(): "int32",
+    }
     features: dict = {}
     for column in SCHEMA:
         if column.type == _IMAGE:
             features[column.name] = {"_type": "Image"}
         elif pa.types.is_fixed_size_list(column.type):
             inner = {"dtype": kinds[column.type.value_type], "_type": "Value"}
-            features[column.name] = {"feature": inner, "length": column.type.list_size, "_type": "Sequence"}
+            features[column.name] = {
+                "feature": inner,
+                "length": column.type.list_size,
+                "_type": "Sequence",
+            }
         else:
             features[column.name] = {"dtype": kinds[column.type], "_type": "Value"}
     return features
 
 
 # What the `datasets` library needs to show pictures; pandas and pyarrow ignore it.
-SCHEMA = SCHEMA.with_metadata({"huggingface": json.dumps({"info": {"features": _features()}}, separators=(",", ":"))})
+SCHEMA = SCHEMA.with_metadata(
+    {"huggingface": json.dumps({"info": {"features": _features()}}, separators=(",", ":"))}
+)
 
 
 def name_of(number: int) -> str:
@@ -107,7 +149,8 @@ def row(
     number: int | None = None,
     camera: Camera | None = None,
 ) -> dict:
-    """The row of a still, or of frame ``number`` of ``clip``, with its native capture if a ``camera`` is given."""
+    """The row of a still, or of frame ``number`` of ``clip``, with its native capture if a
+    ``camera`` is given."""
     identity = person.identity
     name = name_of(identity.number)
     key = f"{name}_{view.number:03d}" if clip is None else f"{name}_c{clip:03d}_{number:02d}"
@@ -150,7 +193,17 @@ def row(
     found |= {f"expression_{unit}": view.expression.get(unit, 0.0) for unit in FACE_UNITS}
     found |= {
         f"light_{k}": getattr(view.light, k)
-        for k in ("azimuth", "elevation", "key", "ambient", "warmth", "slope", "fill", "fill_azimuth", "exposure")
+        for k in (
+            "azimuth",
+            "elevation",
+            "key",
+            "ambient",
+            "warmth",
+            "slope",
+            "fill",
+            "fill_azimuth",
+            "exposure",
+        )
     }
     found |= {f"framing_{k}": getattr(view.framing, k) for k in ("scale", "x", "y", "distance")}
     if camera is not None:
@@ -162,9 +215,17 @@ def row(
 
 def camera_for(person: Person, view_number: int) -> Camera:
     """The poor camera of one picture, or of one clip by its first view."""
-    return sample_camera(stream(person.identity.seed, person.identity.number, view_number, "camera"))
+    return sample_camera(
+        stream(person.identity.seed, person.identity.number, view_number, "camera")
+    )
 
 
 def to_table(rows: list[dict]) -> pa.Table:
     """Rows as an Arrow table of ``SCHEMA``; what a row lacks is null."""
-    return pa.table({column.name: pa.array([r.get(column.name) for r in rows], column.type) for column in SCHEMA}, schema=SCHEMA)
+    return pa.table(
+        {
+            column.name: pa.array([r.get(column.name) for r in rows], column.type)
+            for column in SCHEMA
+        },
+        schema=SCHEMA,
+    )

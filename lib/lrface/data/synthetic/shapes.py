@@ -1,4 +1,5 @@
-"""The shape of one face among others: which morph targets, how strong, and what an attribute adds to them."""
+"""The shape of one face among others: which morph targets, how strong, and what an attribute adds
+to them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _CALM = {"chin-bones": 0.08, "chin-height": 0.15, "chin-jaw-drop": 0.12, "chin-t
          "head-back": 0.20, "nose-greek": 0.20, "chin-prognathism": 0.20, "nose-septum": 0.20, "eyebrows-trans": 0.22,
          "eyebrows-angle": 0.12, "nose-hump": 0.22, "nose-curve": 0.22, "chin-prominent": 0.22, "forehead": 0.22, "nose-base": 0.22,
          "nose-nostrils-angle": 0.22, "eye-eyefold": 0.22, "eye-height": 0.24, "ear-wing": 0.18, "ear-scale": 0.18}
-"""Targets that turn a face into a caricature, or move all of it, get less; the first part of a name that fits counts."""
+"""Targets that turn a face into a caricature, or move all of it, get less; the first part of a name
+that fits counts."""
 _WIDE = ("nose-scale-horiz", "nose-width", "mouth-scale-horiz", "eye-scale", "chin-width", "head-scale-horiz", "eye-corner",
          "nose-scale-vert", "nose-volume", "mouth-scale-vert", "cheek-bones", "nose-point-width")
 """Targets that tell people apart without turning anyone into a caricature get more."""
@@ -44,7 +46,9 @@ _NEGATIVE = ("decr", "down", "in", "backward", "compress", "concave")
 _POSITIVE = ("incr", "up", "out", "forward", "uncompress", "convex")
 
 
-def draw_shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool) -> tuple[tuple[str, float], ...]:
+def draw_shape(
+    rng: np.random.Generator, scores: Mapping[str, float], male: bool
+) -> tuple[tuple[str, float], ...]:
     """Weights of the local targets: Gaussian, left tied to right, moved by the scored attributes."""
     template, weights = head(), {}
     shift: dict[str, float] = {}
@@ -65,18 +69,33 @@ def draw_shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool
         if f"{base}-{high}" not in template.targets:
             continue
         spread = next(
-            (s for part, s in _CALM.items() if part in base), SPREAD["wide" if any(part in base for part in _WIDE) else "default"]
+            (s for part, s in _CALM.items() if part in base),
+            SPREAD["wide" if any(part in base for part in _WIDE) else "default"],
         )
         drawn = rng.normal() * spread
-        weight = float(np.clip(drawn, -1.8 * spread, 1.8 * spread)) + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
+        weight = (
+            float(np.clip(drawn, -1.8 * spread, 1.8 * spread))
+            + shift.get(base, 0.0)
+            + _BIAS.get(base, 0.0)
+        )
         add(base, end, high, weight)
         tilt = rng.normal() * 0.03
         if "/l-" in base:
             add(base.replace("/l-", "/r-"), end, high, weight + tilt * (weight != 0))
     # The mesh's default neck is an athlete's and its eyes are small.
-    weights["neck/measure-neck-circ-decr"] = float(np.clip(0.25 * male + 0.7 * (1 - male) - 0.15 * scores["Chubby"], 0, 1))
+    weights["neck/measure-neck-circ-decr"] = float(
+        np.clip(0.25 * male + 0.7 * (1 - male) - 0.15 * scores["Chubby"], 0, 1)
+    )
     weights.pop("neck/measure-neck-circ-incr", None)
-    forms = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
+    forms = (
+        "oval",
+        "round",
+        "rectangular",
+        "square",
+        "triangular",
+        "invertedtriangular",
+        "diamond",
+    )
     u = rng.random((len(forms), 2))
     for form, (chance, amount) in zip(forms, u, strict=True):
         if form == "oval":
@@ -87,5 +106,9 @@ def draw_shape(rng: np.random.Generator, scores: Mapping[str, float], male: bool
         if name.startswith("asym/"):
             chance, amount = rng.random(2)
             if chance < 0.25:
-                weights[name] = SPREAD["asymmetry"] * float(amount) * (0.4 if "mouth" in name or "eye" in name else 1.0)
+                weights[name] = (
+                    SPREAD["asymmetry"]
+                    * float(amount)
+                    * (0.4 if "mouth" in name or "eye" in name else 1.0)
+                )
     return tuple(sorted(weights.items()))

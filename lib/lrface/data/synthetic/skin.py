@@ -1,4 +1,5 @@
-"""Skin: a colour, a bump and a gloss for every point of the template, with no texture map and so without seams."""
+"""Skin: a colour, a bump and a gloss for every point of the template, with no texture map and so
+without seams."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ LENGTH = 32
 
 @kernel
 def hairline(turn, shift, receding):
-    """Height in decimetres of the hair's edge at azimuth ``turn`` (radians from straight ahead) on the template."""
+    """Height in decimetres of the hair's edge at azimuth ``turn`` (radians from straight ahead) on
+    the template."""
     d = abs(turn) * 57.2958
     if d < 25:
         h = 7.97 + 0.02 * d / 25 + receding * 0.22 * d / 25
@@ -61,15 +63,21 @@ def sample_mask(mask, u, v):
     i, j = int(floor(x)), int(floor(y))
     fx, fy = x - i, y - j
     i0, i1, j0, j1 = max(i, 0), min(i + 1, width - 1), max(j, 0), min(j + 1, height - 1)
-    return ((mask[j0, i0] * (1 - fx) + mask[j0, i1] * fx) * (1 - fy) + (mask[j1, i0] * (1 - fx) + mask[j1, i1] * fx) * fy) / 255.0
+    return (
+        (mask[j0, i0] * (1 - fx) + mask[j0, i1] * fx) * (1 - fy)
+        + (mask[j1, i0] * (1 - fx) + mask[j1, i1] * fx) * fy
+    ) / 255.0
 
 
 @kernel
 def wrinkles(table, s, q, colour, bump, seed):
-    """Forehead lines, crow's feet, lines under the eyes: darken ``colour`` and tilt ``bump``, in place."""
+    """Forehead lines, crow's feet, lines under the eyes: darken ``colour`` and tilt ``bump``, in
+    place."""
     amount, ax = s[WRINKLE], abs(q[0])
     if 7.56 < q[1] < 8.0 and q[2] > 0.8 and ax < 0.5:
-        phase = (q[1] + 0.05 * noise(table, q[0] * 4, q[1] * 3, 0.0, seed + 60) + 0.12 * ax * ax) / 0.085
+        phase = (
+            q[1] + 0.05 * noise(table, q[0] * 4, q[1] * 3, 0.0, seed + 60) + 0.12 * ax * ax
+        ) / 0.085
         f = phase - floor(phase) - 0.5
         a = (
             amount
@@ -105,20 +113,30 @@ def wrinkles(table, s, q, colour, bump, seed):
 
 @kernel
 def skin_at(table, s, moles, masks, q, u, v, colour, bump):
-    """Albedo into ``colour`` and a tilt of the normal into ``bump`` (both in place) at template point ``q`` with texture place (u, v).
+    """Albedo into ``colour`` and a tilt of the normal into ``bump`` (both in place) at template
+    point ``q`` with texture place (u, v).
 
     Returns lip and mouth masks and the gloss there.
     """
     seed, ax = int(s[SEED]), abs(q[0])
-    lip, ear, inside = sample_mask(masks[LIPS], u, v), sample_mask(masks[EARS], u, v), sample_mask(masks[MOUTH], u, v)
+    lip, ear, inside = (
+        sample_mask(masks[LIPS], u, v),
+        sample_mask(masks[EARS], u, v),
+        sample_mask(masks[MOUTH], u, v),
+    )
     low = noise(table, q[0] * 3, q[1] * 3, q[2] * 3, seed)
-    mid = 0.65 * noise(table, q[0] * 11, q[1] * 11, q[2] * 11, seed + 7) + 0.35 * noise(table, q[0] * 23, q[1] * 23, q[2] * 23, seed + 8)
+    mid = 0.65 * noise(table, q[0] * 11, q[1] * 11, q[2] * 11, seed + 7) + 0.35 * noise(
+        table, q[0] * 23, q[1] * 23, q[2] * 23, seed + 8
+    )
     high = noise(table, q[0] * 52, q[1] * 52, q[2] * 52, seed + 17)
     grain = 1 + s[BLOTCH] * (0.06 * low + 0.05 * mid + 0.05 * high)
     cheek = exp(-(((ax - 0.40) / 0.24) ** 2 + ((q[1] - 6.95) / 0.20) ** 2))
     tip = exp(-((q[0] / 0.16) ** 2 + ((q[1] - 6.93) / 0.14) ** 2)) * step(1.2, 1.4, q[2])
     chin = exp(-((q[0] / 0.22) ** 2 + ((q[1] - 6.27) / 0.12) ** 2))
-    red = max(cheek * (0.6 + s[BLUSH]) + 0.7 * tip + 0.7 * ear + 0.4 * chin + 0.25 * mid, -0.3) * s[BLOOD]
+    red = (
+        max(cheek * (0.6 + s[BLUSH]) + 0.7 * tip + 0.7 * ear + 0.4 * chin + 0.25 * mid, -0.3)
+        * s[BLOOD]
+    )
     colour[0] = s[TONE] * grain * (1 + 0.02 * red)
     colour[1] = s[TONE + 1] * grain * (1 - 0.15 * red)
     colour[2] = s[TONE + 2] * grain * (1 - 0.12 * red)
@@ -134,9 +152,15 @@ def skin_at(table, s, moles, masks, q, u, v, colour, bump):
         colour[1] *= 1 - 0.58 * shade
         colour[2] *= 1 - 0.42 * shade
     if s[FRECKLE] > 0:
-        amount = s[FRECKLE] * exp(-((q[0] / 0.55) ** 2 + ((q[1] - 7.02) / 0.25) ** 2)) * step(0.8, 1.0, q[2])
+        amount = (
+            s[FRECKLE]
+            * exp(-((q[0] / 0.55) ** 2 + ((q[1] - 7.02) / 0.25) ** 2))
+            * step(0.8, 1.0, q[2])
+        )
         if amount > 0.03:
-            spot = step(0.42, 0.72, noise(table, q[0] * 30, q[1] * 30, q[2] * 30, seed + 31)) * amount
+            spot = (
+                step(0.42, 0.72, noise(table, q[0] * 30, q[1] * 30, q[2] * 30, seed + 31)) * amount
+            )
             colour[0] *= 1 - 0.28 * spot
             colour[1] *= 1 - 0.42 * spot
             colour[2] *= 1 - 0.48 * spot
@@ -184,7 +208,9 @@ def skin_at(table, s, moles, masks, q, u, v, colour, bump):
         colour[1] = colour[1] * (1 - inside) + 0.035 * inside
         colour[2] = colour[2] * (1 - inside) + 0.03 * inside
     if s[SCALP] > 0 and ear < 0.3 and q[1] > 6.8:
-        edge = hairline(atan2(q[0], q[2] - 0.55), s[LINE], s[RECEDING]) + 0.025 * noise(table, q[0] * 20, q[1] * 20, q[2] * 20, 5)
+        edge = hairline(atan2(q[0], q[2] - 0.55), s[LINE], s[RECEDING]) + 0.025 * noise(
+            table, q[0] * 20, q[1] * 20, q[2] * 20, 5
+        )
         a = s[SCALP] * step(-0.05, 0.13, q[1] - edge) * 0.95
         for d in range(3):
             colour[d] = colour[d] * (1 - a) + s[HAIR + d] * 0.7 * a
@@ -196,10 +222,16 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     """The skin's numbers (LENGTH,) of a person without make-up."""
     rng = stream(identity.seed, identity.number, IDENTITY, "skin")
     u, s = rng.random(16), np.zeros(LENGTH)
-    tone, hair, aged = np.array(identity.tone), np.array(identity.hair), float(smoothstep(30, 74, identity.age))
+    tone, hair, aged = (
+        np.array(identity.tone),
+        np.array(identity.hair),
+        float(smoothstep(30, 74, identity.age)),
+    )
     fair = identity.depth < 0.25
     s[TONE : TONE + 3], s[HAIR : HAIR + 3] = tone, hair
-    s[BLOOD] = (0.50 + 0.4 * u[0] + 0.4 * identity.attributes["Rosy_Cheeks"]) * (1 - 0.6 * identity.depth)
+    s[BLOOD] = (0.50 + 0.4 * u[0] + 0.4 * identity.attributes["Rosy_Cheeks"]) * (
+        1 - 0.6 * identity.depth
+    )
     s[BLUSH] = 0.8 * identity.attributes["Rosy_Cheeks"] * max(1 - identity.depth, 0.3)
     s[BLOTCH] = 0.6 + 0.6 * u[1] + 0.4 * aged
     s[FRECKLE] = (0.4 + 0.5 * u[2]) * (fair and identity.group == "White" and u[3] < 0.25)
@@ -207,23 +239,43 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     s[FOLD] = 0.15 + 0.5 * aged
     if identity.gender == "male":
         s[SHADOW] = (
-            (0.06 + 0.22 * u[5]) * (1 - 0.5 * identity.depth) + 0.30 * ("stubble" in identity.beard) + 0.45 * ("full" in identity.beard)
+            (0.06 + 0.22 * u[5]) * (1 - 0.5 * identity.depth)
+            + 0.30 * ("stubble" in identity.beard)
+            + 0.45 * ("full" in identity.beard)
         )
     s[LIP : LIP + 3] = tone * ([0.80, 0.58, 0.58] if identity.depth < 0.55 else [0.84, 0.70, 0.72])
     s[LIP_COVER], s[OIL], s[BUMP] = 0.72, 0.06 + 0.08 * u[6], 0.05 + 0.06 * u[7] + 0.06 * aged
     s[SEED], s[GLOSS] = int(u[8] * 4096), 11 + 10 * u[9]
     s[SCALP] = {"bald": 0.0, "buzz": 0.80}.get(identity.hairstyle, 1.0)
-    s[LINE], s[RECEDING] = np.clip((0.01 if identity.gender == "male" else -0.045) + 0.04 * rng.normal(), -0.12, 0.08), identity.receding
+    s[LINE], s[RECEDING] = (
+        np.clip((0.01 if identity.gender == "male" else -0.045) + 0.04 * rng.normal(), -0.12, 0.08),
+        identity.receding,
+    )
     s[CIRCLES] = u[10] * (0.15 + 0.25 * aged) + 0.5 * identity.attributes["Bags_Under_Eyes"]
     return s
 
 
-def with_makeup(numbers: np.ndarray, identity: Identity, lipstick: bool, heavy: bool, rng: np.random.Generator) -> np.ndarray:
+def with_makeup(
+    numbers: np.ndarray, identity: Identity, lipstick: bool, heavy: bool, rng: np.random.Generator
+) -> np.ndarray:
     """A copy of the skin's numbers with lipstick or full make-up for one picture."""
     s, u = numbers.copy(), rng.random(5)
     if lipstick:
-        shades = linear([(168, 52, 60), (164, 78, 84), (140, 52, 60), (186, 104, 98), (158, 92, 82), (178, 100, 104)])
-        s[LIP : LIP + 3] = shades[int(u[0] * len(shades))] * (1 - 0.35 * identity.depth) * np.exp(0.2 * (u[1] - 0.5))
+        shades = linear(
+            [
+                (168, 52, 60),
+                (164, 78, 84),
+                (140, 52, 60),
+                (186, 104, 98),
+                (158, 92, 82),
+                (178, 100, 104),
+            ]
+        )
+        s[LIP : LIP + 3] = (
+            shades[int(u[0] * len(shades))]
+            * (1 - 0.35 * identity.depth)
+            * np.exp(0.2 * (u[1] - 0.5))
+        )
         s[LIP_COVER] = 0.45 + 0.35 * u[4] ** 2
     if heavy:
         s[EYESHADOW], s[BLUSH], s[LASHLINE] = 0.20 + 0.4 * u[2], s[BLUSH] + 0.12 + 0.2 * u[3], 0.10
@@ -236,7 +288,14 @@ def moles(identity: Identity, template: Head) -> np.ndarray:
     """Moles (k, 5): template place, radius in decimetres, strength."""
     rng = stream(identity.seed, identity.number, IDENTITY, "moles")
     c, masks = template.centres, template.skin_masks
-    where = (np.abs(c[:, 0]) < 0.62) & (c[:, 1] > 6.1) & (c[:, 1] < 8) & (c[:, 2] > 0.7) & (masks[MOUTH] < 0.2) & (masks[LIPS] < 0.1)
+    where = (
+        (np.abs(c[:, 0]) < 0.62)
+        & (c[:, 1] > 6.1)
+        & (c[:, 1] < 8)
+        & (c[:, 2] > 0.7)
+        & (masks[MOUTH] < 0.2)
+        & (masks[LIPS] < 0.1)
+    )
     count = int(rng.integers(0, 6))
     corners, weights = scatter(rng, template, where.astype(float), 6)
     size = np.stack([0.008 + 0.013 * rng.random(6) ** 2, 0.4 + 0.5 * rng.random(6)], 1)

@@ -1,4 +1,5 @@
-"""Random numbers by name: what an image draws depends on (seed, identity, view, purpose) and on nothing that was drawn before."""
+"""Random numbers by name: what an image draws depends on (seed, identity, view, purpose) and on
+nothing that was drawn before."""
 
 from __future__ import annotations
 
@@ -15,8 +16,11 @@ IDENTITY = 0
 
 
 def stream(seed: int, identity: int, view: int, purpose: str) -> Generator:
-    """The generator of one (seed, identity, view, purpose): a Philox counter block of its own, 2**64 numbers long.
+    """The generator of one (seed, identity, view, purpose): a Philox counter block of its own,
+    2**64 numbers long.
 
     ``view`` is 0 for the identity itself, else the picture's number from 1.
     """
-    return Generator(Philox(key=[seed & (2**64 - 1), identity], counter=[0, PURPOSES.index(purpose), view, 0]))
+    return Generator(
+        Philox(key=[seed & (2**64 - 1), identity], counter=[0, PURPOSES.index(purpose), view, 0])
+    )

@@ -1,4 +1,5 @@
-"""One picture of a person: pose, expression, gaze, light, framing, what is worn. Drawn from (seed, identity, view) alone."""
+"""One picture of a person: pose, expression, gaze, light, framing, what is worn. Drawn from (seed,
+identity, view) alone."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "chee
 
 @dataclass(frozen=True)
 class Framing:
-    """Camera of the high-resolution picture. Lengths in decimetres; ``scale`` for a picture of 128 pixels, others in proportion."""
+    """Camera of the high-resolution picture. Lengths in decimetres; ``scale`` for a picture of 128
+    pixels, others in proportion."""
 
     scale: float = 52.0
     """Pixels a decimetre at the face."""
@@ -74,8 +76,11 @@ class View:
     """Number of the view whose background, clothes and make-up this one shares; 0: its own."""
 
 
-def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool) -> dict[str, float]:
-    """Weights of face units for a face that smiles or not, with parted lips or not, and small movements of brows and lids."""
+def sample_expression(
+    rng: np.random.Generator, smiling: bool, mouth_open: bool
+) -> dict[str, float]:
+    """Weights of face units for a face that smiles or not, with parted lips or not, and small
+    movements of brows and lids."""
     u, w = rng.random(16), {}
 
     def both(name: str, weight: float, tilt: float = 0.0) -> None:
@@ -86,7 +91,9 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
         both("mouthSmile", a, 0.02 * (u[1] - 0.5))
         both("cheekSquint", 0.25 * a)
         both("eyeSquint", 0.15 * a)
-        if mouth_open:  # the smile of a portrait: lips drawn off the upper teeth, jaw hardly dropped
+        if (
+            mouth_open
+        ):  # the smile of a portrait: lips drawn off the upper teeth, jaw hardly dropped
             w["jawOpen"] = 0.06 + 0.07 * u[2] ** 1.5
             both("mouthUpperUp", 0.18 + 0.22 * u[3])
             both("mouthLowerDown", 0.12 + 0.20 * u[4])
@@ -101,7 +108,8 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
         both("mouthPress", 0.12 + 0.22 * u[1])
     else:
         both("mouthSmile", 0.04 + 0.20 * u[1], 0.015 * (u[2] - 0.5))
-    # A neutral brow on this mesh reads as stern: every face carries it a little raised in the middle.
+    # A neutral brow on this mesh reads as stern: every face carries it a little raised in the
+    # middle.
     if u[5] < 0.08:
         w["browInnerUp"] = 0.20 + 0.25 * u[6]
         both("browOuterUp", 0.15 + 0.25 * u[7])
@@ -122,7 +130,8 @@ def sample_expression(rng: np.random.Generator, smiling: bool, mouth_open: bool)
 
 
 def view(identity: Identity, number: int, prevalence: Prevalence | None = None) -> View:
-    """Picture ``number`` (from 1) of a person; the same for the same seed, person, number and prevalence."""
+    """Picture ``number`` (from 1) of a person; the same for the same seed, person, number and
+    prevalence."""
     if number < 1:
         raise ValueError("pictures are numbered from 1: 0 stands for the person")
     prevalence, male = prevalence or Prevalence(), identity.gender == "male"
@@ -131,21 +140,35 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
     yaw, pitch, roll = pose.normal(size=3) * (16.0, 6.0, 4.0) + (0, 1.0, 0)
     # Most look into the camera, as far as the eyes turn without strain; a few look elsewhere.
     away = 3.0 if pose.random() < 0.15 else 1.0
-    gaze = pose.normal(size=2) * (2.5 * away, 1.3 * away) - (0.75 * np.clip(yaw, -22, 22), 0.7 * pitch)
+    gaze = pose.normal(size=2) * (2.5 * away, 1.3 * away) - (
+        0.75 * np.clip(yaw, -22, 22),
+        0.7 * pitch,
+    )
 
     u = wear.random(12)
     smile, parted = _share(prevalence, "Smiling"), _share(prevalence, "Mouth_Slightly_Open")
     smiling = bool(u[0] < smile)
     # Lips part in a smile more than at rest: two portraits in three that smile show teeth.
-    in_smile = min(max(1.75 * parted, (parted - 1 + smile) / max(smile, 1e-9)), 1.0, parted / max(smile, 1e-9))
-    mouth_open = bool(u[1] < (in_smile if smiling else (parted - smile * in_smile) / max(1 - smile, 1e-9)))
+    in_smile = min(
+        max(1.75 * parted, (parted - 1 + smile) / max(smile, 1e-9)), 1.0, parted / max(smile, 1e-9)
+    )
+    mouth_open = bool(
+        u[1] < (in_smile if smiling else (parted - smile * in_smile) / max(1 - smile, 1e-9))
+    )
     women = max(1 - prevalence.male, 1e-9)
     painted = not male and bool(
-        u[2] < (prevalence["Wearing_Lipstick"] / women if "Wearing_Lipstick" in prevalence.given else PICTURE_SHARES["Wearing_Lipstick"])
+        u[2]
+        < (
+            prevalence["Wearing_Lipstick"] / women
+            if "Wearing_Lipstick" in prevalence.given
+            else PICTURE_SHARES["Wearing_Lipstick"]
+        )
     )
     lips = prevalence.get("Wearing_Lipstick", women * PICTURE_SHARES["Wearing_Lipstick"])
     heavy_chance = (
-        prevalence["Heavy_Makeup"] / max(lips, 1e-9) if "Heavy_Makeup" in prevalence.given else PICTURE_SHARES["Heavy_Makeup"] / 0.5
+        prevalence["Heavy_Makeup"] / max(lips, 1e-9)
+        if "Heavy_Makeup" in prevalence.given
+        else PICTURE_SHARES["Heavy_Makeup"] / 0.5
     )
     heavy = painted and bool(u[3] < heavy_chance)
     tie_chance = (
@@ -153,13 +176,20 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         if "Wearing_Necktie" in prevalence.given
         else 2 * PICTURE_SHARES["Wearing_Necktie"]
     )
-    glasses = ("sun" if u[5] < 0.10 else "clear") if u[4] < _glasses_share(identity, _share(prevalence, "Eyeglasses")) else "none"
+    glasses = (
+        ("sun" if u[5] < 0.10 else "clear")
+        if u[4] < _glasses_share(identity, _share(prevalence, "Eyeglasses"))
+        else "none"
+    )
     hat = HATS[int(u[7] * len(HATS))] if u[6] < _share(prevalence, "Wearing_Hat") else "none"
     cloth = sample_clothes(stream(*key, "clothes"), male and bool(u[8] < tie_chance), male)
     hat_colour = sample_clothes(stream(*key, "hat"), False, male)
     frame = stream(*key, "framing")
     n = frame.normal(size=3)
-    turn = tuple(float(np.clip(a, -most, most)) for a, most in zip((yaw, pitch, roll), (MAX_YAW, MAX_PITCH, MAX_ROLL), strict=True))
+    turn = tuple(
+        float(np.clip(a, -most, most))
+        for a, most in zip((yaw, pitch, roll), (MAX_YAW, MAX_PITCH, MAX_ROLL), strict=True)
+    )
     return View(
         number=number,
         yaw=turn[0],
@@ -181,9 +211,15 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
 
 
 def _frame(turn: tuple[float, float, float], n: np.ndarray, distance: float) -> Framing:
-    """A frame around the face however the head is turned: the eyes a little above the middle, as in aligned portraits."""
+    """A frame around the face however the head is turned: the eyes a little above the middle, as in
+    aligned portraits."""
     face = rotation(*turn) @ (_FACE - PIVOT) + PIVOT
-    return Framing(float(52.0 * np.exp(0.045 * n[0])), float(0.85 * face[0] + 0.035 * n[1]), float(face[1] + 0.035 * n[2]), distance)
+    return Framing(
+        float(52.0 * np.exp(0.045 * n[0])),
+        float(0.85 * face[0] + 0.035 * n[1]),
+        float(face[1] + 0.035 * n[2]),
+        distance,
+    )
 
 
 def _share(prevalence: Prevalence, name: str) -> float:
@@ -191,7 +227,8 @@ def _share(prevalence: Prevalence, name: str) -> float:
 
 
 def _glasses_share(identity: Identity, share: float) -> float:
-    """How often this person wears glasses, if all people together do so in ``share`` of their pictures: glasses are a habit."""
+    """How often this person wears glasses, if all people together do so in ``share`` of their
+    pictures: glasses are a habit."""
     wearer = stream(identity.seed, identity.number, 0, "wear").random() < share
     habit = max(0.75, share)
     return habit if wearer else share * (1 - habit) / max(1 - share, 1e-9)

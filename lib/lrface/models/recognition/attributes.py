@@ -1,10 +1,15 @@
-"""Two networks that learn all of a face's attributes at once, after ANet and PANDA, to be read by a linear SVM an attribute.
+"""Two networks that learn all of a face's attributes at once, after ANet and PANDA, to be read by a
+linear SVM an attribute.
 
-Neither is its paper's: "-like", because the slides that compare LMLE with them define neither, and the papers leave widths open.
+Neither is its paper's: "-like", because the slides that compare LMLE with them define neither, and
+the papers leave widths open.
 
-- **ANet-like** (Liu, Luo, Wang and Tang, ICCV 2015): the whole face, four convolutions, the last two with filters shared only within
-  regions. ANet starts from identities and is preceded by two networks that find the face; here the attributes alone teach it.
-- **PANDA-like** (Zhang, Paluri, Ranzato, Darrell and Bourdev, CVPR 2014): a network of its own for the whole face and for each part,
+- **ANet-like** (Liu, Luo, Wang and Tang, ICCV 2015): the whole face, four convolutions, the last
+  two with filters shared only within
+  regions. ANet starts from identities and is preceded by two networks that find the face; here the
+  attributes alone teach it.
+- **PANDA-like** (Zhang, Paluri, Ranzato, Darrell and Bourdev, CVPR 2014): a network of its own for
+  the whole face and for each part,
   side by side. PANDA's 150 parts are poselets; here they are five windows of the aligned face.
 """
 
@@ -33,7 +38,8 @@ SIZES = {"paper": {"width": 32, "features": 512}, "small": {"width": 16, "featur
 
 
 class ANet(nn.Module):
-    """float (N, 3, H, W) in [0, 1], whole faces, to features (N, features); in training mode to (features, logits of the attributes)."""
+    """float (N, 3, H, W) in [0, 1], whole faces, to features (N, features); in training mode to
+    (features, logits of the attributes)."""
 
     distance = "euclidean"
 
@@ -45,16 +51,25 @@ class ANet(nn.Module):
             *(LocallyShared(2 * width, 3 * width, 3, regions=(2, 2)), nn.ReLU()),
             *(LocallyShared(3 * width, 4 * width, 2, regions=(3, 3)), nn.ReLU()),
         )
-        self.feature, self.attribute = nn.Linear(4 * width * 9, features), nn.Linear(features, classes)
+        self.feature, self.attribute = (
+            nn.Linear(4 * width * 9, features),
+            nn.Linear(features, classes),
+        )
 
-    def forward(self, faces: Tensor, points: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        x = F.interpolate(faces, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False) - 0.5
+    def forward(
+        self, faces: Tensor, points: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        x = (
+            F.interpolate(faces, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+            - 0.5
+        )
         features = F.relu(self.feature(self.body(x).flatten(1)))
         return (features, self.attribute(features)) if self.training else features
 
 
 class PANDA(nn.Module):
-    """As :class:`ANet`, and it wants the 68 landmarks (N, 68, 2) in pixels of the face, which its parts are cut by."""
+    """As :class:`ANet`, and it wants the 68 landmarks (N, 68, 2) in pixels of the face, which its
+    parts are cut by."""
 
     distance = "euclidean"
 
@@ -66,15 +81,29 @@ class PANDA(nn.Module):
             for n_out in (width, width, 2 * width, 2 * width):
                 convolutions += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
                 n_in = n_out
-            return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(n_in * (PART // 16) ** 2, features // 2), nn.ReLU())
+            return nn.Sequential(
+                *convolutions,
+                nn.Flatten(),
+                nn.Linear(n_in * (PART // 16) ** 2, features // 2),
+                nn.ReLU(),
+            )
 
         self.parts = nn.ModuleDict({name: part() for name in ("whole", *WINDOWS)})
         self.attribute = nn.Linear(features // 2 * len(self.parts), classes)
 
     def forward(self, faces: Tensor, points: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         frame = align(faces, points, FRAME)
-        cut = {"whole": faces} | {name: frame[:, :, top:bottom, left:right] for name, (top, left, bottom, right) in WINDOWS.items()}
-        seen = {name: F.interpolate(x, (PART, PART), mode="bilinear", antialias=True, align_corners=False) - 0.5 for name, x in cut.items()}
+        cut = {"whole": faces} | {
+            name: frame[:, :, top:bottom, left:right]
+            for name, (top, left, bottom, right) in WINDOWS.items()
+        }
+        seen = {
+            name: F.interpolate(
+                x, (PART, PART), mode="bilinear", antialias=True, align_corners=False
+            )
+            - 0.5
+            for name, x in cut.items()
+        }
         features = torch.cat([net(seen[name]) for name, net in self.parts.items()], 1)
         return (features, self.attribute(features)) if self.training else features
 

@@ -1,9 +1,12 @@
-"""CentreFace (Wen, Zhang, Li and Qiao, ECCV 2016) as its authors' caffe-face has it: residual units, no normalisation, a centre loss.
+"""CentreFace (Wen, Zhang, Li and Qiao, ECCV 2016) as its authors' caffe-face has it: residual
+units, no normalisation, a centre loss.
 
-Two convolutions in a row before the first pooling, one before each of the others, none of these padded; pooling is Caffe's, which
-rounds up; PReLU after every convolution. The paper's figure joins two layers before the feature, the released network does not, and
-neither does this one. Its faces are aligned; here they are taken whole, as TinyFace's protocol has it. Adam takes the place of SGD.
-Its vector is the features of a face and of its mirror image, as of :func:`lrface.models.recognition.frnet.describe`; CSRI's that of a face.
+Two convolutions in a row before the first pooling, one before each of the others, none of these
+padded; pooling is Caffe's, which rounds up; PReLU after every convolution. The paper's figure joins
+two layers before the feature, the released network does not, and neither does this one. Its faces
+are aligned; here they are taken whole, as TinyFace's protocol has it. Adam takes the place of SGD.
+Its vector is the features of a face and of its mirror image, as of
+:func:`lrface.models.recognition.frnet.describe`; CSRI's that of a face.
 """
 
 from __future__ import annotations
@@ -18,25 +21,47 @@ from lrface.models.recognition.frnet import Centres
 
 VERSION = 1
 SIZES = {
-    "paper": {"input_size": (112, 96), "widths": (32, 64, 128, 256, 512), "units": (1, 2, 5, 3), "features": 512},
-    "small": {"input_size": (56, 48), "widths": (8, 16, 32, 64, 128), "units": (1, 1, 2, 1), "features": 128},
+    "paper": {
+        "input_size": (112, 96),
+        "widths": (32, 64, 128, 256, 512),
+        "units": (1, 2, 5, 3),
+        "features": 512,
+    },
+    "small": {
+        "input_size": (56, 48),
+        "widths": (8, 16, 32, 64, 128),
+        "units": (1, 1, 2, 1),
+        "features": 128,
+    },
 }
 WEIGHT = 0.008
 """Of the centre loss beside the classification loss (caffe-face)."""
 
 
 class CentreFace(nn.Module):
-    """float (N, 3, *input_size) in [0, 1] to features (N, features); in training mode to (features, logits of the identities)."""
+    """float (N, 3, *input_size) in [0, 1] to features (N, features); in training mode to (features,
+    logits of the identities)."""
 
     distance = "cosine"
 
-    def __init__(self, classes: int, input_size: tuple[int, int], widths: tuple[int, ...], units: tuple[int, ...], features: int):
+    def __init__(
+        self,
+        classes: int,
+        input_size: tuple[int, int],
+        widths: tuple[int, ...],
+        units: tuple[int, ...],
+        features: int,
+    ):
         super().__init__()
         self.input_size, (h, w) = input_size, input_size
         layers: list[nn.Module] = [conv_prelu(3, widths[0])]
         h, w = h - 2, w - 2
         for n_in, n_out, count in zip(widths, widths[1:], units, strict=False):
-            layers += [conv_prelu(n_in, n_out), nn.MaxPool2d(2, ceil_mode=True), *(PReLUUnit(n_out) for _ in range(count))]
+            layers += [
+                conv_prelu(n_in, n_out),
+                nn.MaxPool2d(2, ceil_mode=True),
+                *(PReLUUnit(n_out) for _ in range(count)),
+            ]
             h, w = -(-(h - 2) // 2), -(-(w - 2) // 2)
         self.body = nn.Sequential(*layers)
         self.feature = xavier(nn.Linear(widths[-1] * h * w, features))
@@ -50,7 +75,8 @@ class CentreFace(nn.Module):
 class PaperLoss(nn.Module):
     """Cross-entropy plus 0.008 times the centre loss, of faces taken whole.
 
-    The centres are FRNET's: they move by the paper's rule with its rate of 0.5. In caffe-face they follow the network's own rate.
+    The centres are FRNET's: they move by the paper's rule with its rate of 0.5. In caffe-face they
+    follow the network's own rate.
     """
 
     adam = Classification.adam
@@ -62,9 +88,16 @@ class PaperLoss(nn.Module):
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = (x.float() for x in net(whole(batch.hr, net.input_size)))
-        classification, centre = F.cross_entropy(logits, batch.labels), self.memory(features, batch.labels)
+        classification, centre = (
+            F.cross_entropy(logits, batch.labels),
+            self.memory(features, batch.labels),
+        )
         self.memory.update(features, batch.labels)
-        return {"loss": classification + WEIGHT * centre, "classification": classification.detach(), "centre": centre.detach()}
+        return {
+            "loss": classification + WEIGHT * centre,
+            "classification": classification.detach(),
+            "centre": centre.detach(),
+        }
 
 
 OBJECTIVES = {"paper": PaperLoss, "softmax": lambda net: Classification()}

@@ -1,11 +1,14 @@
-"""DeepID2 (Sun, Chen, Wang and Tang, NIPS 2014): a face's identity, and whether two faces show one person, learnt together.
+"""DeepID2 (Sun, Chen, Wang and Tang, NIPS 2014): a face's identity, and whether two faces show one
+person, learnt together.
 
-One network, of the paper's 25 patches the whole face: 55x47 RGB, four convolutions, of which the third shares its weights only within
-each quarter of the map and the fourth nowhere; the feature sees the last two scales. Feature and layers are the paper's in both sizes.
+One network, of the paper's 25 patches the whole face: 55x47 RGB, four convolutions, of which the
+third shares its weights only within each quarter of the map and the fourth nowhere; the feature
+sees the last two scales. Feature and layers are the paper's in both sizes.
 
-Where sources leave a choice: ReLU (the paper's; its ports have PReLU); the verification signal compares features of length 1 with margin 1
-and weight 0.05 (the paper moves its margin along with the data; ports fix it); same and different pairs of a batch count equally, since
-a batch drawn at random holds few of the same person, and the paper draws its pairs so.
+Where sources leave a choice: ReLU (the paper's; its ports have PReLU); the verification signal
+compares features of length 1 with margin 1 and weight 0.05 (the paper moves its margin along with
+the data; ports fix it); same and different pairs of a batch count equally, since a batch drawn at
+random holds few of the same person, and the paper draws its pairs so.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ WEIGHT, MARGIN = 0.05, 1.0
 
 
 class DeepID2(nn.Module):
-    """float (N, 3, 55, 47) in [0, 1] to features (N, 160); in training mode to (features, logits of the training identities)."""
+    """float (N, 3, 55, 47) in [0, 1] to features (N, 160); in training mode to (features, logits of
+    the training identities)."""
 
     distance = "cosine"
     input_size = SIZE
@@ -50,8 +54,9 @@ class DeepID2(nn.Module):
 def verification(features: Tensor, labels: Tensor) -> Tensor:
     """The verification signal of features (N, D) and identities (N,), over all pairs of the batch.
 
-    Half the squared distance of two faces of one person, half the square of what the distance of two persons lacks of the margin; the
-    mean over the pairs of each kind, the kinds counted equally, and a kind that is not there as zero.
+    Half the squared distance of two faces of one person, half the square of what the distance of
+    two persons lacks of the margin; the mean over the pairs of each kind, the kinds counted
+    equally, and a kind that is not there as zero.
     """
     unit = F.normalize(features)
     first, second = torch.triu_indices(len(features), len(features), 1, device=features.device)
@@ -59,11 +64,18 @@ def verification(features: Tensor, labels: Tensor) -> Tensor:
     apart = (unit[first] - unit[second]).square().sum(1).clamp_min(1e-12).sqrt()
     same = (labels[first] == labels[second]).to(apart.dtype)
     terms = (same * apart.square(), (1 - same) * (MARGIN - apart).clamp_min(0).square())
-    return sum(term.sum() / (2 * kind.sum().clamp_min(1)) for term, kind in zip(terms, (same, 1 - same), strict=True)) / 2
+    return (
+        sum(
+            term.sum() / (2 * kind.sum().clamp_min(1))
+            for term, kind in zip(terms, (same, 1 - same), strict=True)
+        )
+        / 2
+    )
 
 
 class PaperLoss(nn.Module):
-    """The identification signal plus 0.05 times the verification signal, of aligned faces (``aligned``) or of faces taken whole."""
+    """The identification signal plus 0.05 times the verification signal, of aligned faces
+    (``aligned``) or of faces taken whole."""
 
     adam = {"weight_decay": 5e-4}
     whole_batch = True
@@ -73,9 +85,18 @@ class PaperLoss(nn.Module):
         self.landmarks = aligned
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        features, logits = net(align(batch.hr, batch.points, SIZE) if self.landmarks else whole(batch.hr, SIZE))
-        identification, pairs = F.cross_entropy(logits, batch.labels), verification(features, batch.labels)
-        return {"loss": identification + WEIGHT * pairs, "identification": identification.detach(), "verification": pairs.detach()}
+        features, logits = net(
+            align(batch.hr, batch.points, SIZE) if self.landmarks else whole(batch.hr, SIZE)
+        )
+        identification, pairs = (
+            F.cross_entropy(logits, batch.labels),
+            verification(features, batch.labels),
+        )
+        return {
+            "loss": identification + WEIGHT * pairs,
+            "identification": identification.detach(),
+            "verification": pairs.detach(),
+        }
 
 
 def build(classes: int, size: str, scale: int = 1) -> DeepID2:

@@ -1,8 +1,10 @@
-"""FRNET: the recognition network of the joint model (Wu et al. 2016, Table 2), a CentreFace with fewer pixels.
+"""FRNET: the recognition network of the joint model (Wu et al. 2016, Table 2), a CentreFace with
+fewer pixels.
 
-The paper prints convolutions, poolings and residual blocks, but no activation and no rule for odd sizes: PReLU after every
-convolution and Caffe's pooling, which rounds up, are those of the network it says it follows (Wen et al., ECCV 2016). The residual
-units' columns "pad" and "stride" are read as 1 and 1: the stride of 0 in print cannot be.
+The paper prints convolutions, poolings and residual blocks, but no activation and no rule for odd
+sizes: PReLU after every convolution and Caffe's pooling, which rounds up, are those of the network
+it says it follows (Wen et al., ECCV 2016). The residual units' columns "pad" and "stride" are read
+as 1 and 1: the stride of 0 in print cannot be.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ SIZES = {
 BETA2 = 0.008
 """Weight of the centre loss beside the classification loss (section 4.2, setting 6)."""
 RATE = 0.5
-"""Learning rate gamma of the centres. The paper prints none and follows Wen et al., whose released code lets the centres follow the
-network's own rate and whose paper is usually quoted with 0.5."""
+"""Learning rate gamma of the centres. The paper prints none and follows Wen et al., whose released
+code lets the centres follow the network's own rate and whose paper is usually quoted with 0.5."""
 
 
 def conv(n_in: int, n_out: int, padding: int) -> nn.Sequential:
@@ -43,17 +45,24 @@ class Unit(nn.Module):
 
 
 class FRNET(nn.Module):
-    """float (N, 3, 124, 108) in [0, 1] to features (N, 512); in training mode to (features, logits of the training identities)."""
+    """float (N, 3, 124, 108) in [0, 1] to features (N, 512); in training mode to (features, logits
+    of the training identities)."""
 
     distance = "cosine"
     input_size = SIZE
 
-    def __init__(self, classes: int, widths: tuple[int, ...], units: tuple[int, ...], features: int):
+    def __init__(
+        self, classes: int, widths: tuple[int, ...], units: tuple[int, ...], features: int
+    ):
         super().__init__()
         layers: list[nn.Module] = []
         n_in, (h, w) = 3, self.input_size
         for width, count in zip(widths, units, strict=True):
-            layers += [conv(n_in, width, 0), nn.MaxPool2d(2, ceil_mode=True), *(Unit(width) for _ in range(count))]
+            layers += [
+                conv(n_in, width, 0),
+                nn.MaxPool2d(2, ceil_mode=True),
+                *(Unit(width) for _ in range(count)),
+            ]
             n_in, h, w = width, -(-(h - 2) // 2), -(-(w - 2) // 2)
         self.body = nn.Sequential(*layers)
         self.feature = nn.Linear(n_in * h * w, features)
@@ -73,7 +82,8 @@ class FRNET(nn.Module):
 
 
 def describe(net: FRNET, faces: Tensor) -> Tensor:
-    """The paper's representation: features of a face and of its mirror image side by side, (N, 2 * features)."""
+    """The paper's representation: features of a face and of its mirror image side by side, (N, 2 *
+    features)."""
     return torch.cat([net(faces), net(faces.flip(3))], 1)
 
 
@@ -88,10 +98,12 @@ class Softmax(nn.Module):
 
 
 class Centres(nn.Module):
-    """A centre m_j in the feature space for each training identity, (classes, features), at the origin before training.
+    """A centre m_j in the feature space for each training identity, (classes, features), at the
+    origin before training.
 
-    Called, it gives L_d of features (N, d) and int64 labels (N,): half the squared distance to the own identity's centre, mean over the
-    batch. Equation 4 has no half, but equation 9, its gradient, has; the text calls it a mean, and so do the other losses here.
+    Called, it gives L_d of features (N, d) and int64 labels (N,): half the squared distance to the
+    own identity's centre, mean over the batch. Equation 4 has no half, but equation 9, its
+    gradient, has; the text calls it a mean, and so do the other losses here.
     """
 
     def __init__(self, net: FRNET):
@@ -103,15 +115,20 @@ class Centres(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Equations 13 and 14: m_j -= gamma * sum(m_j - x_i) / (1 + n_j) over the n_j features of identity j. Not a gradient step."""
-        # a product with ones and zeros adds in the same order each time, which scattered additions on a GPU do not
-        members = (torch.arange(len(self.centres), device=labels.device)[:, None] == labels).to(features.dtype)
+        """Equations 13 and 14: m_j -= gamma * sum(m_j - x_i) / (1 + n_j) over the n_j features of
+        identity j. Not a gradient step."""
+        # a product with ones and zeros adds in the same order each time, which scattered additions
+        # on a GPU do not
+        members = (torch.arange(len(self.centres), device=labels.device)[:, None] == labels).to(
+            features.dtype
+        )
         count = members.sum(1, keepdim=True)
         self.centres -= RATE * (count * self.centres - members @ features) / (1 + count)
 
 
 class PaperLoss(nn.Module):
-    """L_c + 0.008 L_d of aligned faces: FRNET alone, as settings 1 to 5 of the joint model's Table 4 train it."""
+    """L_c + 0.008 L_d of aligned faces: FRNET alone, as settings 1 to 5 of the joint model's Table
+    4 train it."""
 
     adam = Softmax.adam
     whole_batch = True
@@ -122,9 +139,16 @@ class PaperLoss(nn.Module):
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = net(align(batch.hr, batch.points))
-        classification, centre = F.cross_entropy(logits, batch.labels), self.memory(features, batch.labels)
+        classification, centre = (
+            F.cross_entropy(logits, batch.labels),
+            self.memory(features, batch.labels),
+        )
         self.memory.update(features, batch.labels)
-        return {"loss": classification + BETA2 * centre, "classification": classification.detach(), "centre": centre.detach()}
+        return {
+            "loss": classification + BETA2 * centre,
+            "classification": classification.detach(),
+            "centre": centre.detach(),
+        }
 
 
 def build(classes: int, size: str, scale: int = 1) -> FRNET:

@@ -1,12 +1,16 @@
-"""RPCN-like: two branches, for small and for large faces, whose filters are partly the same (after Wang et al., CVPR 2016).
+"""RPCN-like: two branches, for small and for large faces, whose filters are partly the same (after
+Wang et al., CVPR 2016).
 
-Robust Partially Coupled Networks learn twice. First both branches learn to give the large face back, one from the enlarged small face
-and one from the large face itself, under a robust loss; then both learn whose face it is. A small face is recognised by its own branch.
+Robust Partially Coupled Networks learn twice. First both branches learn to give the large face
+back, one from the enlarged small face and one from the large face itself, under a robust loss; then
+both learn whose face it is. A small face is recognised by its own branch.
 
-"-like", because neither the paper nor CSRI, which compares with it, says all that a network needs. Ours are: three convolutions of 9, 5
-and 5 pixels (CSRI says three layers) with ReLU; a quarter, a half and three quarters of a layer's filters shared, more with depth, where
-features say less about the resolution; Huber's loss, which is linear beyond a tenth of the range; one convolution without activation that
-turns the last features into a picture, and a feature layer on their greatest values in 8x8 cells, both shared by the branches.
+"-like", because neither the paper nor CSRI, which compares with it, says all that a network needs.
+Ours are: three convolutions of 9, 5 and 5 pixels (CSRI says three layers) with ReLU; a quarter, a
+half and three quarters of a layer's filters shared, more with depth, where features say less about
+the resolution; Huber's loss, which is linear beyond a tenth of the range; one convolution without
+activation that turns the last features into a picture, and a feature layer on their greatest values
+in 8x8 cells, both shared by the branches.
 """
 
 from __future__ import annotations
@@ -34,12 +38,15 @@ DELTA = 0.1
 
 
 class Coupled(nn.Module):
-    """A convolution for two branches, of whose ``n_out`` filters ``shared`` are common to both and the others each branch's own."""
+    """A convolution for two branches, of whose ``n_out`` filters ``shared`` are common to both and
+    the others each branch's own."""
 
     def __init__(self, n_in: int, n_out: int, size: int, shared: int):
         super().__init__()
         self.shared = nn.Conv2d(n_in, shared, size, padding=size // 2)
-        self.own = nn.ModuleList(nn.Conv2d(n_in, n_out - shared, size, padding=size // 2) for _ in range(2))
+        self.own = nn.ModuleList(
+            nn.Conv2d(n_in, n_out - shared, size, padding=size // 2) for _ in range(2)
+        )
         for convolution in (self.shared, *self.own):
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
@@ -51,10 +58,12 @@ class Coupled(nn.Module):
 
 
 class RPCN(nn.Module):
-    """float (N, 3, 64, 64) in [0, 1], enlarged small faces, to features (N, features) by the branch for small faces.
+    """float (N, 3, 64, 64) in [0, 1], enlarged small faces, to features (N, features) by the branch
+    for small faces.
 
-    In training mode it takes the large faces, too, and returns for each branch the face it gives back, the features and the logits of the
-    identities: ((face, features, logits), (face, features, logits)), small faces first.
+    In training mode it takes the large faces, too, and returns for each branch the face it gives
+    back, the features and the logits of the identities: ((face, features, logits), (face, features,
+    logits)), small faces first.
     """
 
     distance = "euclidean"
@@ -64,7 +73,9 @@ class RPCN(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(
             Coupled(n_in, n_out, size, n_out * quarters // 4)
-            for n_in, n_out, size, quarters in zip((3, *widths), widths, KERNELS, QUARTERS, strict=False)
+            for n_in, n_out, size, quarters in zip(
+                (3, *widths), widths, KERNELS, QUARTERS, strict=False
+            )
         )
         self.picture = xavier(nn.Conv2d(widths[-1], 3, 5, padding=2))
         self.feature = xavier(nn.Linear(widths[-1] * CELLS**2, features))
@@ -79,41 +90,54 @@ class RPCN(nn.Module):
     def _feature(self, x: Tensor) -> Tensor:
         return self.feature(F.adaptive_max_pool2d(x, CELLS).flatten(1))
 
-    def forward(self, small: Tensor, large: Tensor | None = None) -> Tensor | tuple[tuple[Tensor, Tensor, Tensor], ...]:
+    def forward(
+        self, small: Tensor, large: Tensor | None = None
+    ) -> Tensor | tuple[tuple[Tensor, Tensor, Tensor], ...]:
         if not self.training:
             return self._feature(self._body(small, 0))
         bodies = [self._body(faces, branch) for branch, faces in enumerate((small, large))]
         features = [self._feature(x) for x in bodies]
-        return tuple((self.picture(x) + 0.5, f, self.identity(f)) for x, f in zip(bodies, features, strict=True))
+        return tuple(
+            (self.picture(x) + 0.5, f, self.identity(f))
+            for x, f in zip(bodies, features, strict=True)
+        )
 
 
 def both(batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The faces of the two branches, taken whole: the small ones enlarged by bicubic interpolation, and the large ones."""
+    """The faces of the two branches, taken whole: the small ones enlarged by bicubic interpolation,
+    and the large ones."""
     return whole(resize(batch.lr, batch.hr.shape[2:]), size), whole(batch.hr, size)
 
 
 class SuperResolution(nn.Module):
-    """The first training: both branches give the large face back (Huber's loss, a mean). Native faces, without one, are left out."""
+    """The first training: both branches give the large face back (Huber's loss, a mean). Native
+    faces, without one, are left out."""
 
     adam: dict[str, float] = {}
-    whole_batch = True  # a mean over two kinds of faces, of which one share of a batch may have more than another
+    # a mean over two kinds of faces, of which one share of a batch may have more than another
+    whole_batch = True
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         small, large = both(batch, net.input_size)
         found = [face.float() for face, _, _ in net(small, large)]
-        errors = sum(F.huber_loss(face, large, reduction="none", delta=DELTA).mean((1, 2, 3)) for face in found)
+        errors = sum(
+            F.huber_loss(face, large, reduction="none", delta=DELTA).mean((1, 2, 3))
+            for face in found
+        )
         return {"loss": errors.mean() if batch.native is None else mean_over(errors, ~batch.native)}
 
 
 class PaperLoss(nn.Module):
-    """The second: cross-entropy of both branches. Native faces go through the branch for small faces alone."""
+    """The second: cross-entropy of both branches. Native faces go through the branch for small
+    faces alone."""
 
     adam = Classification.adam
     whole_batch = True  # as above
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         small, large = (
-            F.cross_entropy(logits.float(), batch.labels, reduction="none") for _, _, logits in net(*both(batch, net.input_size))
+            F.cross_entropy(logits.float(), batch.labels, reduction="none")
+            for _, _, logits in net(*both(batch, net.input_size))
         )
         by_small = small.mean()
         by_large = large.mean() if batch.native is None else mean_over(large, ~batch.native)

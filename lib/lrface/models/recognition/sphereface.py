@@ -1,12 +1,15 @@
-"""SphereFace-20 (Liu et al., CVPR 2017): identities are directions, and the angle to one's own counts four times (A-Softmax, m = 4).
+"""SphereFace-20 (Liu et al., CVPR 2017): identities are directions, and the angle to one's own
+counts four times (A-Softmax, m = 4).
 
-Network and loss are those of the released code: stages that begin with a convolution of stride 2, PReLU, no normalisation, no bias in
-the residual units. Its faces are aligned; here they are taken whole, as TinyFace's protocol has it, and Adam takes the place of SGD.
-Two things to know:
+Network and loss are those of the released code: stages that begin with a convolution of stride 2,
+PReLU, no normalisation, no bias in the residual units. Its faces are aligned; here they are taken
+whole, as TinyFace's protocol has it, and Adam takes the place of SGD. Two things to know:
 
-- The margin sets in by steps, lambda = max(5, 1000 / (1 + 0.12 step)), whatever the length of the run. The paper's runs are 28,000 steps
+- The margin sets in by steps, lambda = max(5, 1000 / (1 + 0.12 step)), whatever the length of the
+  run. The paper's runs are 28,000 steps
   long and reach 5 at step 1,659: a shorter run ends before the margin has come in.
-- The released code normalises the weights in place after each step and takes the gradient as if they had not been; here the gradient
+- The released code normalises the weights in place after each step and takes the gradient as if
+  they had not been; here the gradient
   passes through their normalisation.
 """
 
@@ -23,26 +26,47 @@ from lrface.models.recognition.align import whole
 
 VERSION = 1
 SIZES = {
-    "paper": {"input_size": (112, 96), "widths": (64, 128, 256, 512), "units": (1, 2, 4, 1), "features": 512},
-    "small": {"input_size": (56, 48), "widths": (16, 32, 64, 128), "units": (1, 1, 2, 1), "features": 128},
+    "paper": {
+        "input_size": (112, 96),
+        "widths": (64, 128, 256, 512),
+        "units": (1, 2, 4, 1),
+        "features": 512,
+    },
+    "small": {
+        "input_size": (56, 48),
+        "widths": (16, 32, 64, 128),
+        "units": (1, 1, 2, 1),
+        "features": 128,
+    },
 }
 BASE, GAMMA, LEAST = 1000.0, 0.12, 5.0
 
 
 class SphereFace(nn.Module):
-    """float (N, 3, *input_size) in [0, 1] to features (N, features); in training mode to (features, logits of the identities).
+    """float (N, 3, *input_size) in [0, 1] to features (N, features); in training mode to (features,
+    logits of the identities).
 
     A logit is the feature's length times the cosine of its angle to the identity's direction.
     """
 
     distance = "cosine"
 
-    def __init__(self, classes: int, input_size: tuple[int, int], widths: tuple[int, ...], units: tuple[int, ...], features: int):
+    def __init__(
+        self,
+        classes: int,
+        input_size: tuple[int, int],
+        widths: tuple[int, ...],
+        units: tuple[int, ...],
+        features: int,
+    ):
         super().__init__()
         self.input_size, (h, w) = input_size, input_size
         layers: list[nn.Module] = []
         for n_in, n_out, count in zip((3, *widths), widths, units, strict=False):
-            layers += [conv_prelu(n_in, n_out, stride=2, padding=1), *(PReLUUnit(n_out) for _ in range(count))]
+            layers += [
+                conv_prelu(n_in, n_out, stride=2, padding=1),
+                *(PReLUUnit(n_out) for _ in range(count)),
+            ]
             h, w = (h + 1) // 2, (w + 1) // 2
         self.body = nn.Sequential(*layers)
         self.feature = xavier(nn.Linear(widths[-1] * h * w, features))
@@ -57,13 +81,15 @@ class SphereFace(nn.Module):
 
 
 def psi(cosine: Tensor) -> Tensor:
-    """(-1)^k cos(4 t) - 2k of the angles t in [k pi / 4, (k + 1) pi / 4] whose cosines are given: falls from 1 to -7 (section 3.2)."""
+    """(-1)^k cos(4 t) - 2k of the angles t in [k pi / 4, (k + 1) pi / 4] whose cosines are given:
+    falls from 1 to -7 (section 3.2)."""
     k = (torch.acos(cosine.detach().clamp(-1, 1)) * (4 / torch.pi)).floor().clamp(max=3)
     return (1 - 2 * (k % 2)) * (8 * cosine**4 - 8 * cosine**2 + 1) - 2 * k
 
 
 class Annealing(nn.Module):
-    """How much of the plain softmax is left: called once a step, it gives that step's lambda, and a checkpoint holds the count."""
+    """How much of the plain softmax is left: called once a step, it gives that step's lambda, and a
+    checkpoint holds the count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,8 +100,11 @@ class Annealing(nn.Module):
         return (BASE / (1 + GAMMA * self.step)).clamp_min(LEAST)
 
 
-def margin_logits(features: Tensor, logits: Tensor, labels: Tensor, plain: Tensor | float) -> Tensor:
-    """The logits (N, C) with the margin: |x| (psi(t) + plain cos t) / (1 + plain) for the own identity, |x| cos t for the others."""
+def margin_logits(
+    features: Tensor, logits: Tensor, labels: Tensor, plain: Tensor | float
+) -> Tensor:
+    """The logits (N, C) with the margin: |x| (psi(t) + plain cos t) / (1 + plain) for the own
+    identity, |x| cos t for the others."""
     own = logits.gather(1, labels[:, None])
     length = features.norm(dim=1, keepdim=True).clamp_min(1e-12)
     return logits.scatter_add(1, labels[:, None], (length * psi(own / length) - own) / (1 + plain))
@@ -92,7 +121,11 @@ class PaperLoss(nn.Module):
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = (x.float() for x in net(whole(batch.hr, net.input_size)))
-        return {"loss": F.cross_entropy(margin_logits(features, logits, batch.labels, self.memory()), batch.labels)}
+        return {
+            "loss": F.cross_entropy(
+                margin_logits(features, logits, batch.labels, self.memory()), batch.labels
+            )
+        }
 
 
 OBJECTIVES = {"paper": lambda net: PaperLoss()}

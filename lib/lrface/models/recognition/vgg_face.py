@@ -1,8 +1,10 @@
-"""VGG-Face-like: VGG-16 on faces (after Parkhi, Vedaldi and Zisserman, BMVC 2015). "-like", for two things are not the paper's.
+"""VGG-Face-like: VGG-16 on faces (after Parkhi, Vedaldi and Zisserman, BMVC 2015). "-like", for two
+things are not the paper's.
 
-A batch normalisation follows every convolution, in both sizes: sixteen plain layers do not leave their start in a short schedule (the
-paper goes on from a trained network of fewer layers). And there is no dropout: what a step does here depends on its number alone, and
-whatever draws from a generator on the way does not. The triplet loss that the paper fine-tunes with is left out.
+A batch normalisation follows every convolution, in both sizes: sixteen plain layers do not leave
+their start in a short schedule (the paper goes on from a trained network of fewer layers). And
+there is no dropout: what a step does here depends on its number alone, and whatever draws from a
+generator on the way does not. The triplet loss that the paper fine-tunes with is left out.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ SIZES = {
 
 
 class VGGFace(nn.Module):
-    """float (N, 3, *input_size) in [0, 1] to features (N, features), fc7 after its ReLU; in training mode to (features, logits)."""
+    """float (N, 3, *input_size) in [0, 1] to features (N, features), fc7 after its ReLU; in
+    training mode to (features, logits)."""
 
     distance = "euclidean"
 
-    def __init__(self, classes: int, input_size: tuple[int, int], widths: tuple[int, ...], features: int):
+    def __init__(
+        self, classes: int, input_size: tuple[int, int], widths: tuple[int, ...], features: int
+    ):
         super().__init__()
         self.input_size = input_size
         layers: list[nn.Module] = []

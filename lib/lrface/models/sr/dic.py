@@ -1,19 +1,24 @@
-"""DICNet and DICGAN (Ma et al., CVPR 2020): a face and its landmarks restored in turns, each from the other's last estimate.
+"""DICNet and DICGAN (Ma et al., CVPR 2020): a face and its landmarks restored in turns, each from
+the other's last estimate.
 
-Four steps share their weights (all but the first step's feedback block). A step restores the face, and an hourglass finds 68 heat
-maps in it; merged to five (two eyes, nose, mouth, contour) they decide, in the next step, which of five groups of features each
-place is made of. The subtracted mean and the bilinear skip are the released code's.
+Four steps share their weights (all but the first step's feedback block). A step restores the face,
+and an hourglass finds 68 heat maps in it; merged to five (two eyes, nose, mouth, contour) they
+decide, in the next step, which of five groups of features each place is made of. The subtracted
+mean and the bilinear skip are the released code's.
 
-The released code knows 8x alone. Its grid of features is that of the heat maps, a quarter of the face: at 8x the entrance doubles the
-input by PixelShuffle, and the feedback block goes up by 8 (kernel 12, stride 8, padding 2). At **4x** the input already has that
-size, so here the entrance is a 1x1 convolution in place of the PixelShuffle and the block goes up by 4 (kernel 8, stride 4,
-padding 2); both are SRFBN's for that factor, from which the block comes. The exit (kernel 8, stride 4) is the same. At 2x the grid
-would be coarser than the input; EDFace-Celeb-1M has no 2x figures for these methods either.
+The released code knows 8x alone. Its grid of features is that of the heat maps, a quarter of the
+face: at 8x the entrance doubles the input by PixelShuffle, and the feedback block goes up by 8
+(kernel 12, stride 8, padding 2). At **4x** the input already has that size, so here the entrance is
+a 1x1 convolution in place of the PixelShuffle and the block goes up by 4 (kernel 8, stride 4,
+padding 2); both are SRFBN's for that factor, from which the block comes. The exit (kernel 8, stride
+4) is the same. At 2x the grid would be coarser than the input; EDFace-Celeb-1M has no 2x figures
+for these methods either.
 
-Ours: the last convolution starts at zero, so that training starts from the bilinear enlargement (a few hundred steps then suffice to
-pass bicubic). The heat maps reach the next step without a gradient, a switch that the released code has and leaves off: with an
-hourglass that was not trained beforehand (see :class:`Iterative`) the pixels' gradient in it is some forty times the landmarks', and
-no landmark is ever found. Odd sizes are pooled upwards, so that faces of any shape fit.
+Ours: the last convolution starts at zero, so that training starts from the bilinear enlargement (a
+few hundred steps then suffice to pass bicubic). The heat maps reach the next step without a
+gradient, a switch that the released code has and leaves off: with an hourglass that was not trained
+beforehand (see :class:`Iterative`) the pixels' gradient in it is some forty times the landmarks',
+and no landmark is ever found. Odd sizes are pooled upwards, so that faces of any shape fit.
 """
 
 from __future__ import annotations
@@ -32,8 +37,15 @@ SIZES = {
     "small": {"features": 12, "groups": 2, "fusions": 2, "landmark_features": 16, "climb": 4},
 }
 MEAN = (0.509, 0.424, 0.378)
-PARTS = {"left eye": (36, 42), "right eye": (42, 48), "nose": (27, 36), "mouth": (48, 68), "contour": (0, 27)}
-"""The five heat maps and the landmarks summed in each (iBUG 300-W order; the contour has the brows)."""
+PARTS = {
+    "left eye": (36, 42),
+    "right eye": (42, 48),
+    "nose": (27, 36),
+    "mouth": (48, 68),
+    "contour": (0, 27),
+}
+"""The five heat maps and the landmarks summed in each (iBUG 300-W order; the contour has the
+brows)."""
 STEPS = 4
 STRIDE = 4
 """Pixels of the face to a cell of the heat maps."""
@@ -44,7 +56,8 @@ def _prelu(layer: nn.Module) -> nn.Sequential:
 
 
 class Fusion(nn.Module):
-    """Five groups of features, each refined apart; where each counts is decided by its part's heat map (softmax over the five)."""
+    """Five groups of features, each refined apart; where each counts is decided by its part's heat
+    map (softmax over the five)."""
 
     def __init__(self, features: int, blocks: int):
         super().__init__()
@@ -67,18 +80,26 @@ class Fusion(nn.Module):
 
 
 class Feedback(nn.Module):
-    """SRFBN's block: up and down again ``groups`` times, every result kept and handed to all later ones; with ``fusions``, the
-    heat maps come in at its entrance."""
+    """SRFBN's block: up and down again ``groups`` times, every result kept and handed to all later
+    ones; with ``fusions``, the heat maps come in at its entrance."""
 
     def __init__(self, n_in: int, features: int, groups: int, factor: int, fusions: int = 0):
         super().__init__()
         shape = {"kernel_size": factor + 4, "stride": factor, "padding": 2}
         self.compress_in = _prelu(nn.Conv2d(n_in, features, 1))
         self.fuse = Fusion(features, fusions) if fusions else None
-        self.ups = nn.ModuleList(_prelu(nn.ConvTranspose2d(features, features, **shape)) for _ in range(groups))
-        self.downs = nn.ModuleList(_prelu(nn.Conv2d(features, features, **shape)) for _ in range(groups))
-        self.before_ups = nn.ModuleList(_prelu(nn.Conv2d(i * features, features, 1)) for i in range(2, groups + 1))
-        self.before_downs = nn.ModuleList(_prelu(nn.Conv2d(i * features, features, 1)) for i in range(2, groups + 1))
+        self.ups = nn.ModuleList(
+            _prelu(nn.ConvTranspose2d(features, features, **shape)) for _ in range(groups)
+        )
+        self.downs = nn.ModuleList(
+            _prelu(nn.Conv2d(features, features, **shape)) for _ in range(groups)
+        )
+        self.before_ups = nn.ModuleList(
+            _prelu(nn.Conv2d(i * features, features, 1)) for i in range(2, groups + 1)
+        )
+        self.before_downs = nn.ModuleList(
+            _prelu(nn.Conv2d(i * features, features, 1)) for i in range(2, groups + 1)
+        )
         self.compress_out = _prelu(nn.Conv2d(groups * features, features, 1))
 
     def forward(self, x: Tensor, parts: Tensor | None = None) -> Tensor:
@@ -91,12 +112,18 @@ class Feedback(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 - ReLU - 3x3 - 1x1, plus the input (through a 1x1 where the width changes); no normalisation."""
+    """1x1 - ReLU - 3x3 - 1x1, plus the input (through a 1x1 where the width changes); no
+    normalisation."""
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__()
         half = n_out // 2
-        self.body = nn.Sequential(nn.Conv2d(n_in, half, 1), nn.ReLU(inplace=True), conv3(half, half), nn.Conv2d(half, n_out, 1))
+        self.body = nn.Sequential(
+            nn.Conv2d(n_in, half, 1),
+            nn.ReLU(inplace=True),
+            conv3(half, half),
+            nn.Conv2d(half, n_out, 1),
+        )
         self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,11 +140,14 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         low = self.leave(self.inner(self.enter(F.max_pool2d(x, 2, ceil_mode=True))))
-        return self.beside(x) + F.interpolate(low, size=x.shape[2:], mode="bilinear", align_corners=True)
+        return self.beside(x) + F.interpolate(
+            low, size=x.shape[2:], mode="bilinear", align_corners=True
+        )
 
 
 class Landmarks(nn.Module):
-    """The recurrent hourglass: a face (N, 3, H, W) and its own last state to 68 heat maps (N, 68, H/4, W/4) and its state."""
+    """The recurrent hourglass: a face (N, 3, H, W) and its own last state to 68 heat maps (N, 68,
+    H/4, W/4) and its state."""
 
     def __init__(self, features: int, depth: int = 4):
         super().__init__()
@@ -133,7 +163,10 @@ class Landmarks(nn.Module):
         self.mix = nn.Conv2d(2 * features, 2 * features, 1)
         self.hourglass = Hourglass(2 * features, depth)
         self.maps = nn.Sequential(
-            Bottleneck(features, features), nn.Conv2d(features, features, 1), nn.ReLU(inplace=True), nn.Conv2d(features, 68, 1)
+            Bottleneck(features, features),
+            nn.Conv2d(features, features, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(features, 68, 1),
         )
 
     def forward(self, face: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -150,19 +183,32 @@ def parts_of(maps: Tensor) -> Tensor:
 
 
 class DIC(nn.Module):
-    """At 8x, 9,804,677 parameters and 11,999,172 in the hourglass; at 4x, 5,390,262 and the same (``paper``).
+    """At 8x, 9,804,677 parameters and 11,999,172 in the hourglass; at 4x, 5,390,262 and the same
+    (``paper``).
 
-    In training mode it returns the faces of all four steps and their heat maps, in evaluation mode the last face.
+    In training mode it returns the faces of all four steps and their heat maps, in evaluation mode
+    the last face.
     """
 
-    def __init__(self, scale: int, features: int, groups: int, fusions: int, landmark_features: int, climb: int | None = None):
+    def __init__(
+        self,
+        scale: int,
+        features: int,
+        groups: int,
+        fusions: int,
+        landmark_features: int,
+        climb: int | None = None,
+    ):
         super().__init__()
         self.scale, climb = scale, climb or scale
         widen = nn.PixelShuffle(2) if scale == 8 else _prelu(nn.Conv2d(4 * features, features, 1))
         self.entrance = nn.Sequential(_prelu(conv3(3, 4 * features)), widen)
         self.first = Feedback(features, features, groups, climb)
         self.again = Feedback(2 * features, features, groups, climb, fusions)
-        self.exit = nn.Sequential(_prelu(nn.ConvTranspose2d(features, features, 8, stride=4, padding=2)), conv3(features, 3))
+        self.exit = nn.Sequential(
+            _prelu(nn.ConvTranspose2d(features, features, 8, stride=4, padding=2)),
+            conv3(features, 3),
+        )
         self.hourglass = Landmarks(landmark_features)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         for part in (self.entrance, self.first, self.again, self.exit):
@@ -170,7 +216,9 @@ class DIC(nn.Module):
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                     nn.init.kaiming_normal_(layer.weight, a=0.2)
                     nn.init.zeros_(layer.bias)
-                if isinstance(layer, nn.ConvTranspose2d):  # of whose kernel each place sees one in stride x stride weights
+                if isinstance(
+                    layer, nn.ConvTranspose2d
+                ):  # of whose kernel each place sees one in stride x stride weights
                     layer.weight.data.mul_(layer.stride[0])
         for layer in (self.exit[1], self.hourglass.maps[-1]):
             nn.init.zeros_(layer.weight)
@@ -182,9 +230,15 @@ class DIC(nn.Module):
         given = self.entrance(lr)
         faces, maps, state, last = [], [], None, None
         for step in range(STEPS):
-            last = self.again(torch.cat([given, last], 1), parts_of(maps[-1].detach())) if step else self.first(given)
+            last = (
+                self.again(torch.cat([given, last], 1), parts_of(maps[-1].detach()))
+                if step
+                else self.first(given)
+            )
             faces.append(enlarged + self.exit(last))
-            if self.training or step + 1 < STEPS:  # nobody looks at the last face's landmarks but the objective
+            if (
+                self.training or step + 1 < STEPS
+            ):  # nobody looks at the last face's landmarks but the objective
                 found, state = self.hourglass(faces[-1], state)
                 maps.append(found)
         faces = [face + self.mean for face in faces]
@@ -192,9 +246,11 @@ class DIC(nn.Module):
 
 
 def heat_maps(points: Tensor, height: int, width: int, sigma: float = 1.0) -> Tensor:
-    """A Gaussian (peak 1, ``sigma`` in cells) at each landmark: (N, 68, 2), in pixels of the face, to (N, 68, height, width) cells.
+    """A Gaussian (peak 1, ``sigma`` in cells) at each landmark: (N, 68, 2), in pixels of the face,
+    to (N, 68, height, width) cells.
 
-    As in the released code a cell's place is its number times four. A landmark that is NaN gives a map of NaN.
+    As in the released code a cell's place is its number times four. A landmark that is NaN gives a
+    map of NaN.
     """
     across = torch.arange(width, device=points.device) - points[..., :1] / STRIDE
     down = torch.arange(height, device=points.device) - points[..., 1:] / STRIDE
@@ -202,7 +258,8 @@ def heat_maps(points: Tensor, height: int, width: int, sigma: float = 1.0) -> Te
 
 
 def alignment_loss(maps: list[Tensor], points: Tensor) -> Tensor:
-    """The mean squared error of each step's heat maps, summed over the steps; landmarks that are not known (NaN) are left out."""
+    """The mean squared error of each step's heat maps, summed over the steps; landmarks that are
+    not known (NaN) are left out."""
     truth = heat_maps(points, *maps[0].shape[2:])
     known, truth = truth.isfinite(), truth.nan_to_num()
     count = known.sum().clamp_min(1)
@@ -210,18 +267,24 @@ def alignment_loss(maps: list[Tensor], points: Tensor) -> Tensor:
 
 
 class Iterative(nn.Module):
-    """DICNet's objective: at every step, L1 of the face and 0.1 times the squared error of the heat maps.
+    """DICNet's objective: at every step, L1 of the face and 0.1 times the squared error of the heat
+    maps.
 
-    The paper starts from an hourglass trained on landmarks and holds it still for 2,000 steps. That network cannot be had, so here it
-    learns from the first step, together with the rest.
+    The paper starts from an hourglass trained on landmarks and holds it still for 2,000 steps. That
+    network cannot be had, so here it learns from the first step, together with the rest.
     """
 
-    whole_batch = True  # a mean over the landmarks that are known, of which one share of a batch may have more than another
+    # a mean over the landmarks that are known, of which one share of a batch may have more than
+    # another
+    whole_batch = True
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lr, hr, points = batch[:3]
         faces, maps = net(lr)
-        pixel, align = sum(F.l1_loss(face.float(), hr) for face in faces), alignment_loss(maps, points)
+        pixel, align = (
+            sum(F.l1_loss(face.float(), hr) for face in faces),
+            alignment_loss(maps, points),
+        )
         return {"loss": pixel + 0.1 * align, "pixel": pixel, "align": align}
 
 
@@ -237,9 +300,11 @@ class MaxFeatureMap(nn.Module):
 
 
 class LightCNN9(nn.Module):
-    """DICGAN's rival in the layout of LightCNN-9: (N, 3, H, W) to one number a face, the logit of its being real.
+    """DICGAN's rival in the layout of LightCNN-9: (N, 3, H, W) to one number a face, the logit of
+    its being real.
 
-    Its last layers want the 8x8 places of a 128x128 face; other sizes are averaged to that, which leaves 128 as it is.
+    Its last layers want the 8x8 places of a 128x128 face; other sizes are averaged to that, which
+    leaves 128 as it is.
     """
 
     def __init__(self, width: int = 48):
@@ -253,8 +318,14 @@ class LightCNN9(nn.Module):
             return nn.Sequential(mfm(n_in, n_in, 1), mfm(n_in, n_out, 3))
 
         stages = [[mfm(3, a, 5)], [group(a, b)], [group(b, c)], [group(c, d), group(d, d)]]
-        self.features = nn.Sequential(*(layer for stage in stages for layer in (*stage, nn.MaxPool2d(2, ceil_mode=True))))
-        self.judge = nn.Sequential(MaxFeatureMap(nn.Linear(64 * d, 2 * 16 * width // 3)), nn.LeakyReLU(0.2), nn.Linear(16 * width // 3, 1))
+        self.features = nn.Sequential(
+            *(layer for stage in stages for layer in (*stage, nn.MaxPool2d(2, ceil_mode=True)))
+        )
+        self.judge = nn.Sequential(
+            MaxFeatureMap(nn.Linear(64 * d, 2 * 16 * width // 3)),
+            nn.LeakyReLU(0.2),
+            nn.Linear(16 * width // 3, 1),
+        )
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, face: Tensor) -> Tensor:
@@ -262,12 +333,15 @@ class LightCNN9(nn.Module):
 
 
 class Adversarial(nn.Module):
-    """DICGAN's objective, meant to start from a trained DICNet (``Config.init``); the hourglass is held still throughout.
+    """DICGAN's objective, meant to start from a trained DICNet (``Config.init``); the hourglass is
+    held still throughout.
 
-    Per step L1 and 0.1 alignment, as DICNet's, and for the last face 0.1 L1 of deep features and 0.005 adversarial (cross-entropy).
-    ``paper`` takes each step's own face in the first term; ``code`` is the released solver, which takes the last step's face each time,
-    so that the earlier steps are taught only through it. The paper's features are LightCNN-9's; for the network that stands in for it,
-    and what that does to scores, see :class:`lrface.models.losses.DeepFeatures`; the deepest of its features count.
+    Per step L1 and 0.1 alignment, as DICNet's, and for the last face 0.1 L1 of deep features and
+    0.005 adversarial (cross-entropy). ``paper`` takes each step's own face in the first term;
+    ``code`` is the released solver, which takes the last step's face each time, so that the earlier
+    steps are taught only through it. The paper's features are LightCNN-9's; for the network that
+    stands in for it, and what that does to scores, see :class:`lrface.models.losses.DeepFeatures`;
+    the deepest of its features count.
     """
 
     def __init__(self, net: nn.Module, last_face_only: bool = False):
@@ -281,7 +355,9 @@ class Adversarial(nn.Module):
         lr, hr, points = batch[:3]
         faces, maps = net(lr)
         last = faces[-1].float()
-        pixel = sum(F.l1_loss((last if self.last_face_only else face).float(), hr) for face in faces)
+        pixel = sum(
+            F.l1_loss((last if self.last_face_only else face).float(), hr) for face in faces
+        )
         align = alignment_loss(maps, points)
         with torch.no_grad():
             wanted = self.features(hr)[-1]
@@ -290,7 +366,14 @@ class Adversarial(nn.Module):
             gan = F.softplus(-self.rival(last)).mean()
         rival = F.softplus(-self.rival(hr)).mean() + F.softplus(self.rival(last.detach())).mean()
         loss = pixel + 0.1 * align + 0.1 * feature + 0.005 * gan
-        return {"loss": loss, "rival": rival, "pixel": pixel, "align": align, "feature": feature, "gan": gan}
+        return {
+            "loss": loss,
+            "rival": rival,
+            "pixel": pixel,
+            "align": align,
+            "feature": feature,
+            "gan": gan,
+        }
 
 
 NET_OBJECTIVES = {"paper": lambda net: Iterative()}

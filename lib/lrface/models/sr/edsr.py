@@ -1,6 +1,8 @@
-"""EDSR (Lim et al., CVPRW 2017): residual blocks without normalisation, one global skip, sub-pixel upsampling.
+"""EDSR (Lim et al., CVPRW 2017): residual blocks without normalisation, one global skip, sub-pixel
+upsampling.
 
-``paper`` is EDSR-baseline (16 blocks, 64 channels), the size face benchmarks train; the 43-million variant differs in its numbers only.
+``paper`` is EDSR-baseline (16 blocks, 64 channels), the size face benchmarks train; the 43-million
+variant differs in its numbers only.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, features: int):
         super().__init__()
-        self.body = nn.Sequential(conv3(features, features), nn.ReLU(inplace=True), conv3(features, features))
+        self.body = nn.Sequential(
+            conv3(features, features), nn.ReLU(inplace=True), conv3(features, features)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -32,7 +36,9 @@ class EDSR(nn.Module):
         self.scale = scale
         self.normalise, self.restore = MeanShift(), MeanShift(inverse=True)
         self.head = conv3(3, features)
-        self.body = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)), conv3(features, features))
+        self.body = nn.Sequential(
+            *(ResidualBlock(features) for _ in range(blocks)), conv3(features, features)
+        )
         self.tail = nn.Sequential(Upsampler(scale, features), conv3(features, 3))
 
     def forward(self, lr: Tensor) -> Tensor:

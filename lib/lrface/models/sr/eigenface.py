@@ -1,13 +1,16 @@
-"""Eigenface (Wang and Tang, IEEE TSMC-C 2005): hallucination by eigentransformation, the linear method before networks.
+"""Eigenface (Wang and Tang, IEEE TSMC-C 2005): hallucination by eigentransformation, the linear
+method before networks.
 
-A low-resolution face is written as a combination of the low-resolution training faces, through their principal components; the same
-combination of the high-resolution training faces is the answer. For a fixed number of components that is one linear map, which
-:func:`solve` computes from one pass over the pairs. It knows where a face's features are by pixel alone: faces must be aligned and
-of one size.
+A low-resolution face is written as a combination of the low-resolution training faces, through
+their principal components; the same combination of the high-resolution training faces is the
+answer. For a fixed number of components that is one linear map, which :func:`solve` computes from
+one pass over the pairs. It knows where a face's features are by pixel alone: faces must be aligned
+and of one size.
 
-The paper keeps a result face-like by bounding its coefficients on high-resolution eigenfaces by a multiple of their standard
-deviation. Here those are the eigenfaces of the hallucinated training faces, which with all components are the training faces
-themselves. The numbers of components, the bound and the randomised decomposition are ours; the paper's faces are grey, ours RGB.
+The paper keeps a result face-like by bounding its coefficients on high-resolution eigenfaces by a
+multiple of their standard deviation. Here those are the eigenfaces of the hallucinated training
+faces, which with all components are the training faces themselves. The numbers of components, the
+bound and the randomised decomposition are ours; the paper's faces are grey, ours RGB.
 """
 
 from __future__ import annotations
@@ -28,16 +31,25 @@ COMPONENTS = {"paper": 512, "small": 128}
 
 
 class Eigenface(nn.Module):
-    """``hr_mean + clip((lr - lr_mean) @ lr_basis) @ hr_basis``: 128x128 faces only, nothing to descend to.
+    """``hr_mean + clip((lr - lr_mean) @ lr_basis) @ hr_basis``: 128x128 faces only, nothing to
+    descend to.
 
-    A coefficient has unit variance over the training faces; ``bound`` clips it to so many standard deviations (None: never).
+    A coefficient has unit variance over the training faces; ``bound`` clips it to so many standard
+    deviations (None: never).
     """
 
-    def __init__(self, scale: int, components: int = COMPONENTS["paper"], bound: float | None = None):
+    def __init__(
+        self, scale: int, components: int = COMPONENTS["paper"], bound: float | None = None
+    ):
         super().__init__()
         self.scale, self.bound = scale, bound
         low, high = 3 * (FACE // scale) ** 2, 3 * FACE**2
-        for name, shape in {"lr_mean": (low,), "lr_basis": (low, components), "hr_mean": (high,), "hr_basis": (components, high)}.items():
+        for name, shape in {
+            "lr_mean": (low,),
+            "lr_basis": (low, components),
+            "hr_mean": (high,),
+            "hr_basis": (components, high),
+        }.items():
             self.register_buffer(name, torch.zeros(shape))
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -54,7 +66,8 @@ class Eigenface(nn.Module):
 
 
 def _held(pairs: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Float LR and 8-bit HR faces as rows: all of them, or an even draw of FACES (reservoir sampling, always the same draw)."""
+    """Float LR and 8-bit HR faces as rows: all of them, or an even draw of FACES (reservoir
+    sampling, always the same draw)."""
     random, low, high = np.random.default_rng(0), [], []
     for seen, (lr, hr) in enumerate((a, b) for batch in pairs for a, b in zip(*batch, strict=True)):
         place = seen if seen < FACES else int(random.integers(seen + 1))
@@ -66,7 +79,8 @@ def _held(pairs: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def _principal(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The leading k principal directions (d, k) of centred rows (n, d), and their standard deviations, by subspace iteration."""
+    """The leading k principal directions (d, k) of centred rows (n, d), and their standard
+    deviations, by subspace iteration."""
     k = min(k + 16, *x.shape)
     q = torch.randn(x.shape[1], k, generator=torch.Generator().manual_seed(0))
     for _ in range(5):
@@ -78,7 +92,8 @@ def _principal(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def solve(net: Eigenface, pairs: Iterator[tuple[Tensor, Tensor]]) -> None:
-    """Fill ``net`` in from batches (lr, hr) of whole 8-bit faces; the same faces in the same order give the same bytes."""
+    """Fill ``net`` in from batches (lr, hr) of whole 8-bit faces; the same faces in the same order
+    give the same bytes."""
     low, high = _held(pairs)
     lr_mean = low.mean(0)
     low -= lr_mean
@@ -86,12 +101,17 @@ def solve(net: Eigenface, pairs: Iterator[tuple[Tensor, Tensor]]) -> None:
     k = min(net.hr_basis.shape[0], int((deviation > 3e-5 * deviation[0]).sum()))
     lr_basis = directions[:, :k] / deviation[:k]
     scores = low @ lr_basis.float()
-    hr_mean = torch.cat([part.double().mean(0, keepdim=True) * len(part) for part in high.split(512)]).sum(0).div(len(high) * 255)
+    hr_mean = (
+        torch.cat([part.double().mean(0, keepdim=True) * len(part) for part in high.split(512)])
+        .sum(0)
+        .div(len(high) * 255)
+    )
     hr_basis = torch.zeros(k, high.shape[1])
     for some, part in zip(scores.split(512), high.split(512), strict=True):
         hr_basis += some.T @ (part.float() / 255 - hr_mean.float())
     hr_basis /= len(high)
-    # turned so that the coefficients are those of the hallucinated faces' own eigenfaces, which is what the bound applies to
+    # turned so that the coefficients are those of the hallucinated faces' own eigenfaces, which is
+    # what the bound applies to
     turn = torch.linalg.eigh((hr_basis @ hr_basis.T).double()).eigenvectors.flip(1)
     for buffer in net.buffers():
         buffer.zero_()

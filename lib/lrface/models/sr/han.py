@@ -1,7 +1,9 @@
-"""HAN (Niu et al., ECCV 2020): RCAN's trunk, with attention between its layers and over channels and positions together.
+"""HAN (Niu et al., ECCV 2020): RCAN's trunk, with attention between its layers and over channels
+and positions together.
 
-Both attentions enter through a factor that starts at zero, so that an untrained HAN is RCAN's trunk and two convolutions. The
-authors' code descends the squared error by default; restoration tables, and ours, use L1.
+Both attentions enter through a factor that starts at zero, so that an untrained HAN is RCAN's trunk
+and two convolutions. The authors' code descends the squared error by default; restoration tables,
+and ours, use L1.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ SIZES = {
 
 
 class LayerAttention(nn.Module):
-    """Adds to each of N feature maps a mixture of all N, weighted most where two maps have the least in common.
+    """Adds to each of N feature maps a mixture of all N, weighted most where two maps have the
+    least in common.
 
-    (B, N, C, H, W) to (B, N * C, H, W). The weights are a softmax over (largest - own) entries of a row of the N x N Gram matrix.
+    (B, N, C, H, W) to (B, N * C, H, W). The weights are a softmax over (largest - own) entries of a
+    row of the N x N Gram matrix.
     """
 
     def __init__(self):
@@ -38,10 +42,11 @@ class LayerAttention(nn.Module):
 
 
 class ChannelSpatialAttention(nn.Module):
-    """Gates every value by its neighbours in channel, row and column: a 3x3x3 convolution over the map as a volume of one channel.
+    """Gates every value by its neighbours in channel, row and column: a 3x3x3 convolution over the
+    map as a volume of one channel.
 
-    It is computed as a flat convolution whose weights from channel i to channel o depend on i - o only and vanish beyond 1: the same
-    numbers in a ninth of the time.
+    It is computed as a flat convolution whose weights from channel i to channel o depend on i - o
+    only and vanish beyond 1: the same numbers in a ninth of the time.
     """
 
     def __init__(self):
@@ -51,7 +56,9 @@ class ChannelSpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         c = x.shape[1]
-        neighbour = torch.stack([torch.eye(c + 2, device=x.device)[i : i + c, 1:-1] for i in range(3)])
+        neighbour = torch.stack(
+            [torch.eye(c + 2, device=x.device)[i : i + c, 1:-1] for i in range(3)]
+        )
         weight = torch.einsum("koi,kyx->oiyx", neighbour, self.conv.weight[0])
         gate = F.conv2d(x, weight, self.conv.bias.expand(c), padding=1).sigmoid()
         return x * (self.gamma * gate) + x
@@ -60,14 +67,29 @@ class ChannelSpatialAttention(nn.Module):
 class HAN(nn.Module):
     """15,924,033 parameters at 2x, 16,071,745 at 4x, 16,219,457 at 8x (``paper``)."""
 
-    def __init__(self, scale: int, groups: int = 10, blocks: int = 20, features: int = 64, reduction: int = 16):
+    def __init__(
+        self,
+        scale: int,
+        groups: int = 10,
+        blocks: int = 20,
+        features: int = 64,
+        reduction: int = 16,
+    ):
         super().__init__()
         self.scale = scale
         self.normalise, self.restore = MeanShift(), MeanShift(inverse=True)
         self.head = conv3(3, features)
-        self.body = nn.ModuleList([*(ResidualGroup(features, blocks, reduction) for _ in range(groups)), conv3(features, features)])
+        self.body = nn.ModuleList(
+            [
+                *(ResidualGroup(features, blocks, reduction) for _ in range(groups)),
+                conv3(features, features),
+            ]
+        )
         self.between_layers, self.within_last = LayerAttention(), ChannelSpatialAttention()
-        self.merge_layers, self.merge = conv3((groups + 1) * features, features), conv3(2 * features, features)
+        self.merge_layers, self.merge = (
+            conv3((groups + 1) * features, features),
+            conv3(2 * features, features),
+        )
         self.tail = nn.Sequential(Upsampler(scale, features), conv3(features, 3))
 
     def forward(self, lr: Tensor) -> Tensor:

@@ -1,16 +1,20 @@
-"""HiFaceGAN (Yang et al., ACM MM 2020): an encoder that suppresses what is degraded, a decoder that replenishes what is missing.
+"""HiFaceGAN (Yang et al., ACM MM 2020): an encoder that suppresses what is degraded, a decoder that
+replenishes what is missing.
 
-The input is enlarged to the face's size first (bicubic, MATLAB's), so one network serves every scale. The encoder keeps, at each of
-its levels, a weighted average of what it sees, the weights computed from the content (local importance pooling). The decoder
-starts from a thumbnail and grows, its normalised features scaled and shifted at each level by the encoder's features of that level
+The input is enlarged to the face's size first (bicubic, MATLAB's), so one network serves every
+scale. The encoder keeps, at each of its levels, a weighted average of what it sees, the weights
+computed from the content (local importance pooling). The decoder starts from a thumbnail and grows,
+its normalised features scaled and shifted at each level by the encoder's features of that level
 (SPADE). There is no pixel loss: a two-scale rival and deep features alone say what a face is.
 
-Five halvings make the released code's 512-pixel crops 16x16 at the base; at **128x128** they leave 4x4, and no layer changes
-(``small`` halves four times, to 8x8). Where a side is no multiple of 32 (or 32 itself, since a single place has no variance to
-normalise by) the image is continued by its last row and column, and cut again. The condition of a SPADE layer has the encoder's width
-at its level; the released code has those widths written in for ngf 48.
+Five halvings make the released code's 512-pixel crops 16x16 at the base; at **128x128** they leave
+4x4, and no layer changes (``small`` halves four times, to 8x8). Where a side is no multiple of 32
+(or 32 itself, since a single place has no variance to normalise by) the image is continued by its
+last row and column, and cut again. The condition of a SPADE layer has the encoder's width at its
+level; the released code has those widths written in for ngf 48.
 
-Ours: weights start as PyTorch draws them; with the released Xavier gain of 0.02 the output stays grey for longer than a short run.
+Ours: weights start as PyTorch draws them; with the released Xavier gain of 0.02 the output stays
+grey for longer than a short run.
 """
 
 from __future__ import annotations
@@ -32,12 +36,15 @@ SIZES = {"paper": {"features": 64, "levels": 5}, "small": {"features": 6, "level
 
 
 class LocalImportancePool(nn.Module):
-    """3x3 average at half the resolution, each place weighted by the exponential of a learned importance in 0..12."""
+    """3x3 average at half the resolution, each place weighted by the exponential of a learned
+    importance in 0..12."""
 
     def __init__(self, features: int):
         super().__init__()
         self.importance = nn.Sequential(
-            nn.Conv2d(features, features, 3, padding=1, bias=False), nn.InstanceNorm2d(features, affine=True), nn.Sigmoid()
+            nn.Conv2d(features, features, 3, padding=1, bias=False),
+            nn.InstanceNorm2d(features, affine=True),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,9 +57,16 @@ class Suppression(nn.Module):
 
     def __init__(self, widths: list[int]):
         super().__init__()
-        self.head = nn.Sequential(nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.InstanceNorm2d(widths[0]), nn.ReLU(inplace=True))
+        self.head = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, padding=1, bias=False),
+            nn.InstanceNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        )
         self.levels = nn.ModuleList(
-            nn.Sequential(LocalImportancePool(a), conv3(a, b), nn.InstanceNorm2d(b), nn.ReLU(inplace=True)) for a, b in pairwise(widths)
+            nn.Sequential(
+                LocalImportancePool(a), conv3(a, b), nn.InstanceNorm2d(b), nn.ReLU(inplace=True)
+            )
+            for a, b in pairwise(widths)
         )
         self.levels[-1].pop(-1)  # the deepest features keep their sign
 
@@ -64,7 +78,8 @@ class Suppression(nn.Module):
 
 
 class SPADE(nn.Module):
-    """Batch-normalised features times gamma plus beta, both computed place by place from the condition (no 1 is added to gamma)."""
+    """Batch-normalised features times gamma plus beta, both computed place by place from the
+    condition (no 1 is added to gamma)."""
 
     def __init__(self, features: int, condition: int):
         super().__init__()
@@ -86,10 +101,16 @@ class Replenishment(nn.Module):
         super().__init__()
         middle = min(n_in, n_out)
         self.norm_in, self.norm_out = SPADE(n_in, condition), SPADE(middle, condition)
-        self.conv_in, self.conv_out = spectral_norm(conv3(n_in, middle)), spectral_norm(conv3(middle, n_out))
+        self.conv_in, self.conv_out = (
+            spectral_norm(conv3(n_in, middle)),
+            spectral_norm(conv3(middle, n_out)),
+        )
         self.norm_skip = self.conv_skip = None
         if n_in != n_out:
-            self.norm_skip, self.conv_skip = SPADE(n_in, condition), spectral_norm(nn.Conv2d(n_in, n_out, 1, bias=False))
+            self.norm_skip, self.conv_skip = (
+                SPADE(n_in, condition),
+                spectral_norm(nn.Conv2d(n_in, n_out, 1, bias=False)),
+            )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         y = self.conv_in(F.leaky_relu(self.norm_in(x, condition), 0.2))
@@ -98,9 +119,11 @@ class Replenishment(nn.Module):
 
 
 class HiFaceGAN(nn.Module):
-    """130,568,012 parameters (``paper``, ngf 64); 79,873,084 with ngf 48, the released code's choice for a 12 GB card.
+    """130,568,012 parameters (``paper``, ngf 64); 79,873,084 with ngf 48, the released code's
+    choice for a 12 GB card.
 
-    The counts include the released code's three exits at coarser levels, from its progressive training, which is switched off there.
+    The counts include the released code's three exits at coarser levels, from its progressive
+    training, which is switched off there.
     """
 
     def __init__(self, scale: int, features: int = 64, levels: int = 5):
@@ -111,7 +134,9 @@ class HiFaceGAN(nn.Module):
         self.thumbnail = conv3(3, widths[-1])
         ups = list(zip(widths[levels - 1 : 0 : -1], widths[levels - 2 :: -1], strict=True))
         self.head = Replenishment(widths[-1], widths[-1], widths[-1])
-        self.middle = nn.ModuleList(Replenishment(widths[-1], widths[-1], widths[-2]) for _ in range(2))
+        self.middle = nn.ModuleList(
+            Replenishment(widths[-1], widths[-1], widths[-2]) for _ in range(2)
+        )
         self.ups = nn.ModuleList(Replenishment(a, b, b) for a, b in ups)
         self.exits = nn.ModuleList(conv3(b, 3) for _, b in ups)
 
@@ -119,7 +144,16 @@ class HiFaceGAN(nn.Module):
         image = 2 * enlarged(lr, self.scale) - 1
         h, w = image.shape[2:]
         unit = 2**self.levels
-        image = F.pad(image, (0, max(2 * unit, -(-w // unit) * unit) - w, 0, max(2 * unit, -(-h // unit) * unit) - h), mode="replicate")
+        image = F.pad(
+            image,
+            (
+                0,
+                max(2 * unit, -(-w // unit) * unit) - w,
+                0,
+                max(2 * unit, -(-h // unit) * unit) - h,
+            ),
+            mode="replicate",
+        )
         *finer, fine, coarse = self.encoder(image)
         x = self.thumbnail(image[..., ::unit, ::unit])
         x = _double(self.head(x, coarse))
@@ -139,10 +173,11 @@ def _double(x: Tensor) -> Tensor:
 
 
 class Rival(nn.Module):
-    """Two judges of patches, one at full and one at half resolution: (N, 6, H, W), input beside face, to every layer's features.
+    """Two judges of patches, one at full and one at half resolution: (N, 6, H, W), input beside
+    face, to every layer's features.
 
-    Each has four layers of kernel 4 (three of stride 2) under spectral and instance normalisation and a last one that says, place by
-    place, how real the face looks.
+    Each has four layers of kernel 4 (three of stride 2) under spectral and instance normalisation
+    and a last one that says, place by place, how real the face looks.
     """
 
     def __init__(self, features: int = 64):
@@ -157,7 +192,13 @@ class Rival(nn.Module):
         widths = [min(features * 2**i, 512) for i in range(4)]
         layers = [nn.Sequential(conv(6, widths[0], 2), nn.LeakyReLU(0.2))]
         for a, b, stride in zip(widths, widths[1:], (2, 2, 1), strict=False):
-            layers.append(nn.Sequential(spectral_norm(conv(a, b, stride, bias=False)), nn.InstanceNorm2d(b), nn.LeakyReLU(0.2)))
+            layers.append(
+                nn.Sequential(
+                    spectral_norm(conv(a, b, stride, bias=False)),
+                    nn.InstanceNorm2d(b),
+                    nn.LeakyReLU(0.2),
+                )
+            )
         return nn.ModuleList([*layers, conv(widths[-1], 1, 1)])
 
     def forward(self, pair: Tensor) -> list[list[Tensor]]:
@@ -173,11 +214,13 @@ class Rival(nn.Module):
 
 
 class Renovation(nn.Module):
-    """Least-squares adversarial loss + 10 feature matching + 10 L1 of deep features, and no pixel loss.
+    """Least-squares adversarial loss + 10 feature matching + 10 L1 of deep features, and no pixel
+    loss.
 
-    Feature matching is the L1 between the rival's own features of restored and true face, summed over its layers and averaged over its
-    two scales. The weights of the five deep features are the paper's for VGG19 (relu1_1 to relu5_1), whose place
-    :class:`lrface.models.losses.DeepFeatures` takes. The rival learns four times as fast as the restorer (1e-4 and 4e-4).
+    Feature matching is the L1 between the rival's own features of restored and true face, summed
+    over its layers and averaged over its two scales. The weights of the five deep features are the
+    paper's for VGG19 (relu1_1 to relu5_1), whose place :class:`lrface.models.losses.DeepFeatures`
+    takes. The rival learns four times as fast as the restorer (1e-4 and 4e-4).
     """
 
     adam = {"betas": (0.0, 0.9)}
@@ -196,7 +239,10 @@ class Renovation(nn.Module):
         with frozen(self.rival):
             seen = self.rival(fake)
         of_fake, of_real = self.rival(fake.detach()), self.rival(real)
-        rival = _mean((last - 1).square().mean() + other.square().mean() for (*_, last), (*_, other) in zip(of_real, of_fake, strict=True))
+        rival = _mean(
+            (last - 1).square().mean() + other.square().mean()
+            for (*_, last), (*_, other) in zip(of_real, of_fake, strict=True)
+        )
         gan = _mean((last - 1).square().mean() for *_, last in seen)
         matching = _mean(
             sum(F.l1_loss(a, b.detach()) for a, b in zip(ours, true, strict=True))
@@ -204,8 +250,17 @@ class Renovation(nn.Module):
         )
         with torch.no_grad():
             wanted = self.features(hr)
-        deep = sum(w * F.l1_loss(a, b) for w, a, b in zip(self.weights, self.features(sr), wanted, strict=True))
-        return {"loss": gan + 10 * matching + 10 * deep, "rival": rival, "gan": gan, "matching": matching, "deep": deep}
+        deep = sum(
+            w * F.l1_loss(a, b)
+            for w, a, b in zip(self.weights, self.features(sr), wanted, strict=True)
+        )
+        return {
+            "loss": gan + 10 * matching + 10 * deep,
+            "rival": rival,
+            "gan": gan,
+            "matching": matching,
+            "deep": deep,
+        }
 
 
 def _mean(terms: Iterable[Tensor]) -> Tensor:

@@ -1,4 +1,5 @@
-"""RCAN (Zhang et al., ECCV 2018): residual groups of channel-attention blocks, residual in residual."""
+"""RCAN (Zhang et al., ECCV 2018): residual groups of channel-attention blocks, residual in
+residual."""
 
 from __future__ import annotations
 
@@ -36,7 +37,10 @@ class RCAB(nn.Module):
     def __init__(self, features: int, reduction: int):
         super().__init__()
         self.body = nn.Sequential(
-            conv3(features, features), nn.ReLU(inplace=True), conv3(features, features), ChannelAttention(features, reduction)
+            conv3(features, features),
+            nn.ReLU(inplace=True),
+            conv3(features, features),
+            ChannelAttention(features, reduction),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +52,9 @@ class ResidualGroup(nn.Module):
 
     def __init__(self, features: int, blocks: int, reduction: int):
         super().__init__()
-        self.body = nn.Sequential(*(RCAB(features, reduction) for _ in range(blocks)), conv3(features, features))
+        self.body = nn.Sequential(
+            *(RCAB(features, reduction) for _ in range(blocks)), conv3(features, features)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -57,12 +63,22 @@ class ResidualGroup(nn.Module):
 class RCAN(nn.Module):
     """15,444,643 parameters at 2x, 15,592,355 at 4x, 15,740,067 at 8x (``paper``)."""
 
-    def __init__(self, scale: int, groups: int = 10, blocks: int = 20, features: int = 64, reduction: int = 16):
+    def __init__(
+        self,
+        scale: int,
+        groups: int = 10,
+        blocks: int = 20,
+        features: int = 64,
+        reduction: int = 16,
+    ):
         super().__init__()
         self.scale = scale
         self.normalise, self.restore = MeanShift(), MeanShift(inverse=True)
         self.head = conv3(3, features)
-        self.body = nn.Sequential(*(ResidualGroup(features, blocks, reduction) for _ in range(groups)), conv3(features, features))
+        self.body = nn.Sequential(
+            *(ResidualGroup(features, blocks, reduction) for _ in range(groups)),
+            conv3(features, features),
+        )
         self.tail = nn.Sequential(Upsampler(scale, features), conv3(features, 3))
 
     def forward(self, lr: Tensor) -> Tensor:

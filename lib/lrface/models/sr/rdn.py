@@ -1,8 +1,10 @@
-"""RDN (Zhang et al., CVPR 2018): residual dense blocks, whose outputs are all fused before one global skip.
+"""RDN (Zhang et al., CVPR 2018): residual dense blocks, whose outputs are all fused before one
+global skip.
 
-``paper`` is the paper's configuration B (D = 16 blocks, C = 8 convolutions each, growth and base width 64). Two of its authors'
-conventions meet here: their Torch code subtracts the mean colour and works on 0-255, which is kept; a later PyTorch port leaves that
-out. Neither defines 8x: one more sub-pixel stage, as from 2x to 4x, is ours.
+``paper`` is the paper's configuration B (D = 16 blocks, C = 8 convolutions each, growth and base
+width 64). Two of its authors' conventions meet here: their Torch code subtracts the mean colour and
+works on 0-255, which is kept; a later PyTorch port leaves that out. Neither defines 8x: one more
+sub-pixel stage, as from 2x to 4x, is ours.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ SIZES = {
 
 
 class ResidualDenseBlock(nn.Module):
-    """Each conv3 - ReLU reads the block's input and all its earlier outputs; a 1x1 convolution fuses them, plus the input."""
+    """Each conv3 - ReLU reads the block's input and all its earlier outputs; a 1x1 convolution
+    fuses them, plus the input."""
 
     def __init__(self, features: int, growth: int, convs: int):
         super().__init__()
@@ -37,13 +40,19 @@ class ResidualDenseBlock(nn.Module):
 class RDN(nn.Module):
     """22,123,395 parameters at 2x, 22,271,107 at 4x, 22,418,819 at 8x (``paper``)."""
 
-    def __init__(self, scale: int, blocks: int = 16, convs: int = 8, growth: int = 64, features: int = 64):
+    def __init__(
+        self, scale: int, blocks: int = 16, convs: int = 8, growth: int = 64, features: int = 64
+    ):
         super().__init__()
         self.scale = scale
         self.normalise, self.restore = MeanShift(), MeanShift(inverse=True)
         self.head, self.shallow = conv3(3, features), conv3(features, features)
-        self.blocks = nn.ModuleList(ResidualDenseBlock(features, growth, convs) for _ in range(blocks))
-        self.fuse = nn.Sequential(nn.Conv2d(blocks * features, features, 1), conv3(features, features))
+        self.blocks = nn.ModuleList(
+            ResidualDenseBlock(features, growth, convs) for _ in range(blocks)
+        )
+        self.fuse = nn.Sequential(
+            nn.Conv2d(blocks * features, features, 1), conv3(features, features)
+        )
         self.tail = nn.Sequential(Upsampler(scale, features), conv3(features, 3))
 
     def forward(self, lr: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ WIDTHS = {"paper": (64, 32), "small": (32, 16)}
 class SRCNN(nn.Module):
     """9-1-5 with 64 and 32 channels, 20,099 parameters in RGB.
 
-    The paper trains on luminance without padding; EDFace's table is in RGB, so all three channels go in and out and the size is kept
-    by padding. Weights start from PyTorch's default instead of N(0, 0.001), with which nothing is learnt in a short schedule.
+    The paper trains on luminance without padding; EDFace's table is in RGB, so all three channels
+    go in and out and the size is kept by padding. Weights start from PyTorch's default instead of
+    N(0, 0.001), with which nothing is learnt in a short schedule.
     """
 
     def __init__(self, scale: int, widths: tuple[int, int] = WIDTHS["paper"]):

@@ -1,9 +1,11 @@
-"""VDSR (Kim, Kwon Lee and Mu Lee, CVPR 2016): twenty 3x3 convolutions learn what the bicubic enlargement lacks.
+"""VDSR (Kim, Kwon Lee and Mu Lee, CVPR 2016): twenty 3x3 convolutions learn what the bicubic
+enlargement lacks.
 
-The paper works on luminance; here all three colours go in and out, as in every other study. One network a scale, not one for three.
-All but the last convolution start as He et al. have it. The last starts from N(0, 0.001), so that training begins near the bicubic
-enlargement: from He's start it begins tens of decibels below, and a short schedule is spent on the way up. The paper's loss is ``mse``;
-its clipped gradients and rate of 0.1 belong to SGD, and Adam takes their place here.
+The paper works on luminance; here all three colours go in and out, as in every other study. One
+network a scale, not one for three. All but the last convolution start as He et al. have it. The
+last starts from N(0, 0.001), so that training begins near the bicubic enlargement: from He's start
+it begins tens of decibels below, and a short schedule is spent on the way up. The paper's loss is
+``mse``; its clipped gradients and rate of 0.1 belong to SGD, and Adam takes their place here.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ class VDSR(nn.Module):
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
         nn.init.normal_(convolutions[-1].weight, std=0.001)
-        inner = [part for convolution in convolutions[:-1] for part in (convolution, nn.ReLU(inplace=True))]
+        inner = [
+            part
+            for convolution in convolutions[:-1]
+            for part in (convolution, nn.ReLU(inplace=True))
+        ]
         self.layers = nn.Sequential(*inner, convolutions[-1])
 
     def forward(self, lr: Tensor) -> Tensor:

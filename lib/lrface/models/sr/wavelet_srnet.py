@@ -1,13 +1,16 @@
-"""WaveletSRNet (Huang et al., ICCV 2017): predicts the Haar wavelet-packet bands of the face, each as large as the LR face.
+"""WaveletSRNet (Huang et al., ICCV 2017): predicts the Haar wavelet-packet bands of the face, each
+as large as the LR face.
 
-The transform is orthonormal. The paper prints no normalisation, but its code decomposes and reconstructs with the same weights, which
-is exact for no other scaling. The squared error over all bands then equals that of the picture: the image term, weight 0.1, adds that
-much to the weights 0.99 of the detail bands and 0.01 of the low band. It also lets the network return the picture alone, in training
-too, for its objective gets the predicted bands back by transforming it.
+The transform is orthonormal. The paper prints no normalisation, but its code decomposes and
+reconstructs with the same weights, which is exact for no other scaling. The squared error over all
+bands then equals that of the picture: the image term, weight 0.1, adds that much to the weights
+0.99 of the detail bands and 0.01 of the low band. It also lets the network return the picture
+alone, in training too, for its objective gets the predicted bands back by transforming it.
 
-Ours: ``small`` predicts the low band as a correction of the LR face, which it nearly is, and starts from zero bands. The paper's network
-has nothing of the kind: it must first learn to hand the colours through ten normalised blocks, for which the paper has half a million
-steps; after a thousand it lies 8 dB below bicubic.
+Ours: ``small`` predicts the low band as a correction of the LR face, which it nearly is, and starts
+from zero bands. The paper's network has nothing of the kind: it must first learn to hand the
+colours through ten normalised blocks, for which the paper has half a million steps; after a
+thousand it lies 8 dB below bicubic.
 """
 
 from __future__ import annotations
@@ -24,14 +27,17 @@ SIZES = {
     "small": {"widths": (32, 32, 32, 48, 64), "band": 8, "residual": True},
 }
 SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
-"""The Haar step on the pixels (0, 0), (0, 1), (1, 0), (1, 1) of a 2x2 square, times 2: mean, then three differences."""
+"""The Haar step on the pixels (0, 0), (0, 1), (1, 0), (1, 1) of a 2x2 square, times 2: mean, then
+three differences."""
 
 
 def wavelet_packet(x: Tensor, depth: int) -> Tensor:
-    """(N, 3, H, W) to its 4**depth bands (N, 4**depth * 3, H / 2**depth, W / 2**depth), the three colours of a band together.
+    """(N, 3, H, W) to its 4**depth bands (N, 4**depth * 3, H / 2**depth, W / 2**depth), the three
+    colours of a band together.
 
-    One Haar step splits every band into four; it is repeated on all of them. The first 4**k bands are those of the picture averaged
-    depth - k times; the very first is 2**depth times the mean of each square.
+    One Haar step splits every band into four; it is repeated on all of them. The first 4**k bands
+    are those of the picture averaged depth - k times; the very first is 2**depth times the mean of
+    each square.
     """
     step = x.new_tensor(SIGNS) / 2
     x = x.unsqueeze(1)
@@ -42,7 +48,8 @@ def wavelet_packet(x: Tensor, depth: int) -> Tensor:
 
 
 def inverse_wavelet_packet(bands: Tensor, depth: int) -> Tensor:
-    """The picture that has these bands: the exact inverse (and transpose) of :func:`wavelet_packet`."""
+    """The picture that has these bands: the exact inverse (and transpose) of
+    :func:`wavelet_packet`."""
     step = bands.new_tensor(SIGNS) / 2
     x = bands.unflatten(1, (-1, 3))
     for _ in range(depth):
@@ -52,7 +59,8 @@ def inverse_wavelet_packet(bands: Tensor, depth: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """conv3 - BN - ReLU - conv3, plus the input (through a 1x1 where the width changes), then BN - ReLU."""
+    """conv3 - BN - ReLU - conv3, plus the input (through a 1x1 where the width changes), then BN -
+    ReLU."""
 
     def __init__(self, n_in: int, n_out: int, first_groups: int = 1, groups: int = 1):
         super().__init__()
@@ -67,16 +75,28 @@ class Block(nn.Module):
 
 
 class WaveletSRNet(nn.Module):
-    """46,327,372 parameters at 2x, 51,353,968 at 4x, 74,999,296 at 8x (``paper``; the paper's figures: 46.33, 51.35, 75.00 million).
+    """46,327,372 parameters at 2x, 51,353,968 at 4x, 74,999,296 at 8x (``paper``; the paper's
+    figures: 46.33, 51.35, 75.00 million).
 
-    A trunk of five stages, then one branch for each level of the transform: a band of its own group of ``band`` channels, so that
-    1, 3, 12, 48 bands are predicted side by side. Colours stay in [0, 1]; nothing is added to a bicubic enlargement.
+    A trunk of five stages, then one branch for each level of the transform: a band of its own group
+    of ``band`` channels, so that 1, 3, 12, 48 bands are predicted side by side. Colours stay in [0,
+    1]; nothing is added to a bicubic enlargement.
     """
 
-    def __init__(self, scale: int, widths: tuple[int, ...] = SIZES["paper"]["widths"], band: int = 32, residual: bool = False):
+    def __init__(
+        self,
+        scale: int,
+        widths: tuple[int, ...] = SIZES["paper"]["widths"],
+        band: int = 32,
+        residual: bool = False,
+    ):
         super().__init__()
         self.scale, self.depth, self.residual = scale, scale.bit_length() - 1, residual
-        layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, widths[0], 3, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        ]
         for n_in, n_out in zip((widths[0], *widths), widths, strict=False):
             layers += [Block(n_in, n_out), Block(n_out, n_out)]
         self.trunk = nn.Sequential(*layers)
@@ -106,10 +126,12 @@ class WaveletSRNet(nn.Module):
 
 
 class PaperLoss(nn.Module):
-    """0.99 detail + 0.01 low + 0.1 image + 1 texture, with the weights and sums of the authors' code.
+    """0.99 detail + 0.01 low + 0.1 image + 1 texture, with the weights and sums of the authors'
+    code.
 
-    ``detail``, ``low`` and ``image`` are sums of squares over twice the batch. ``texture`` is a mean: it asks that the energy of a detail
-    coefficient, over the three colours, be no smaller than 1.2 times the true one, against the blur that squared error rewards.
+    ``detail``, ``low`` and ``image`` are sums of squares over twice the batch. ``texture`` is a
+    mean: it asks that the energy of a detail coefficient, over the three colours, be no smaller
+    than 1.2 times the true one, against the blur that squared error rewards.
     """
 
     adam = {"weight_decay": 5e-4}
@@ -125,10 +147,18 @@ class PaperLoss(nn.Module):
         squares = (ours - true).square()
         low, detail = squares[:, :3].sum() / (2 * len(hr)), squares[:, 3:].sum() / (2 * len(hr))
         image = (sr - hr).square().sum() / (2 * len(hr))
-        energy, wanted = (bands[:, 3:].unflatten(1, (-1, 3)).square().sum(2) for bands in (ours, true))
+        energy, wanted = (
+            bands[:, 3:].unflatten(1, (-1, 3)).square().sum(2) for bands in (ours, true)
+        )
         texture = (1.2 * wanted - energy).relu().mean()
         loss = 0.99 * detail + 0.01 * low + 0.1 * image + texture
-        return {"loss": loss, "detail": detail.detach(), "low": low.detach(), "image": image.detach(), "texture": texture.detach()}
+        return {
+            "loss": loss,
+            "detail": detail.detach(),
+            "low": low.detach(),
+            "image": image.detach(),
+            "texture": texture.detach(),
+        }
 
 
 def build(scale: int, size: str) -> WaveletSRNet:

@@ -1,0 +1,170 @@
+"""What a notebook is before it runs: a study with a number, typed parameters that are checked, and
+networks it would train."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import nbformat
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from lrface.errors import LrfaceError, UsageError
+from lrface.files import note, project_root
+
+if (
+    TYPE_CHECKING
+):  # torch takes seconds to import, and whether a result can be reused is found out without it
+    from lrface.data import FaceSet
+    from lrface.training.runs import Config
+
+
+def folder() -> Path:
+    return project_root() / "notebooks"
+
+
+def find(study: str) -> Path:
+    """The notebook of a study, by its number (``1``, ``01``) or its whole name."""
+    known = sorted(folder().glob("[0-9][0-9]_*.ipynb"))
+    for path in known:
+        if study in (path.stem, path.stem[:2]) or study.zfill(2) == path.stem[:2]:
+            note("notebook", path.stem)
+            return path
+    raise UsageError(
+        f"no study {study!r}: this version has {', '.join(p.stem for p in known) or 'none'}"
+    )
+
+
+def cells(path: Path) -> list[tuple[str, list[str]]]:
+    """The source and the tags of every code cell."""
+    return [
+        (c.source, c.metadata.get("tags", []))
+        for c in nbformat.read(path, 4).cells
+        if c.cell_type == "code"
+    ]
+
+
+def contract(path: Path) -> type[BaseModel]:
+    """The notebook's parameters as a strict pydantic model, read from the annotations of its one
+    cell tagged ``parameters``."""
+    tagged = [source for source, tags in cells(path) if "parameters" in tags]
+    if len(tagged) != 1:
+        raise LrfaceError(
+            f"{path.name} has {len(tagged)} cells tagged 'parameters': a notebook needs exactly one"
+        )
+    space: dict[str, Any] = {}
+    exec(compile(tagged[0], f"{path.name}, parameters", "exec", dont_inherit=True), space)
+    fields = {name: (kind, space[name]) for name, kind in space.get("__annotations__", {}).items()}
+    return create_model(path.stem, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
+def planned(
+    path: Path, values: dict[str, Any]
+) -> tuple[dict[Any, Config], FaceSet | dict[str, FaceSet]] | None:
+    """What the notebook would train: its ``configs`` and its ``train`` faces (or a dict of them, by
+    a config's ``data``); None if it has no cell tagged ``plan``.
+
+    The code cells down to the tagged one run in this process, with ``values`` (checked) in place of
+    the defaults. What they show is dropped, what they save goes to a temporary folder. Raises one
+    sentence (:class:`LrfaceError`) if a cell fails or the names are missing.
+    """
+    from lrface.data import FaceSet
+    from lrface.training.runs import Config
+
+    code = cells(path)
+    tagged = [number for number, (_, tags) in enumerate(code, 1) if "plan" in tags]
+    if not tagged:
+        return None
+    if len(tagged) > 1:
+        raise LrfaceError(
+            f"{path.name} has {len(tagged)} cells tagged 'plan': a notebook that trains has exactly one"
+        )
+    space: dict[str, Any] = {}
+    out = os.environ.get("LRFACE_OUT")
+    with (
+        tempfile.TemporaryDirectory() as elsewhere,
+        contextlib.chdir(project_root()),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        os.environ["LRFACE_OUT"] = elsewhere
+        try:
+            for number, (source, tags) in enumerate(code[: tagged[0]], 1):
+                exec(
+                    compile(source, f"{path.name}, cell {number}", "exec", dont_inherit=True), space
+                )
+                if "parameters" in tags:
+                    space |= copy.deepcopy(values)
+        except LrfaceError:
+            raise
+        except Exception as error:
+            first = (str(error).strip() or "no message").splitlines()[0]
+            raise LrfaceError(
+                f"{path.name}, code cell {number}: {type(error).__name__}: {first}"
+            ) from error
+        finally:
+            os.environ.pop("LRFACE_OUT") if out is None else os.environ.update(LRFACE_OUT=out)
+    configs, train = space.get("configs"), space.get("train")
+    sets = train.values() if isinstance(train, dict) else [train]
+    several = isinstance(configs, dict) and all(isinstance(c, Config) for c in configs.values())
+    if not several or not all(isinstance(faces, FaceSet) for faces in sets):
+        raise LrfaceError(
+            f"{path.name}: its cell tagged 'plan' must leave configs (a dict of runs.Config) and train (a FaceSet, or more)"
+        )
+    return configs, train
+
+
+def _plain(kind: Any) -> bool:
+    """Whether a value given in the shell is this parameter's text as it stands (no number, list or
+    flag to be read from it)."""
+    return kind is str or (
+        get_origin(kind) is Literal and all(isinstance(v, str) for v in get_args(kind))
+    )
+
+
+def _listed(kind: Any) -> bool:
+    """Whether a parameter may be a list: ``list[str]``, with limits or None beside it."""
+    return get_origin(kind) is list or any(_listed(part) for part in get_args(kind))
+
+
+def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
+    """Check ``name=value`` texts against the notebook's contract: every value as a Python object,
+    defaults filled in.
+
+    Texts are read by the declared type: a ``str`` is taken as it is, lists may be written ``a,b``
+    or ``[a, b]``, the rest is YAML. Raises one sentence (:class:`UsageError`) for an unknown name,
+    a wrong type or a value out of range.
+    """
+    model = contract(path)
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in model.model_fields:
+            close = difflib.get_close_matches(name, model.model_fields, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise UsageError(
+                f"{path.stem} has no parameter {name!r}: {hint}it has {', '.join(model.model_fields)}"
+            )
+        kind = model.model_fields[name].annotation
+        if _plain(kind):
+            values[name] = text
+        elif _listed(kind) and text != "null" and not text.lstrip().startswith("["):
+            values[name] = [part.strip() for part in text.split(",") if part.strip()]
+        else:
+            try:
+                values[name] = yaml.safe_load(text)
+            except yaml.YAMLError:
+                values[name] = text
+    try:
+        return model(**values).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = first["loc"][0]
+        raise UsageError(
+            f"parameter {name} of {path.stem}: {first['msg'].lower()}, got {given.get(name)!r}"
+        ) from None

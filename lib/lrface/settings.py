@@ -1,0 +1,1 @@
+"""The ``LRFACE_*`` environment variables, read in one place."""

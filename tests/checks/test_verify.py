@@ -1,0 +1,558 @@
+"""`lrface verify` and `lrface why`: what was changed by hand is found, and another run's last
+digits are not."""
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+from base64 import b64encode
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lrface import report
+from lrface.checks import compare, lineage, verify
+from lrface.checks.verify import Place
+from lrface.metrics.intervals import Estimate
+from matplotlib.figure import Figure
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+STUDY = "01_small"
+
+
+def make(study: report.Study) -> None:
+    rows = [
+        report.row(method, setting, metric, Estimate(value, value - width, value + width, 500))
+        for method, shift in (("bicubic", 0.0), ("EDSR", 2.0))
+        for setting in ("2x", "4x")
+        for metric, value, width in (
+            ("psnr", 27.123456 + shift, 0.25),
+            ("ssim", 0.81 + shift / 100, 0.004),
+        )
+    ]
+    table = report.long(rows, STUDY, "2+3", "edface", ("2",))
+    study.table("table2_fidelity", table, note="RGB.")
+    cost = [
+        report.row("EDSR", "4x", "ms", 7.1, 48),
+        report.row("EDSR", "4x", "parameters", 195971.0, 1),
+    ]
+    study.table("cost", report.long(cost, STUDY, "2+3", "edface", ("2",)))
+    study.listing(
+        "groups", pd.DataFrame({"group": ["a", "b"], "images": [12, 13], "seconds": [1.5, 2.5]})
+    )
+    for number, name in enumerate(("scores", "others")):
+        figure = Figure(figsize=(4, 2))
+        figure.subplots().bar(range(4), np.roll([1, 9, 4, 2], number))
+        study.figure(name, figure, table)
+    claims = [
+        ("edsr-psnr", Estimate(2.0, 1.9, 2.1, 500), None),
+        ("edsr-ssim", Estimate(0.02, -0.01, 0.05, 500), None),
+    ]
+    claims.append(("same", Estimate(0.0, -0.01, 0.01, 500), 0.05))
+    contrast = "psnr: EDSR minus bicubic"
+    study.claims(
+        [
+            report.Claim(name, "edface", "2", "EDSR is better", contrast, e, margin)
+            for name, e, margin in claims
+        ]
+    )
+
+
+def write_record(place: Place) -> None:
+    """A record as the runner writes it, with the files' hashes as they are."""
+    files = [
+        file
+        for folder in (place.results, place.figures)
+        for file in folder.glob("[!.]*")
+        if file.name != "record.json"
+    ]
+    record = {
+        "study": STUDY,
+        "parameters": {"data": place.data, "preset": place.preset, "n_test": 500, "seed": 0},
+        "seconds": 61.2,
+        "finished": "2026-11-22T10:00:00+00:00",
+        "versions": {"python": "3.11.7", "torch": "2.14.1"},
+        "platform": "Linux x86_64",
+        "cpu_capability": "AVX512",
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "outputs": {
+            file.relative_to(place.root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+        },
+    }
+    (place.results / "record.json").write_text(json.dumps(record))
+
+
+def write_notebook(place: Place) -> None:
+    """The executed notebook of the study: its tables, its claims, and its figures in fewer dots."""
+    texts = [file.read_text() for file in sorted(place.results.glob("*.md"))]
+    claims = pd.read_csv(place.results / "claims.csv")[
+        ["id", "sentence", "contrast", "effect", "low", "high", "n", "verdict"]
+    ]
+    outputs = [
+        nbformat.v4.new_output("display_data", {"text/markdown": t})
+        for t in [*texts, claims.to_markdown(index=False, floatfmt=".4g")]
+    ]
+    for file in sorted(place.figures.glob("*.png")):
+        small = io.BytesIO()
+        with Image.open(file) as picture:
+            picture.convert("RGB").resize((440, 220), Image.Resampling.BOX).save(small, "png")
+        mark = {"lrface": {"figure": file.stem, "photos": False}}
+        outputs.append(
+            nbformat.v4.new_output(
+                "display_data", {"image/png": b64encode(small.getvalue()).decode()}, metadata=mark
+            )
+        )
+    cell = nbformat.v4.new_code_cell("study", outputs=outputs, execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), place.results / "notebook.ipynb")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """An output folder with one study's tables, figures and claims, its record and its executed
+    notebook."""
+    root = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRFACE_OUT", str(root))
+        make(
+            report.Study(
+                STUDY,
+                SimpleNamespace(name="synthetic", fingerprint="0123abcd", photos=False),
+                "quick",
+            )
+        )
+        place = Place(root, "synthetic", "quick", STUDY)
+        write_notebook(place)
+        write_record(place)
+    return root
+
+
+@pytest.fixture
+def place(made, own_places, monkeypatch) -> Place:
+    """A copy to spoil, where LRFACE_OUT points; no other study is near."""
+    shutil.copytree(made, own_places / "out")
+    monkeypatch.setenv("LRFACE_ROOT", str(own_places))
+    return Place(own_places / "out", "synthetic", "quick", STUDY)
+
+
+def found(place: Place) -> list[compare.Drift]:
+    return verify.stored(place.root, verify.committed(place.root)).drifts
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, (old, text)
+    file.write_text(text.replace(old, new))
+
+
+def test_results_as_they_were_made_verify(place, lrface):
+    code, out, err = lrface("verify")
+    assert (
+        (code, err) == (0, "")
+        and f"synthetic/quick/{STUDY}: no drift" in out
+        and "checked on" in out
+    )
+
+
+@pytest.mark.parametrize("adjusted", [False, True], ids=["as it was", "hashes adjusted"])
+def test_a_number_changed_by_hand_is_found_with_its_row_and_column(place, lrface, adjusted):
+    edit(place.results / "table2_fidelity.csv", "EDSR,4x,psnr,29.1235,", "EDSR,4x,psnr,29.2235,")
+    if adjusted:
+        write_record(place)
+    code, out, _ = lrface("verify")
+    assert code == 1
+    line = next(
+        line
+        for line in out.splitlines()
+        if line.startswith(f"results/synthetic/quick/{STUDY}/table2_fidelity.csv")
+    )
+    assert "EDSR, 4x, psnr: value 29.12 committed, 29.2235 now" in line and "Markdown" in line
+    assert (
+        f"figures/synthetic/quick/{STUDY}/scores.csv: EDSR, 4x, psnr: value 29.2235 committed, 29.1235 now"
+        in out
+    )  # they disagree
+
+
+def test_a_change_in_the_csv_and_its_markdown_is_found_by_the_executed_notebook(place):
+    edit(place.results / "table2_fidelity.csv", "EDSR,4x,psnr,29.1235,", "EDSR,4x,psnr,29.2235,")
+    text = (place.results / "table2_fidelity.md").read_text().splitlines(keepends=True)
+    row = next(i for i, line in enumerate(text) if line.startswith("| 4x") and "psnr" in line)
+    text[row] = text[row].replace("29.12", "29.22", 1)
+    (place.results / "table2_fidelity.md").write_text("".join(text))
+    write_record(place)
+    said = [d for d in found(place) if d.file.endswith("table2_fidelity.md")]
+    assert [(d.row, d.column, d.why) for d in said] == [
+        ("4x, psnr", "EDSR", "committed: notebook.ipynb")
+    ]
+
+
+def test_a_change_without_a_second_source_is_found_by_the_hash_and_named_by_the_history(place):
+    git = ["git", "-C", str(place.root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    edit(place.results / "groups.csv", "a,12,1.5", "a,14,1.5")
+    only_hash = found(place)
+    assert [(Path(d.file).name, d.why) for d in only_hash] == [("groups.csv", verify.CHANGED)]
+    edit(place.results / "groups.csv", "a,14,1.5", "a,12,1.5")
+    subprocess.run([*git, "init", "-q"], check=True)
+    for content in ("a,12,1.5", "a,14,1.5"):
+        edit(place.results / "groups.csv", "a,12,1.5", content)
+        subprocess.run([*git, "add", "results"], check=True)
+        subprocess.run([*git, "commit", "-qm", content], check=True)
+    (named,) = found(place)
+    assert (named.row, named.column, named.committed, named.now) == ("a", "images", "12", "14")
+
+
+@pytest.mark.parametrize("adjusted", [False, True], ids=["as it was", "hashes adjusted"])
+def test_a_swapped_png_is_found(place, adjusted):
+    shutil.copy(place.figures / "others.png", place.figures / "scores.png")
+    if adjusted:
+        write_record(place)
+    (swapped,) = found(place)
+    assert swapped.file.endswith("scores.png") and "this one is its others" in swapped.why
+
+
+def test_a_broken_png_and_a_figure_without_its_csv_are_found(place):
+    (place.figures / "scores.png").write_bytes((place.figures / "scores.png").read_bytes()[:500])
+    (place.figures / "others.csv").unlink()
+    write_record(place)
+    whys = {Path(d.file).name: d.why for d in found(place)}
+    assert whys == {
+        "scores.png": "the PNG does not open",
+        "others.png": "the CSV it was drawn from is missing",
+    }
+
+
+@pytest.mark.parametrize("adjusted", [False, True], ids=["as it was", "hashes adjusted"])
+def test_a_claim_whose_interval_crosses_zero_but_says_supported_is_found(place, lrface, adjusted):
+    edit(place.results / "claims.csv", "inconclusive", "supported")
+    if adjusted:  # everything that could give it away but its own numbers
+        edit(place.root / "results" / "claims.csv", "inconclusive", "supported")
+        write_notebook(place)
+        write_record(place)
+    code, out, _ = lrface("verify")
+    assert code == 1
+    assert (
+        "claims.csv: edsr-ssim: verdict inconclusive committed, supported now (inconclusive is what its interval says"
+        in out
+    )
+
+
+def test_the_ledger_is_the_studies_claims(place):
+    edit(place.root / "results" / "claims.csv", "2,1.9,2.1", "3,2.9,3.1")
+    assert {(d.file, d.row, d.column, d.now) for d in found(place)} == {
+        ("results/claims.csv", "edsr-psnr", column, now)
+        for column, now in (("effect", "3"), ("low", "2.9"), ("high", "3.1"))
+    }
+    (place.root / "results" / "claims.csv").unlink()
+    assert [d.why for d in found(place)] == ["missing: the studies have claims"]
+
+
+def test_a_missing_row_a_missing_file_and_one_that_no_record_names_are_found(place):
+    file = place.results / "table2_fidelity.csv"
+    file.write_text(
+        "".join(
+            line
+            for line in file.read_text().splitlines(keepends=True)
+            if "bicubic,2x,ssim" not in line
+        )
+    )
+    (place.figures / "others.pdf").unlink()
+    (place.results / "mine.csv").write_text("a\n1\n")
+    said = {(Path(d.file).name, d.row, d.why) for d in found(place)}
+    assert (
+        "table2_fidelity.csv",
+        "bicubic, 2x, ssim",
+        "this row of the Markdown beside it is missing",
+    ) in said
+    assert ("others.pdf", "", "the record names it, and it is missing") in said
+    assert ("mine.csv", "", "no record names it") in said
+
+
+def test_a_published_value_is_the_papers(place):
+    edit(place.results / "table2_fidelity.csv", "500,26.99", "500,26.89")
+    write_record(place)
+    assert ("EDSR, 4x, psnr", "published", "26.89") in {
+        (d.row, d.column, d.now) for d in found(place)
+    }
+
+
+def test_results_without_a_record_and_mangled_ones_are_drift_not_a_traceback(place, lrface):
+    (place.results / "record.json").write_text("{")
+    (place.results / "table2_fidelity.csv").write_bytes(b"\xff\xfe\x00")
+    (place.results / "cost.csv").write_text("a,b\n1,2\n")
+    code, out, err = lrface("verify")
+    assert code == 1 and err == "" and "record.json: missing or damaged" in out
+    assert (
+        "table2_fidelity.csv: it cannot be read as a table" in out
+        and "cost.csv: it cannot be compared" in out
+    )
+
+
+def test_figures_of_people_may_stay_at_home_and_others_may_not(place):
+    shutil.rmtree(place.figures)
+    assert {d.why for d in found(place)} == {"the record names it, and it is missing"}
+    people = Place(place.root, "celeba", "quick", STUDY)
+    place.results.parents[1].rename(people.results.parents[1])
+    text = (people.results / "record.json").read_text().replace("/synthetic/", "/celeba/")
+    (people.results / "record.json").write_text(text)
+    report = verify.stored(place.root, verify.committed(place.root))
+    assert (
+        not [d for d in report.drifts if "figures/" in d.file]
+        and "6 figure files of celeba" in report.left_out[0]
+    )
+
+
+@pytest.fixture
+def other(made, tmp_path) -> Place:
+    """Another run of the same study."""
+    shutil.copytree(made, tmp_path / "ci")
+    return Place(tmp_path / "ci", "synthetic", "quick", STUDY)
+
+
+def test_a_drift_over_the_tolerance_is_told_and_one_under_it_is_not(place, other, lrface, tmp_path):
+    edit(
+        other.results / "table2_fidelity.csv", "EDSR,4x,psnr,29.1235,", "EDSR,4x,psnr,29.1385,"
+    )  # 0.015 dB
+    edit(other.results / "cost.csv", "ms,7.1,", "ms,71,")
+    edit(other.results / "groups.csv", "a,12,1.5", "a,12,99.5")
+    assert lrface("verify", "--against", other.root)[0] == 0
+    edit(
+        other.results / "table2_fidelity.csv", "EDSR,2x,psnr,29.1235,", "EDSR,2x,psnr,29.1485,"
+    )  # 0.025 dB
+    record = json.loads((other.results / "record.json").read_text())
+    record |= {"cpu_capability": "AVX2", "versions": {"python": "3.11.7", "torch": "2.15.0"}}
+    (other.results / "record.json").write_text(json.dumps(record))
+    code, out, _ = lrface("verify", "--against", other.root, "--report", tmp_path / "drift.md")
+    assert code == 1 and out.count("committed, ") == 1
+    assert (
+        "table2_fidelity.csv: EDSR, 2x, psnr: value 29.1235 committed, 29.1485 now, off by 0.025, tolerance 0.02 (dB"
+        in out
+    )
+    assert (
+        "made on Linux x86_64, AVX2" in out
+        and "torch 2.15.0 (committed with 2.14.1)" in out
+        and "committed on Linux x86_64, AVX512" in out
+    )
+    written = (tmp_path / "drift.md").read_text()
+    assert "| EDSR, 2x, psnr | value    | 29.1235     | 29.1485 | 0.025    | 0.02" in written
+    assert "psnr: 0.02;" in written and "seconds: not compared, a time" in written
+
+
+def test_counts_verdicts_rows_and_files_are_exact(place, other):
+    edit(other.results / "groups.csv", "b,13", "b,14")
+    edit(other.results / "cost.csv", "195971", "195970")
+    edit(other.results / "claims.csv", "inconclusive", "supported")
+    edit(other.results / "claims.csv", "same,", "equal,")
+    (other.figures / "others.csv").unlink()
+    drifts = verify.against(verify.committed(place.root), other.root).drifts
+    assert {(Path(d.file).name, d.row, d.column, d.why) for d in drifts} == {
+        ("groups.csv", "b", "images", "counts are exact"),
+        ("cost.csv", "EDSR, 4x, parameters", "value", "counts are exact"),
+        ("claims.csv", "edsr-ssim", "verdict", "words and gaps are exact"),
+        ("claims.csv", "same", "", "this row is missing now"),
+        ("claims.csv", "equal", "", "this row was added"),
+        ("others.csv", "", "", "this table is missing now"),
+    }
+
+
+def test_rows_on_faces_that_are_not_at_hand_are_left_out_and_said(place, other):
+    lines = (place.results / "groups.csv").read_text()
+    (place.results / "groups.csv").write_text(lines + '"lfw, official",7,1\n')
+    (other.results / "groups.csv").write_text(
+        lines + '"lfw, as published",7,1\n'
+    )  # a curve of another run, say
+    (place.results / "photographs.csv").write_text("set,images\nlfw,7\n")
+    for at, data in (
+        (place, {"data synthetic": "1", "data lfw": "2"}),
+        (other, {"data synthetic": "1", "data lfw": "absent"}),
+    ):
+        record = json.loads((at.results / "record.json").read_text())
+        (at.results / "record.json").write_text(json.dumps(record | {"provenance": data}))
+    report = verify.against(verify.committed(place.root), other.root)
+    assert report.drifts == [] and report.left_out == [
+        "2 rows of synthetic/quick/01_small on lfw (not at hand in the other run)"
+    ]
+    edit(other.results / "record.json", "absent", "2")
+    assert {d.why for d in verify.against(verify.committed(place.root), other.root).drifts} == {
+        "this row is missing now",
+        "this row was added",
+        "this table is missing now",
+    }
+
+
+def test_a_run_that_did_not_complete_is_drift(place, other):
+    (other.results / "record.json").unlink()
+    (drifted,) = verify.against(verify.committed(place.root), other.root).drifts
+    assert "left no record" in drifted.why
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--study", "07"], "holds no results of study 07"),
+        (["--data", "celeba"], "holds no results on celeba"),
+        (["--against", "/nowhere"], "--against /nowhere: give another output folder"),
+        (["--fresh", "--against", "/nowhere"], "exclude one another"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence_and_exit_2(place, lrface, words, sentence):
+    code, out, err = lrface("verify", *words)
+    assert (code, out) == (2, "") and sentence in err and len(err.strip().splitlines()) == 1
+
+
+def test_nothing_in_common_is_a_wrong_request(place, lrface, tmp_path):
+    (tmp_path / "ci" / "results" / "celeba" / "quick").mkdir(parents=True)
+    code, _, err = lrface("verify", "--against", tmp_path / "ci")
+    assert code == 2 and "holds no results to compare with" in err
+
+
+def frame(values: list[float], metric: str = "psnr") -> pd.DataFrame:
+    rows = {
+        "method": [f"m{i}" for i in range(len(values))],
+        "metric": metric,
+        "value": [f"{v:.6g}" for v in values],
+    }
+    return pd.DataFrame(rows).astype(str)
+
+
+@given(st.lists(st.floats(10, 40), min_size=1, max_size=8), st.data())
+def test_exactly_the_numbers_beyond_the_tolerance_drift(values, data):
+    moved = [v + data.draw(st.sampled_from([0.0, 0.01, -0.015, 0.03, -2.0])) for v in values]
+    before, after = frame(values), frame(moved)
+    order = data.draw(st.permutations(range(len(values))))
+    drifts = compare.compare(
+        "x.csv", before, after.iloc[order].reset_index(drop=True)
+    )  # the order of rows means nothing
+    far = {
+        f"m{i}, psnr"
+        for i, (a, b) in enumerate(zip(before["value"], after["value"], strict=True))
+        if abs(float(a) - float(b)) > 0.021
+    }
+    assert {d.row for d in drifts} == far and all(d.off > d.tolerance == 0.02 for d in drifts)
+    assert not compare.compare("x.csv", before, before)
+
+
+@pytest.mark.parametrize(
+    "metric, off, drifts",
+    [
+        ("p (McNemar, against bicubic)", 0.9, 0),
+        ("identity, own", 0.0015, 0),
+        ("identity, own", 0.0025, 1),
+        ("identity_frnet", 0.0025, 0),
+        ("tpr_at_1e-3 (dlib)", 0.015, 0),
+        ("tpr_at_1e-3 (dlib)", 0.03, 1),
+        ("something new", 0.004, 0),
+        ("something new", 0.02, 1),
+    ],
+)
+def test_a_metric_has_the_tolerance_of_the_longest_name_it_begins_with(metric, off, drifts):
+    assert len(compare.compare("x.csv", frame([0.5], metric), frame([0.5 + off], metric))) == drifts
+
+
+def test_the_committed_results_verify(monkeypatch):
+    """What this repository states, it states everywhere alike."""
+    monkeypatch.setenv("LRFACE_ROOT", str(ROOT))
+    monkeypatch.delenv("LRFACE_OUT")
+    result = verify.run(None, None, None, None, False)
+    assert [str(d) for d in result.drifts] == [] and len(result.checked) >= 10
+    assert (
+        lineage.explain(*next(iter(lineage.find("synthetic/table2_fidelity").items())))[
+            "files"
+        ].count("(unchanged)")
+        == 2
+    )
+
+
+NOTEBOOK = """
+from types import SimpleNamespace
+from lrface import report
+study = report.Study("01_small", SimpleNamespace(name="celeba", fingerprint="0123abcd", photos=True), preset)
+rows = [report.row("bicubic", "4x", "psnr", 27.0 + seed, 5)]
+study.table("table2_fidelity", report.long(rows, study.name, "2", "edface", ("2",)))
+"""
+
+
+@pytest.mark.slow
+def test_a_fresh_run_is_compared_with_the_committed_one_and_leaves_it_alone(
+    own_places, monkeypatch, lrface
+):
+    parameters = nbformat.v4.new_code_cell(
+        "data: str = 'celeba'\npreset: str = 'quick'\nseed: int = 0",
+        metadata={"tags": ["parameters"]},
+    )
+    (own_places / "notebooks").mkdir()
+    path = own_places / "notebooks" / f"{STUDY}.ipynb"
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=[parameters, nbformat.v4.new_code_cell(NOTEBOOK)], metadata=kernel
+        ),
+        path,
+    )
+    (own_places / "pyproject.toml").touch()
+    monkeypatch.setenv("LRFACE_ROOT", str(own_places))
+    code, out, err = lrface("reproduce", "--data", "celeba", "-p", "seed=2")
+    assert code == 0, err
+    table = own_places / "out" / "results" / "celeba" / "quick" / STUDY / "table2_fidelity.csv"
+    code, out, _ = lrface("verify", "--fresh")
+    assert (
+        code == 0
+        and "no drift (committed results against a run made now)" in out
+        and "as committed" in out
+    )
+    edit(table, "psnr,29,", "psnr,29.5,")
+    code, out, _ = lrface("verify", "--fresh")
+    assert (
+        code == 1
+        and "value 29.5 committed, 29 now, off by 0.5, tolerance 0.02" in out
+        and "psnr,29.5," in table.read_text()
+    )
+    edit(path, "27.0 + seed", "1 / 0 + seed")
+    code, out, _ = lrface("verify", "--fresh")
+    assert code == 1 and "executing it again failed" in out and "ZeroDivisionError" in out
+
+
+def test_why_says_what_made_a_table(place, lrface):
+    code, out, _ = lrface("why", "01/table2")
+    assert code == 0
+    for words in (
+        "lrface reproduce --study 01 --data synthetic --preset quick -p n_test=500 -p seed=0",
+        f"notebooks/{STUDY}.ipynb",
+        "0123456789abcdef, clean",
+        "tested on 0123abcd",
+        "torch 2.14.1",
+        "2026-11-22T10:00:00+00:00, in 1:01",
+        "table2_fidelity.csv (unchanged)",
+    ):
+        assert words in out
+    edit(place.results / "table2_fidelity.csv", "EDSR,4x,psnr,29.1235,", "EDSR,4x,psnr,29.2235,")
+    out = lrface("why", place.results / "table2_fidelity.csv")[1]
+    assert (
+        "table2_fidelity.csv (CHANGED since it was made)" in out
+        and "table2_fidelity.md (unchanged)" in out
+    )
+
+
+def test_why_lists_several_and_suggests_the_nearest(place, lrface):
+    people = place.root / "results" / "celeba" / "quick" / STUDY
+    shutil.copytree(place.results, people)
+    (people / "record.json").write_text(
+        (people / "record.json").read_text().replace("/synthetic/", "/celeba/")
+    )
+    code, out, err = lrface("why", "cost")
+    assert (
+        code == 2
+        and out.split()
+        == [f"results/{data}/quick/{STUDY}/cost" for data in ("celeba", "synthetic")]
+        and "any of these 2" in err
+    )
+    assert lrface("why", "celeba/cost")[0] == 0
+    code, out, err = lrface("why", "tabel2_fidelty")
+    assert (code, out) == (2, "") and "did you mean table2_fidelity?" in err

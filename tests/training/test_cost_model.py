@@ -1,0 +1,327 @@
+"""What a training would cost: known answers, nothing allocated, and a dry run that leaves nothing
+behind."""
+
+import os
+import resource
+
+import nbformat
+import papermill
+import pytest
+from lrface import degrade, models, runs
+from lrface.errors import LrfaceError
+from lrface.execution import notebooks
+from lrface.models.losses import frozen
+from lrface.training import cost_model
+from torch import nn
+
+
+def config(method="SRCNN", setting="4x", **changes):
+    loss = "paper" if "paper" in models.METHODS[method].objectives else "l1"
+    fields = {
+        "degradation": degrade.setting(setting),
+        "data": "celeba",
+        "size": "paper",
+        "steps": 100,
+        "loss": loss,
+    }
+    return runs.Config(method=method, **(fields | changes))
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """Two convolutions, the second in four groups, for 2x."""
+
+    def build(scale, size):
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(8, 12, 3, padding=1, groups=4),
+            nn.PixelShuffle(2),
+        )
+
+    monkeypatch.setitem(models.METHODS, "Toy", models.Method("Toy", build, "a test"))
+    return config("Toy", "2x", batch=5, patch=32)
+
+
+def test_a_network_counted_by_hand(toy):
+    found = cost_model.cost(toy)
+    weights, pixels = (3 * 8 * 9 + 8) + (2 * 12 * 9 + 12), 16 * 16
+    assert found.parameters == weights
+    # the input has no gradient, so the first convolution is computed twice and the second three
+    # times
+    assert found.macs == pixels * (2 * 3 * 8 * 9 + 3 * 2 * 12 * 9)
+    # the input, the rectified features (kept by two operations, counted once), and L1's difference
+    # of the two faces
+    assert found.kept == 5 * 4 * pixels * (3 + 8 + 12)
+    assert found.held == 4 * 4 * weights
+
+
+def test_twice_the_batch_keeps_twice_as_much_and_holds_the_same(toy):
+    small, large = cost_model.cost(toy), cost_model.cost(toy.model_copy(update={"batch": 10}))
+    assert large.kept == 2 * small.kept and large[:2] == small[:2] and large.held == small.held
+
+
+@pytest.mark.parametrize("method", ["SRCNN", "EDSR"])
+def test_parameters_and_operations_are_those_of_the_network(method):
+    counted = models.cost(net := models.restorer(method, 4, "paper"), 32)
+    first = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
+    found = cost_model.cost(config(method))
+    assert found.parameters == counted["parameters"] == sum(p.numel() for p in net.parameters())
+    # forward, and twice as much backward, but for the gradient of the input; what enlarges the
+    # input of SRCNN has none either
+    side = 128 if method == "SRCNN" else 32
+    interpolated = cost_model.cost(config("bicubic")).macs if method == "SRCNN" else 0
+    assert (
+        found.macs
+        == 3 * (counted["macs"] - interpolated) + interpolated - first.weight.numel() * side**2
+    )
+
+
+def test_steps_epochs_and_times(toy):
+    start = toy.model_copy(update={"steps": 7})
+    table = cost_model.plan(
+        [toy, toy.model_copy(update={"init": start}), toy, toy.model_copy(update={"n_train": 50})],
+        1000,
+    )
+    assert table["steps"].tolist() == [
+        100,
+        7,
+        100,
+        100,
+    ]  # a config twice is one network, and a start is one too
+    assert table["epochs"].tolist() == [0.5, 0.035, 0.5, 10.0]
+    assert table["setting"].tolist() == ["2x"] * 4 and table["batch"].tolist() == [5] * 4
+    assert table["memory_gb"][0] == sum(cost_model.cost(toy)[2:]) / 1e9
+    one, eight = (table[name][0] for name in cost_model.SECONDS)
+    assert one == pytest.approx(
+        100 * 5 * 2 * cost_model.cost(toy).macs / cost_model.FLOPS
+    ) and one / eight == pytest.approx(8 * cost_model.EFFICIENCY)
+
+
+def test_what_is_solved_has_one_pass_and_no_optimiser():
+    row = cost_model.plan([config("Eigenface", batch=16)], 1000).iloc[0]
+    net = models.restorer("Eigenface", 4, "paper")
+    assert row["steps"] == 63 and row["epochs"] == 1 and row["macs"] == models.cost(net, 32)["macs"]
+    assert (
+        row["memory_gb"]
+        == (sum(b.nbytes for b in net.buffers()) + 16 * 4 * 3 * (32**2 + 128**2)) / 1e9
+    )
+
+
+class Judged(nn.Module):
+    """A rival of 28 weights and a frozen layer of 12, for networks of RGB faces."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.rival, self.features = nn.Conv2d(3, 1, 3), nn.Conv2d(3, 3, 1).requires_grad_(False)
+
+    def forward(self, net, batch):
+        sr = net(batch.lr)
+        with frozen(self.rival):
+            loss = self.features(sr).square().mean() - self.rival(sr).mean()
+        return {"loss": loss, "rival": self.rival(sr.detach()).mean() - self.rival(batch.hr).mean()}
+
+
+def test_what_the_objective_adds_counts(toy, monkeypatch):
+    method = models.Method(
+        "Toy", models.METHODS["Toy"].build, "a test", objectives={"paper": Judged}
+    )
+    monkeypatch.setitem(models.METHODS, "Toy", method)
+    plain, judged = cost_model.cost(toy), cost_model.cost(toy.model_copy(update={"loss": "paper"}))
+    assert judged.parameters == plain.parameters and judged.held - plain.held == 4 * 4 * 28 + 4 * 12
+    # the frozen layers pass gradients to the face (twice their forward), the rival's own two turns
+    # give weights theirs (twice, too)
+    assert judged.macs - plain.macs == 2 * 3 * 3 * 32**2 + (2 + 2 + 2) * 27 * 30**2
+    # the face once for all three, the true face, and the features that are squared, instead of the
+    # difference
+    assert judged.kept - plain.kept == 5 * 4 * 3 * 32**2 * (3 - 1)
+
+
+def test_a_recogniser_needs_the_number_of_identities():
+    chosen = runs.Config(
+        method="FRNET", degradation=degrade.HR, data="celeba", steps=10, loss="softmax"
+    )
+    with pytest.raises(LrfaceError, match="number of training identities"):
+        cost_model.plan([chosen], 100)
+    expected = sum(p.numel() for p in models.recogniser("FRNET", 40).parameters())
+    assert cost_model.plan([chosen], 100, 40)["parameters"][0] == expected
+
+
+def test_the_restorer_before_a_recogniser_counts():
+    fields = {
+        "data": "celeba",
+        "steps": 10,
+        "batch": 2,
+        "degradation": degrade.setting("4x"),
+        "loss": "paper",
+    }
+    front = runs.Config(method="SRNET", **fields)
+    plain, behind = (runs.Config(method="FRNET", front=given, **fields) for given in (None, front))
+    table = cost_model.plan([behind, plain, runs.Config(method="Joint", **fields)], 100, 40)
+    assert table["method"].tolist() == ["SRNET", "FRNET", "FRNET", "Joint"]
+    alone, after, without, joint = table["parameters"]
+    assert after == without and joint == alone + without
+    forward = models.cost(models.restorer("SRNET", 4), 32)["macs"]
+    assert cost_model.cost(behind, 40).macs - cost_model.cost(plain, 40).macs == forward
+    assert (
+        cost_model.cost(behind, 40).held - cost_model.cost(plain, 40).held == 4 * alone
+    )  # frozen: no gradient, no moments
+
+
+def test_a_network_that_looks_at_its_numbers_is_refused_in_one_sentence(toy, monkeypatch):
+    class Looks(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) if x.mean() > 0 else x
+
+    monkeypatch.setitem(
+        models.METHODS, "Toy", models.Method("Toy", lambda scale, size: Looks(3, 3, 1), "a test")
+    )
+    with pytest.raises(LrfaceError, match="needs numbers where only shapes are known"):
+        cost_model.plan([toy], 10)
+
+
+def plans(pairs):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    table = cost_model.plan([config(method, f"{scale}x") for method, scale in pairs], 1_360_000)
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    ) / 1024 < 500  # MB; the largest would need gigabytes
+    assert list(zip(table["method"], table["setting"], strict=True)) == [
+        (method, f"{scale}x") for method, scale in pairs
+    ]
+    assert (table["macs"] > 0).all() and (table["memory_gb"] > 0).all()
+    assert (table.loc[table["method"] != "bicubic", "seconds_1_gpu"] > 0).all()
+    return table
+
+
+def test_every_method_at_paper_size_allocates_nothing():
+    table = plans([(name, 4) for name in models.METHODS])
+    assert table["memory_gb"].max() > 5
+
+
+@pytest.mark.slow
+def test_every_method_at_paper_size_at_every_scale():
+    plans([(name, scale) for name, method in models.METHODS.items() for scale in method.scales])
+
+
+CELLS = [
+    'from typing import Literal\ndata: str = "celeba"\npreset: Literal["smoke", "quick"] = "quick"\n'
+    'methods: list[str] = ["bicubic", "SRCNN", "EDSR"]',
+    'budget = {"smoke": dict(n_train=20, steps=5), "quick": dict(n_train=40, steps=50)}[preset]\nbudget',
+    "import lrface.data\nimport pandas as pd\nfrom lrface import degrade, models, report, runs\nfrom IPython.display import display",
+    'train = lrface.data.load(data, "train", budget["n_train"])\nstudy = report.Study("07_toy", train, preset)\n'
+    'display(study.listing("faces", pd.DataFrame({"n": [len(train)]})))\nprint("loaded")',
+    'configs = {m: runs.Config(method=m, degradation=degrade.setting("4x"), data=data, n_train=budget["n_train"], steps=budget["steps"],\n'
+    "                          batch=8) for m in methods if models.method(m).trained}",
+    "nets = {name: runs.fit(c, train) for name, c in configs.items()}",
+]
+
+
+@pytest.fixture
+def dry(monkeypatch, lrface, own_places):
+    """Write a study with these cells, the one before the last tagged ``plan`` if asked, and run it
+    dry: (code, stdout, stderr)."""
+
+    def refuse(*_, **__):
+        raise AssertionError("something was trained or executed")
+
+    monkeypatch.setattr(papermill, "execute_notebook", refuse)
+    monkeypatch.setattr(runs, "_train", refuse)
+    monkeypatch.setenv("LRFACE_ROOT", str(own_places))
+
+    def call(*words, cells=CELLS, tagged=True):
+        written = [nbformat.v4.new_markdown_cell("# Toy"), *map(nbformat.v4.new_code_cell, cells)]
+        written[1].metadata["tags"] = ["parameters"]
+        if tagged:
+            written[-2].metadata["tags"] = ["plan"]
+        (own_places / "notebooks").mkdir(exist_ok=True)
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=written), own_places / "notebooks" / "07_toy.ipynb"
+        )
+        said = lrface("reproduce", "--dry-run", "--data", "celeba", *words)
+        assert not [p for p in (own_places / "out").rglob("*") if p.is_file()]
+        assert not [p for p in (own_places / "cache" / "runs").rglob("*") if p.is_file()]
+        return said
+
+    return call
+
+
+def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(dry, own_places):
+    code, out, err = dry("--preset", "smoke", "-p", "methods=SRCNN,EDSR,bicubic")
+    lines = out.splitlines()
+    assert code == 0 and err == ""
+    assert "celeba, 20 training faces of " in lines[0] and "fingerprint" in lines[0]
+    assert (
+        lines[2].split()[:6] == ["SRCNN", "small", "4x", "5", "8", "2"]
+        and lines[3].split()[0] == "EDSR"
+    )
+    assert lines[4].startswith("10 steps: ") and "40 TFLOP/s" in lines[5] and len(lines) == 6
+    assert not (own_places / "out").exists()
+
+
+def test_a_study_may_learn_from_several_sets(dry):
+    each = [
+        'train = {name: lrface.data.load(name, "train", 20) for name in ("celeba", "synthetic")}',
+        'configs = {name: runs.Config(method="SRCNN", degradation=degrade.setting("4x"), data=name, n_train=20, steps=steps, batch=10)\n'
+        '           for name, steps in (("celeba", 4), ("synthetic", 6))}',
+    ]
+    code, out, _ = dry(cells=[*CELLS[:3], *each, CELLS[5]])
+    lines = out.splitlines()
+    assert code == 0 and [
+        "celeba, 20 training" in lines[0],
+        "synthetic, 20 training" in lines[1],
+    ] == [True, True]
+    assert [line.split()[3:6] for line in lines[3:5]] == [
+        ["4", "10", "2"],
+        ["6", "10", "3"],
+    ] and lines[5].startswith("10 steps: ")
+
+
+def test_a_study_without_a_plan_trains_nothing(dry):
+    assert dry(tagged=False)[:2] == (0, "07_toy: it trains nothing\n")
+    assert dry("-p", "methods=bicubic")[:2] == (0, "07_toy: it trains nothing\n")
+
+
+@pytest.mark.parametrize(
+    "words, cells, code, sentence",
+    [
+        (["-p", "methods=SRCN"], CELLS, 2, "did you mean 'SRCNN'?"),
+        (["--preset", "paper"], CELLS, 2, "parameter preset"),
+        (
+            [],
+            [*CELLS[:3], "1 / 0", *CELLS[4:]],
+            1,
+            "07_toy.ipynb, code cell 4: ZeroDivisionError: division by zero",
+        ),
+        ([], [*CELLS[:4], "configs = [1]", CELLS[5]], 1, "must leave configs"),
+    ],
+)
+def test_a_dry_run_that_cannot_work_is_one_sentence(dry, words, cells, code, sentence):
+    given, out, err = dry(*words, cells=cells)
+    assert given == code and sentence in err and out == "" and len(err.strip().splitlines()) == 1
+
+
+def test_planned_leaves_the_environment_as_it_was(dry, monkeypatch, own_places):
+    monkeypatch.delenv("LRFACE_OUT")
+    before = dict(os.environ), os.getcwd()
+    dry()
+    path = own_places / "notebooks" / "07_toy.ipynb"
+    configs, train = notebooks.planned(path, notebooks.parameters(path, {"methods": "EDSR"}))
+    assert (dict(os.environ), os.getcwd()) == before
+    assert list(configs) == ["EDSR"] and configs["EDSR"].steps == 50 and len(train) == 40
+
+
+def test_an_attribute_network_ends_in_as_many_outputs_as_the_set_has_attributes():
+    fields = {
+        "degradation": degrade.HR,
+        "data": "synthetic",
+        "loss": "logistic",
+        "steps": 10,
+        "batch": 4,
+    }
+    one = runs.Config(method="ANet-like", **fields)
+    assert cost_model.cost(one, 282, 36).parameters == sum(
+        p.numel() for p in models.recogniser("ANet-like", 36).parameters()
+    )
+    with pytest.raises(LrfaceError, match="number of attributes"):
+        cost_model.cost(one, 282)
