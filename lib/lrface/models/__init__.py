@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
 from lrface.models import csri, joint, losses
+from lrface.models.recipe import Recipe
 from lrface.models.recognition import (
     attributes,
     centreface,
@@ -44,6 +45,7 @@ __all__ = [
     "METHODS",
     "RECOGNISERS",
     "Method",
+    "Recipe",
     "align",
     "build",
     "chips",
@@ -88,13 +90,15 @@ class Method:
     solve: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network that is computed rather than descended to: fills it in from one pass over pairs
     (lr, hr)."""
+    recipe: Recipe | None = None
+    """How it is trained; a restoration method without one is trained as EDSR is."""
 
 
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (
         Method("bicubic", bicubic.build, "Keys 1981, as MATLAB's imresize", trained=False),
-        Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION),
+        Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION, recipe=srcnn.RECIPE),
         Method(
             "SRNET",
             srnet.build,
@@ -111,16 +115,18 @@ METHODS: dict[str, Method] = {
             "Lim et al., CVPRW 2017",
             edsr.VERSION,
             objectives={"identity": lambda net: losses.Identity()},
+            recipe=edsr.RECIPE,
         ),
-        Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION),
-        Method("RDN", rdn.build, "Zhang et al., CVPR 2018", rdn.VERSION),
-        Method("HAN", han.build, "Niu et al., ECCV 2020", han.VERSION),
+        Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION, recipe=rcan.RECIPE),
+        Method("RDN", rdn.build, "Zhang et al., CVPR 2018", rdn.VERSION, recipe=rdn.RECIPE),
+        Method("HAN", han.build, "Niu et al., ECCV 2020", han.VERSION, recipe=han.RECIPE),
         Method(
             "WaveletSRNet",
             wavelet_srnet.build,
             "Huang et al., ICCV 2017",
             wavelet_srnet.VERSION,
             objectives={"paper": wavelet_srnet.PaperLoss},
+            recipe=wavelet_srnet.RECIPE,
         ),
         Method(
             "Eigenface",
@@ -129,6 +135,7 @@ METHODS: dict[str, Method] = {
             eigenface.VERSION,
             face=eigenface.FACE,
             solve=eigenface.solve,
+            recipe=eigenface.RECIPE,
         ),
         Method(
             "DICNet",
@@ -138,6 +145,7 @@ METHODS: dict[str, Method] = {
             dic.SCALES,
             objectives=dic.NET_OBJECTIVES,
             landmarks=True,
+            recipe=dic.NET_RECIPE,
         ),
         Method(
             "DICGAN",
@@ -147,6 +155,7 @@ METHODS: dict[str, Method] = {
             dic.SCALES,
             objectives=dic.GAN_OBJECTIVES,
             landmarks=True,
+            recipe=dic.GAN_RECIPE,
         ),
         Method(
             "HiFaceGAN",
@@ -154,6 +163,7 @@ METHODS: dict[str, Method] = {
             "Yang et al., ACM MM 2020",
             hifacegan.VERSION,
             objectives=hifacegan.OBJECTIVES,
+            recipe=hifacegan.RECIPE,
         ),
         Method("VDSR", vdsr.build, "Kim et al., CVPR 2016", vdsr.VERSION),
         Method("DRRN", drrn.build, "Tai et al., CVPR 2017", drrn.VERSION),

@@ -29,8 +29,27 @@ from torch.nn import functional as F
 
 from lrface.models.layers import conv3
 from lrface.models.losses import Batch, DeepFeatures, frozen
+from lrface.models.recipe import Recipe
 
 VERSION = 1
+NET_RECIPE = Recipe(
+    steps=500,
+    loss="paper",
+    schedule="halve-early",
+    source="the authors' code: halved at 10, 20, 40 and 80 of 150 thousand steps",
+    batch=4,
+    patch=None,
+)
+GAN_RECIPE = Recipe(
+    steps=200,
+    loss="paper",
+    schedule="halve-early",
+    source="as DICNet; the authors' code halves at 10, 20 and 40 of 80 thousand steps",
+    batch=4,
+    patch=None,
+    lr=1e-4,
+    start="DICNet",
+)
 SCALES = (4, 8)
 SIZES = {
     "paper": {"features": 48, "groups": 6, "fusions": 7, "landmark_features": 256},

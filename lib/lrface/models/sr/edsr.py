@@ -10,8 +10,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lrface.models.layers import MeanShift, Upsampler, conv3
+from lrface.models.recipe import Recipe
 
 VERSION = 1
+RECIPE = Recipe(
+    steps=1800,
+    loss="l1",
+    schedule="halve-once",
+    source="EDSR-PyTorch: halved after 200 of 300 epochs",
+)
 SIZES = {"paper": {"blocks": 16, "features": 64}, "small": {"blocks": 8, "features": 32}}
 
 

@@ -22,8 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from lrface.errors import LrfaceError
+from lrface.models.recipe import Recipe
 
 VERSION = 1
+RECIPE = Recipe(
+    steps=1,
+    loss="l1",
+    schedule="constant",
+    source="none: computed in one pass",
+    patch=None,
+)
 FACE = 128
 FACES = 8192
 """At most so many training faces are held (their HR as 8 bits: 400 MB), drawn evenly from the pass."""

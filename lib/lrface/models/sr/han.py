@@ -13,9 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.models.layers import MeanShift, Upsampler, conv3
+from lrface.models.recipe import Recipe
 from lrface.models.sr.rcan import ResidualGroup
 
 VERSION = 1
+RECIPE = Recipe(
+    steps=1800,
+    loss="l1",
+    schedule="halve-once",
+    source="as EDSR; the authors' code halves after 200 of 400 epochs",
+)
 SIZES = {
     "paper": {"groups": 10, "blocks": 20, "features": 64, "reduction": 16},
     "small": {"groups": 2, "blocks": 3, "features": 32, "reduction": 8},

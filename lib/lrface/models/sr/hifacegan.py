@@ -30,8 +30,17 @@ from torch.nn.utils.parametrizations import spectral_norm
 from lrface.degrade import resize
 from lrface.models.layers import conv3
 from lrface.models.losses import Batch, DeepFeatures, frozen
+from lrface.models.recipe import Recipe
 
 VERSION = 1
+RECIPE = Recipe(
+    steps=600,
+    loss="paper",
+    schedule="tail",
+    source="the authors' code: 30 epochs, then 20 with a linear decay",
+    batch=4,
+    patch=None,
+)
 SIZES = {"paper": {"features": 64, "levels": 5}, "small": {"features": 6, "levels": 4}}
 
 

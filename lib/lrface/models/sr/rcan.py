@@ -6,8 +6,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lrface.models.layers import MeanShift, Upsampler, conv3
+from lrface.models.recipe import Recipe
 
 VERSION = 1
+RECIPE = Recipe(
+    steps=1800,
+    loss="l1",
+    schedule="halve",
+    source="the authors' code: halved every 200 of 1,000 epochs",
+)
 SIZES = {
     "paper": {"groups": 10, "blocks": 20, "features": 64, "reduction": 16},
     "small": {"groups": 2, "blocks": 4, "features": 32, "reduction": 8},

@@ -13,8 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from lrface.models.layers import MeanShift, Upsampler, conv3
+from lrface.models.recipe import Recipe
 
 VERSION = 1
+RECIPE = Recipe(
+    steps=1800,
+    loss="l1",
+    schedule="halve",
+    source="the authors' code: halved every 200 of 1,000 epochs",
+)
 SIZES = {
     "paper": {"blocks": 16, "convs": 8, "growth": 64, "features": 64},
     "small": {"blocks": 4, "convs": 4, "growth": 16, "features": 32},

@@ -5,8 +5,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lrface.degrade import resize
+from lrface.models.recipe import Recipe
 
 VERSION = 1
+RECIPE = Recipe(
+    steps=2000,
+    loss="mse",
+    schedule="constant",
+    source="the paper: constant rates, under SGD and by layer",
+)
 WIDTHS = {"paper": (64, 32), "small": (32, 16)}
 
 

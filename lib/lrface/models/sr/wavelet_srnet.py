@@ -20,8 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.models.losses import Batch
+from lrface.models.recipe import Recipe
 
 VERSION = 1
+RECIPE = Recipe(
+    steps=1200,
+    loss="paper",
+    schedule="constant",
+    source="the authors' code: 500 epochs without decay",
+    paper_lr=2e-4,
+)
 SIZES = {
     "paper": {"widths": (64, 128, 256, 512, 1024), "band": 32},
     "small": {"widths": (32, 32, 32, 48, 64), "band": 8, "residual": True},

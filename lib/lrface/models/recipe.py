@@ -1,0 +1,31 @@
+"""How a restoration method is trained: a value that stands beside each method's network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The training of one restoration method: minutes on a laptop, and as its paper prints it.
+
+    ``steps``, ``batch``, ``patch`` and ``lr`` are the numbers of the preset ``quick``;
+    ``schedule`` and ``paper_lr`` are the paper's own, for runs long enough to follow them. How each
+    preset combines them is in :mod:`lrface.training.recipes`.
+    """
+
+    steps: int
+    loss: str
+    """``l1``, ``mse`` or one of the method's own objectives."""
+    schedule: str
+    """The paper's learning-rate schedule (see :func:`lrface.training.loop.learning_rate`)."""
+    source: str
+    """Where the schedule is published, and where it differs from the one taken here."""
+    batch: int = 16
+    """Faces a step."""
+    patch: int | None = 64
+    """Side of the training patch in HR pixels (None: whole faces)."""
+    lr: float = 1e-3
+    paper_lr: float = 1e-4
+    start: str | None = None
+    """The method whose trained network this one starts from."""
