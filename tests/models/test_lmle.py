@@ -1,5 +1,4 @@
-"""Clusters, quintuplets, loss, balanced batches and decision rule of LMLE against loops over Python
-numbers."""
+"""LMLE's clusters, quintuplets, loss, batches and decision rule against plain Python loops."""
 
 import ast
 import json
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from lrface.errors import LrfaceError, UsageError
 from lrface.models import lmle
 from lrface.models.lmle import (
-    balanced,
+    balanced_batch_indices,
     centroids,
     clusters,
     predict,
@@ -34,24 +33,23 @@ def squared(a, b):
 
 
 def members(points, labels, cluster):
-    """The definition, an anchor at a time: min and max take the first, that is the lowest, of
-    equals."""
-    found, everyone = [], range(len(points))
-    for i in everyone:
+    """The definition, one anchor at a time; of equals min and max take the first, the lowest row."""
+    found, rows = [], range(len(points))
+    for i in rows:
 
-        def far(j, i=i):
+        def distance(j, i=i):
             return squared(points[i], points[j])
 
-        others = [j for j in everyone if j != i and labels[j] == labels[i]]
-        own = [j for j in others if cluster[j] == cluster[i]]
-        beside = [j for j in others if cluster[j] != cluster[i]]
-        strangers = [j for j in everyone if labels[j] != labels[i]]
+        same_class = [j for j in rows if j != i and labels[j] == labels[i]]
+        same_cluster = [j for j in same_class if cluster[j] == cluster[i]]
+        other_cluster = [j for j in same_class if cluster[j] != cluster[i]]
+        other_class = [j for j in rows if labels[j] != labels[i]]
         found.append(
             [
-                max(own, key=far, default=-1),
-                min(beside, key=far, default=-1),
-                max(others, key=far, default=-1),
-                min(strangers, key=far, default=-1),
+                max(same_cluster, key=distance, default=-1),
+                min(other_cluster, key=distance, default=-1),
+                max(same_class, key=distance, default=-1),
+                min(other_class, key=distance, default=-1),
             ]
         )
     return found
@@ -238,18 +236,18 @@ def test_hinge_gradients():
 def test_batches_are_balanced_and_follow_from_seed_and_step(labels, batch, seed, step):
     labels = np.array(labels)
     classes = np.unique(labels)
-    rows = np.concatenate([balanced(labels, batch, s, seed) for s in range(step, step + 3)])
-    for many in (labels[rows[:batch]], labels[rows]):
+    third = balanced_batch_indices(labels, batch, step + 2, seed)  # before those that precede it
+    rows = [balanced_batch_indices(labels, batch, s, seed) for s in range(step, step + 3)]
+    np.testing.assert_array_equal(rows[2], third)
+    for many in (labels[rows[0]], labels[np.concatenate(rows)]):
         counts = (many[:, None] == classes).sum(0)
         assert counts.sum() == len(many) and np.ptp(counts) <= 1
-    lmle._order.cache_clear()
-    np.testing.assert_array_equal(balanced(labels, batch, step + 2, seed), rows[2 * batch :])
 
 
 def test_every_row_of_a_class_comes_before_any_comes_again():
     labels = np.array([1] * 3 + [0] * 10)
     rows = np.concatenate(
-        [balanced(labels, 8, step, 0) for step in range(15)]
+        [balanced_batch_indices(labels, 8, step, 0) for step in range(15)]
     )  # 60 turns of each class
     for rare in rows[labels[rows] == 1].reshape(-1, 3):
         assert sorted(rare) == [0, 1, 2]
@@ -258,7 +256,10 @@ def test_every_row_of_a_class_comes_before_any_comes_again():
         all(sorted(epoch) == list(range(3, 13)) for epoch in epochs)
         and len({tuple(epoch) for epoch in epochs}) == 6
     )
-    assert any((balanced(labels, 8, s, 0) != balanced(labels, 8, s, 1)).any() for s in range(3))
+    assert any(
+        (balanced_batch_indices(labels, 8, s, 0) != balanced_batch_indices(labels, 8, s, 1)).any()
+        for s in range(3)
+    )
 
 
 def test_clusters():
@@ -400,10 +401,10 @@ def test_failures_in_one_sentence():
     with pytest.raises(UsageError, match="at least one member, got size 0"):
         clusters(good, labels, size=0)
     with pytest.raises(UsageError, match="an integer or bool for each of at least one rows"):
-        balanced([], 4, 0, 0)
+        balanced_batch_indices([], 4, 0, 0)
     for batch, step in ((0, 0), (4, -1)):
         with pytest.raises(UsageError, match="at least one row and steps count from 0"):
-            balanced(labels, batch, step, 0)
+            balanced_batch_indices(labels, batch, step, 0)
     with pytest.raises(UsageError, match="at least one cluster, got k 0"):
         predict(good, good, labels, 0)
     with pytest.raises(UsageError, match="queries have 2 numbers and clusters 4"):
