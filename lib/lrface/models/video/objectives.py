@@ -1,0 +1,144 @@
+"""Objectives of networks that restore clips: a batch holds ``lr`` (N, T, 3, h, w), ``hr`` (N, T, 3,
+H, W) and, where known, ``points`` (N, T, 68 or 5, 2) in pixels of ``hr``.
+
+All losses are sums over a clip (MuCAN's: means), averaged over the clips of a batch, so that
+gradients of several processes can be averaged.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrface.models.losses import Batch
+from lrface.models.recognition.align import five_of_68
+
+MIRRORED_5 = (1, 0, 2, 4, 3)
+"""Which of the five landmarks each becomes in a mirrored face: ``points[..., MIRRORED_5, :]`` after
+``x -> width - 1 - x``."""
+
+
+def fractions(points: Tensor, height: int, width: int) -> Tensor:
+    """Landmarks (..., 68 or 5, 2) in pixels to five, as fractions of the frame from its middle.
+
+    Parameters
+    ----------
+    points : Tensor
+        float (..., 68, 2), iBUG 300-W order, or (..., 5, 2): eye, eye, nose tip, mouth corner,
+        mouth corner; x and y in pixels, NaN where unknown.
+    height, width : int
+        Of the frame, in the same pixels.
+
+    Returns
+    -------
+    Tensor
+        float (..., 5, 2): x / width - 0.5 and y / height - 0.5, NaN where unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> fractions(torch.full((5, 2), 48.0), 128, 96)[0].tolist()
+    [0.0, -0.125]
+    """
+    if points.shape[-2] == 68:
+        points = five_of_68(points.reshape(-1, 68, 2)).reshape(*points.shape[:-2], 5, 2)
+    return points / points.new_tensor([width, height]) - 0.5
+
+
+def pixels(landmarks: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of :func:`fractions`: five landmarks (..., 5, 2) in pixels of a frame of this
+    size."""
+    return (landmarks + 0.5) * landmarks.new_tensor([width, height])
+
+
+def charbonnier(error: Tensor, epsilon: float) -> Tensor:
+    """sqrt(error ** 2 + epsilon ** 2), element by element."""
+    return (error.square() + epsilon**2).sqrt()
+
+
+class Charbonnier(nn.Module):
+    """The Charbonnier loss of the reference frame: EDVR's (sum, epsilon 1e-6) or, with epsilon 1e-3
+    and ``mean``, MuCAN's."""
+
+    adam = {"betas": (0.9, 0.99)}
+
+    def __init__(self, reference: int, epsilon: float = 1e-6, mean: bool = False):
+        super().__init__()
+        self.reference, self.epsilon, self.mean = reference, epsilon, mean
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        error = net(batch.lr).float() - batch.hr[:, self.reference]
+        loss = charbonnier(error, self.epsilon)
+        return {"loss": loss.mean() if self.mean else loss.sum() / len(loss)}
+
+
+class VidFaceLoss(nn.Module):
+    """Charbonnier loss of all frames and smooth L1 of the landmarks of every iteration, the i-th
+    (from 0) times 2 ** i; errors of pixels in [-1, 1], of landmarks in fractions of a frame.
+
+    Parameters
+    ----------
+    per_frame : bool
+        True, the paper's equation 8: the square root of a frame's summed squares. Its weight
+        lambda_1 is not printed; here it is the square root of the number of values in a frame, with
+        which an error that is the same everywhere costs what it costs in the released code. False,
+        that code: the square root of each value's square, summed.
+    doubled : int, optional
+        A frame whose loss counts twice. The released code doubles frame 3, the middle one of seven,
+        although their order is random.
+
+    Notes
+    -----
+    Frames whose landmarks are not all known have no landmark loss. The released training mirrors
+    clips at random but leaves their landmarks where they were: whether training data does so is
+    decided where they are mirrored (``MIRRORED_5`` is right).
+
+    With the released code's sums the norm of the gradient is some 4e4 at the start, and it is cut
+    to ``clip_norm`` at every step, which makes it a normalisation. The optimiser is Adam without
+    weight decay inside Lookahead.
+    """
+
+    adam = {"betas": (0.9, 0.99)}
+    landmarks = True
+    clip_norm = 0.05
+    lookahead = {"alpha": 0.5, "every": 6}
+
+    def __init__(self, per_frame: bool = True, doubled: int | None = None):
+        super().__init__()
+        self.per_frame, self.doubled = per_frame, doubled
+
+    def _pixel(self, error: Tensor) -> Tensor:
+        """(N, T, 3, H, W) to the loss of each frame, (N, T)."""
+        if self.per_frame:
+            size = math.prod(error.shape[2:])
+            return math.sqrt(size) * charbonnier(error.flatten(2).norm(dim=2), 1e-6)
+        return charbonnier(error, 1e-6).flatten(2).sum(2)
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        faces, landmarks = net(batch.lr)
+        per_frame = self._pixel(2 * (faces.float() - batch.hr))
+        pixel = per_frame.sum()
+        if self.doubled is not None:
+            pixel = pixel + per_frame[:, self.doubled].sum()
+        points = pixel.new_zeros(())
+        if landmarks and batch.points is not None:
+            truth = fractions(batch.points.float(), *batch.hr.shape[-2:])
+            known = truth.isfinite().flatten(2).all(2)[..., None, None]
+            truth = truth.nan_to_num()
+            for i, found in enumerate(landmarks):
+                error = F.smooth_l1_loss(found.float(), truth, reduction="none")
+                points = points + 2**i * (error * known).sum()
+        n = len(batch.lr)
+        return {
+            "loss": (pixel + points) / n,
+            "pixel": pixel.detach() / n,
+            "landmarks": points.detach() / n,
+        }
+
+
+def learning_rate(base: float, step: int, steps: int, floor: float = 1 / 400) -> float:
+    """VidFace's schedule: half a cosine from ``base`` at step 0 to ``floor`` times it, no
+    warm-up."""
+    return base * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / steps)))
