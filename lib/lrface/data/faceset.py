@@ -27,7 +27,10 @@ if (
     from torch import Tensor
 
 THREADS = os.cpu_count() or 1
-Seen = Literal["good", "poor", "shrunken"]
+Source = Literal["hr", "native_lr", "downsampled"]
+"""Which picture of a moment is read; see :meth:`FaceSet.as_source`."""
+_IN_KEYS = {"native_lr": "poor", "downsampled": "shrunken"}
+"""How keys name a source. Fingerprints, and so the keys of trained networks, depend on it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class FaceSet:
     ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's,
     in pixels before it is resized), or the address of a row in a Parquet file
     (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones. ``seen`` says what
-    :meth:`read` gives where that is not the good picture (:meth:`as_seen`), ``native_path`` where a
+    :meth:`read` gives where that is not the good picture (:meth:`as_source`), ``native_path`` where a
     capture lies that is not in the row at ``path``.
     """
 
@@ -62,11 +65,11 @@ class FaceSet:
         return len(self.table)
 
     def read(self, row: int) -> np.ndarray:
-        """The face of one row, uint8 (size, size, 3): the crop, or what :meth:`as_seen` put in its
+        """The face of one row, uint8 (size, size, 3): the crop, or what :meth:`as_source` put in its
         place."""
-        seen = self.table["seen"].iat[row] if "seen" in self.table else "good"
-        picture = self.native(row) if seen == "poor" else self._crop(row)
-        if seen == "shrunken":
+        source = self.table["source"].iat[row] if "source" in self.table else "hr"
+        picture = self.native(row) if source == "native_lr" else self._crop(row)
+        if source == "downsampled":
             picture = _resized(picture, self.table["native_height"].iat[row])
         return _resized(picture, self.side or self.crop.size)
 
@@ -103,27 +106,42 @@ class FaceSet:
         the same moment."""
         return not self.crop.box and {"native", "side"} & {*self.table}
 
-    def as_seen(self, how: Seen, height: int | None = None) -> FaceSet:
-        """The same moments, seen otherwise, and brought to the same size by bicubic interpolation.
+    def as_source(self, source: Source, height: int | None = None) -> FaceSet:
+        """The same moments from another picture, brought to the same size by bicubic interpolation.
 
-        ``good``: the crop; ``poor``: the native capture; ``shrunken``: the crop, shrunken (bicubic,
-        antialiased) to the ``native_height`` of the row's capture, or to ``height`` pixels. Keys
-        and digests change with it, so that no set is taken for another. A set whose rows have no
-        native height raises :class:`LrfaceError` for ``poor``, and for ``shrunken`` without a
-        height.
+        Parameters
+        ----------
+        source : ``hr`` (the crop), ``native_lr`` (the native low-resolution capture) or
+            ``downsampled`` (the crop, bicubic with antialiasing, at the height of the row's native
+            capture).
+        height : down-sample to so many pixels instead.
+
+        Returns
+        -------
+        The set with other keys and digests, so that no set is taken for another.
+
+        Raises
+        ------
+        LrfaceError : the set has no native low-resolution faces, and they are needed.
+
+        Examples
+        --------
+        >>> from lrface import data
+        >>> faces = data.load("synthetic", "val", 2)
+        >>> faces.as_source("downsampled", 20).read(0).shape
+        (128, 128, 3)
         """
-        if how == "good":
+        if source == "hr":
             return self
-        table = self.table.assign(seen=how)
+        table = self.table.assign(source=source)
         if height is not None:
             table["native_height"] = height
         elif "native_height" not in table:
             if "side" not in table:
-                raise LrfaceError(
-                    f"{self.name} has no native low-resolution faces: use synthetic, tinyface or ytf"
-                )
+                advice = "use synthetic, tinyface or ytf"
+                raise LrfaceError(f"{self.name} has no native low-resolution faces: {advice}")
             table["native_height"] = table["side"]
-        if how == "shrunken":
+        if source == "downsampled":
             marks = table["digest"] + ":" + table["native_height"].astype(str)
             table["digest"] = [hashlib.sha256(mark.encode()).hexdigest()[:16] for mark in marks]
         elif "native_digest" in table:
@@ -131,10 +149,10 @@ class FaceSet:
         elif not self.small:
             with ThreadPoolExecutor(THREADS) as pool:
                 pictures = pool.map(self.native, range(len(self)))
-                table["digest"] = [
-                    hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures
-                ]
-        table["key"] += f"/{how}" if height is None else f"/{how} {height}"
+                digests = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]
+            table["digest"] = [digest[:16] for digest in digests]
+        suffix = _IN_KEYS[source] if height is None else f"{_IN_KEYS[source]} {height}"
+        table["key"] += f"/{suffix}"
         return replace(self, table=table)
 
     def sized(self, side: int | None) -> FaceSet:
@@ -238,11 +256,11 @@ class Pooled(FaceSet):
 
 def pooled(*parts: FaceSet) -> Pooled:
     """Several sets of one ``side`` as one set of all their rows: ``key, identity, split, path,
-    digest, seen`` and ``native_height``."""
-    columns = ["key", "identity", "split", "path", "digest", "seen", "native_height"]
+    digest, source`` and ``native_height``."""
+    columns = ["key", "identity", "split", "path", "digest", "source", "native_height"]
     tables = [
         part.table.reindex(columns=columns)
-        .fillna({"seen": "good"})
+        .fillna({"source": "hr"})
         .assign(part=i, row=range(len(part)))
         for i, part in enumerate(parts)
     ]

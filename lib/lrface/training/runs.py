@@ -177,7 +177,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             if watched
             else None
         )
-        native = (faces.table["seen"] != "good").to_numpy() if "seen" in faces.table else None
+        native = (faces.table["source"] != "hr").to_numpy() if "source" in faces.table else None
         fields = config.model_dump(
             include={"steps", "batch", "patch", "lr", "schedule", "precision", "seed"}
         )

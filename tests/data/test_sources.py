@@ -22,9 +22,9 @@ def faces():
 
 def test_what_is_read(faces):
     poor, shrunken, twenty = (
-        faces.as_seen("poor"),
-        faces.as_seen("shrunken"),
-        faces.as_seen("shrunken", 20),
+        faces.as_source("native_lr"),
+        faces.as_source("downsampled"),
+        faces.as_source("downsampled", 20),
     )
     for row in range(3):
         good, native, h = faces.read(row), faces.native(row), faces.table["native_height"][row]
@@ -48,31 +48,36 @@ def test_no_set_is_taken_for_another(faces):
         faces,
         faces.sized(64),
         *(
-            faces.as_seen(*how)
-            for how in (("poor",), ("shrunken",), ("shrunken", 20), ("shrunken", 21))
+            faces.as_source(*how)
+            for how in (
+                ("native_lr",),
+                ("downsampled",),
+                ("downsampled", 20),
+                ("downsampled", 21),
+            )
         ),
     ]
     assert len({way.fingerprint for way in ways}) == len(ways)
     assert (
-        faces.as_seen("good") is faces
-        and faces.as_seen("poor").fingerprint == faces.as_seen("poor").fingerprint
+        faces.as_source("hr") is faces
+        and faces.as_source("native_lr").fingerprint == faces.as_source("native_lr").fingerprint
     )
-    poor = faces.as_seen("poor")
+    poor = faces.as_source("native_lr")
     assert poor.table["digest"][0] == hashlib.sha256(faces.native(0).tobytes()).hexdigest()[:16]
     assert poor.where(poor.table.index < 2).read(1).tolist() == poor.read(1).tolist()
 
 
 def test_pooled_sets(faces):
-    parts = [faces.sized(64), faces.as_seen("poor").sized(64)]
+    parts = [faces.sized(64), faces.as_source("native_lr").sized(64)]
     both = pooled(*parts)
     assert (
         len(both) == 24
         and both.table["key"].is_unique
-        and both.table["seen"].tolist() == ["good"] * 12 + ["poor"] * 12
+        and both.table["source"].tolist() == ["hr"] * 12 + ["native_lr"] * 12
     )
     expected = [parts[0].read(0), parts[1].read(11)]
     assert np.array_equal(both.stack([0, 23]).permute(0, 2, 3, 1).numpy(), np.stack(expected))
-    some = both.where(both.table["seen"] == "poor")
+    some = both.where(both.table["source"] == "native_lr")
     assert (
         np.array_equal(some.read(3), parts[1].read(3))
         and some.fingerprint == parts[1].fingerprint != both.fingerprint
@@ -85,8 +90,8 @@ def test_pooled_sets(faces):
 def test_a_set_without_small_faces_says_so():
     celeba = data.load("celeba", limit=4)
     with pytest.raises(LrfaceError, match="no native low-resolution faces"):
-        celeba.as_seen("poor")
-    assert celeba.as_seen("shrunken", 20).read(0).shape == (128, 128, 3)
+        celeba.as_source("native_lr")
+    assert celeba.as_source("downsampled", 20).read(0).shape == (128, 128, 3)
 
 
 def test_a_moment_captured_again_is_the_sets_own(faces, tmp_path):
@@ -100,7 +105,10 @@ def test_a_moment_captured_again_is_the_sets_own(faces, tmp_path):
         whole["digest"].tolist() == rows["digest"].tolist()
         and whole["native_height"].tolist() == rows["native_height"].tolist()
     )
-    assert whole["native_digest"].tolist() == faces.as_seen("poor").table["digest"].head(2).tolist()
+    assert (
+        whole["native_digest"].tolist()
+        == faces.as_source("native_lr").table["digest"].head(2).tolist()
+    )
     assert found["native_digest"].nunique() == 6
     again = captured(tmp_path, moments, ways)  # nothing is rendered again
     pd.testing.assert_frame_equal(found, again)
@@ -133,3 +141,13 @@ def test_a_run_starts_from_one_on_other_faces(faces):
         == run.record["key"]
         != runs.key_for(second.model_copy(update={"init": first}), small)
     )
+
+
+def test_fingerprints_of_every_source_are_those_that_released_networks_were_trained_on():
+    faces = data.load("synthetic", "test", 200)
+    sources = [("native_lr",), ("downsampled",), ("downsampled", 20)]
+    found = [faces.as_source(*source).sized(64).fingerprint for source in sources]
+    assert faces.fingerprint == "36b50a21662d3cc1"
+    assert found == ["6bd13bcccca85770", "f184d7ee5e9b7975", "12300d4ede3ec986"]
+    both = pooled(faces.sized(64), faces.as_source("native_lr").sized(64))
+    assert both.fingerprint == "d660cc55daf036b8"
