@@ -165,7 +165,7 @@ def asked() -> tuple[str, list[str]]:
     in the peak of those it starts."""
     code = (
         "from lrface import models, runs; "
-        "print(runs.device().type, *(name for name, m in models.METHODS.items() if m.trained and not m.solve))"
+        "print(runs.device().type, *(name for name, m in models.METHODS.items() if m.trainable and not m.fit_closed_form))"
     )
     kind, *names = subprocess.run(
         [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True

@@ -410,7 +410,7 @@ def hallucinate(
     if chosen.scale != scale:
         raise UsageError(f"--setting {setting} enlarges {chosen.scale}x, --scale says {scale}")
     hallucination.images_in(source)
-    if models.method(method).trained:
+    if models.method(method).trainable:
         run = runs.trained(method, setting)
         console.print(f"{run.config.label}, {run.config.steps} steps")
         net = run.model()

@@ -80,7 +80,7 @@ def test_attributes_can_be_learnt(method):
     hr, points = noise(16, 64).pictures.float() / 255, torch.full((16, 68, 2), torch.nan)
     labels = torch.stack([torch.arange(16) % 2, torch.arange(16) // 8], 1).float()
     hr = hr * 0.2 + 0.8 * labels[:, :1, None, None]  # the first is how bright the face is
-    objective = models.known(method).objectives["logistic"](net)
+    objective = models.find(method).objectives["logistic"](net)
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
     for _ in range(30):
         loss = objective(net.train(), Batch(hr, hr, points, labels))["loss"]

@@ -25,7 +25,9 @@ def pairs():
 
 def solved(pairs, components, bound=None):
     net = eigenface.Eigenface(8, components, bound)
-    eigenface.solve(net, iter([(pairs[0][:5], pairs[1][:5]), (pairs[0][5:], pairs[1][5:])]))
+    eigenface.fit_closed_form(
+        net, iter([(pairs[0][:5], pairs[1][:5]), (pairs[0][5:], pairs[1][5:])])
+    )
     return net
 
 

@@ -19,12 +19,15 @@ PARAMETERS = {  # the papers' released codes, or their tables, counted
     ("SRCNN", 8): 20_099,
     ("SRNET", 4): 17_795,
     ("EDSR", 2): 1_369_859,
+    ("EDSR", 3): 1_554_499,
     ("EDSR", 4): 1_517_571,
     ("EDSR", 8): 1_665_283,
     ("RCAN", 2): 15_444_643,
+    ("RCAN", 3): 15_629_283,
     ("RCAN", 4): 15_592_355,
     ("RCAN", 8): 15_740_067,
     ("RDN", 2): 22_123_395,
+    ("RDN", 3): 22_308_035,
     ("RDN", 4): 22_271_107,
     ("HAN", 2): 15_924_033,
     ("HAN", 4): 16_071_745,
@@ -44,7 +47,7 @@ PARAMETERS = {  # the papers' released codes, or their tables, counted
     + 2 * (3 + 19 * 128),  # colours, biases, normalisations
 }
 NEAR_BICUBIC = ("VDSR", "DRRN")
-TRAINED = [name for name, m in models.METHODS.items() if m.trained]
+TRAINED = [name for name, m in models.METHODS.items() if m.trainable]
 STORED = Path(__file__).with_name("behaviour.json")
 
 
@@ -59,7 +62,7 @@ def test_paper_sizes(name, scale):
     "name, scale", [(name, scale) for name, m in models.METHODS.items() for scale in m.scales]
 )
 def test_shapes_of_faces_that_are_not_square(name, scale):
-    net, face = models.restorer(name, scale).eval(), models.method(name).face
+    net, face = models.restorer(name, scale).eval(), models.method(name).face_size
     h, w = (face // scale, face // scale) if face else (8, 12)  # some work at one size only
     assert net.scale == scale
     assert net(torch.rand(2, 3, h, w)).shape == (2, 3, h * scale, w * scale)
@@ -104,8 +107,8 @@ def test_cost_of_a_known_network():
 def test_wrong_names_and_scales_are_said():
     with pytest.raises(UsageError, match="did you mean 'EDSR'"):
         models.restorer("EDRS", 4)
-    with pytest.raises(UsageError, match="does not work at 3x"):
-        models.restorer("EDSR", 3)
+    with pytest.raises(UsageError, match="does not work at 3x: choose one of 2x, 4x, 8x"):
+        models.restorer("WaveletSRNet", 3)
     with pytest.raises(UsageError, match="unknown size"):
         models.restorer("EDSR", 4, "large")
     with pytest.raises(UsageError, match="unknown embedder"):
@@ -126,17 +129,17 @@ def behaviour(name, scale=4):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = models.restorer(name, scale)
-        side = method.face // scale if method.face else 8
+        side = method.face_size // scale if method.face_size else 8
         lr, hr = torch.rand(2, 3, side, side), torch.rand(2, 3, side * scale, side * scale)
-        points = torch.rand(2, 68, 2) * side * scale if method.landmarks else None
+        points = torch.rand(2, 68, 2) * side * scale if method.needs_landmarks else None
         objective = (
             method.objectives["paper"](net)
             if "paper" in method.objectives
             else loop.Pixelwise("l1")
         )
     before = net.eval()(lr).detach()
-    if method.solve:
-        method.solve(net, iter([(lr, hr)]))
+    if method.fit_closed_form:
+        method.fit_closed_form(net, iter([(lr, hr)]))
         losses = {}
     else:
         optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-3)
@@ -170,7 +173,7 @@ def recogniser_behaviour(name):
             objective = build(net)
         labels = (
             torch.tensor([2, 0])
-            if method.learns == "identity"
+            if method.labels == "identity"
             else torch.tensor([[0.0, 0, 1], [1, 0, 1]])
         )
         optimiser = torch.optim.Adam(net.parameters(), 1e-4)

@@ -177,7 +177,7 @@ def test_residual_branches_really_start_near_zero(name):
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_features_logits_and_sizes(name):
     net = models.recogniser(name, 7)
-    assert not models.RECOGNISERS[name].restores and not models.RECOGNISERS[name].landmarks
+    assert not models.RECOGNISERS[name].restores and not models.RECOGNISERS[name].needs_landmarks
     x = torch.rand(2, 3, *net.input_size)
     features = net.eval()(x)
     assert features.shape == (2, 128) and torch.allclose(

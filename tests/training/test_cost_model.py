@@ -212,7 +212,7 @@ CELLS = [
     'train = lrface.data.load(data, "train", budget["n_train"])\nstudy = report.Study("07_toy", train, preset)\n'
     'display(study.listing("faces", pd.DataFrame({"n": [len(train)]})))\nprint("loaded")',
     'configs = {m: runs.Config(method=m, degradation=degrade.setting("4x"), data=data, n_train=budget["n_train"], steps=budget["steps"],\n'
-    "                          batch=8) for m in methods if models.method(m).trained}",
+    "                          batch=8) for m in methods if models.method(m).trainable}",
     "nets = {name: runs.fit(c, train) for name, c in configs.items()}",
 ]
 

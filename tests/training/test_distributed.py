@@ -168,7 +168,7 @@ def test_an_objective_is_shared_only_if_shares_averaged_are_the_whole(
 ):
     """Every method's own objectives are asked with four faces and with two pairs of them, one of
     which has no landmarks known."""
-    known = models.known(method)
+    known = models.find(method)
     for name, make in known.objectives.items():
         torch.manual_seed(0)
         net = models.build(method, 4, classes=7)
@@ -179,7 +179,7 @@ def test_an_objective_is_shared_only_if_shares_averaged_are_the_whole(
                 distributed.check_split(net, objective, n, method)
             except LrfaceError:
                 continue
-        labels = torch.rand(n, 7).round() if known.learns == "attributes" else torch.arange(n)
+        labels = torch.rand(n, 7).round() if known.labels == "attributes" else torch.arange(n)
         points = 20 + 88 * torch.rand(n, 68, 2)
         points[0] = torch.nan if known.restores else points[0]
         native = torch.tensor([True, False, False, False])

@@ -37,7 +37,7 @@ def test_study_01(name):
 
 
 def test_every_method_preset_and_setting_is_covered():
-    trained = {m.name: m for m in models.METHODS.values() if m.trained}
+    trained = {m.name: m for m in models.METHODS.values() if m.trainable}
     pairs = {(m.name, s) for m in trained.values() for s in degrade.SETTINGS}
     pairs = {(m, s) for m, s in pairs if degrade.setting(s).scale in trained[m].scales}
     assert {(preset, m, s) for preset in recipes.SIZES for m, s in pairs} == {

@@ -350,7 +350,7 @@ def test_what_was_released_keeps_its_key():
     for folder in folders:
         released = runs.Config.model_validate_json((folder / "config.json").read_text())
         fingerprint = json.loads((folder / "record.json").read_text())["data"]["fingerprint"]
-        if models.known(released.method).learns == "identity":
+        if models.find(released.method).labels == "identity":
             assert runs.key(released, fingerprint) == folder.name
         else:  # its key stands on the labels, too
             faces = data.load(released.data, "train", released.n_train)
@@ -418,7 +418,9 @@ def test_a_computed_network_goes_through_the_same_fit(monkeypatch):
     def solve(net, pairs):
         net.mean.copy_(torch.cat([hr for _, hr in pairs]).mean(0, keepdim=True))
 
-    models.register("mean face", lambda scale, size: Mean(), source="a student", solve=solve)
+    models.register(
+        "mean face", lambda scale, size: Mean(), source="a student", fit_closed_form=solve
+    )
     run = runs.fit(config(method="mean face"))
     faces = data.load("celeba", "train", 32)
     expected = torch.cat([b.float() / 255 for b in faces.batches(4)]).mean(0)

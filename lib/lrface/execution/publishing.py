@@ -44,7 +44,7 @@ def release(outcome: Outcome) -> int:
         if (
             run is not None
             and run.source == "cached"
-            and models.known(run.config.method).solve is None
+            and models.find(run.config.method).fit_closed_form is None
         ):
             runs.release(run, preset / "checkpoints")
             new += 1

@@ -1,4 +1,10 @@
-"""Networks under their papers' names: ``restorer(name, scale, size)`` and ``embedder(name)``."""
+"""Networks under their papers' names: restorers, recognition networks and the embedder.
+
+``METHODS`` lists the restoration methods, ``RECOGNISERS`` the recognition networks that are trained
+here; each network has its own module, one a paper, under ``sr`` and ``recognition``.
+:func:`restorer`, :func:`recogniser` and :func:`embedder` build one, :func:`register` adds a method
+of your own.
+"""
 
 from __future__ import annotations
 
@@ -51,58 +57,66 @@ __all__ = [
     "chips",
     "cost",
     "embedder",
-    "known",
+    "find",
     "method",
     "recogniser",
     "register",
     "restorer",
 ]
 
-SCALES = (2, 4, 8)
+SCALES = (2, 3, 4, 8)
+EVEN_SCALES = (2, 4, 8)
+"""Without 3x: a wavelet level halves a side, and Eigenface's 128 pixels are no multiple of 3."""
+JOINT = "Wu et al., Deep joint face hallucination and recognition, 2016"
 
 
 @dataclass(frozen=True)
 class Method:
-    """A restoration or recognition method: how to build its network, and what identifies its
-    behaviour in a cache."""
+    """A restoration or recognition method: how its network is built and trained."""
 
     name: str
     build: Callable[..., nn.Module]
-    """(scale, size) -> network with an attribute ``scale``; of a recogniser (identities, size,
-    scale) -> network."""
+    """(scale, size) -> network with an attribute ``scale``; of a recognition network (identities,
+    size, scale) -> network."""
     source: str
     version: int = 1
-    """Raised when the method's behaviour changes on purpose; trained networks of other versions are
-    then not reused."""
+    """Part of a run's key: raise it when the method's behaviour changes on purpose, and networks
+    trained by other versions are no longer reused."""
     scales: tuple[int, ...] = SCALES
-    trained: bool = True
+    trainable: bool = True
+    """False for interpolation, which has no weights."""
     objectives: Mapping[str, Callable[[nn.Module], nn.Module]] = field(default_factory=dict)
-    """Losses of the method's own under their names (``paper``, ``code``): each builds, around the
-    network, a module that :func:`lrface.training.loop.train` describes."""
-    landmarks: bool = False
-    """Whether its objectives want the faces' 68 landmarks."""
-    face: int | None = None
-    """The one side of HR faces it works on; None: any size."""
+    """The method's own losses by name (``paper``, ``code``): each builds, for a network, the
+    objective that :func:`lrface.training.loop.train` descends."""
+    needs_landmarks: bool = False
+    """Whether its objectives need the faces' 68 landmarks."""
+    face_size: int | None = None
+    """The only side of HR faces it works on, in pixels; None: any."""
     restores: bool = True
-    """Whether its network, in evaluation mode, gives a face back."""
-    learns: Literal["identity", "attributes"] = "identity"
-    """Of a recognition network: what its classes are."""
-    solve: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
-    """For a network that is computed rather than descended to: fills it in from one pass over pairs
-    (lr, hr)."""
+    """Whether its network, in evaluation mode, returns a face."""
+    labels: Literal["identity", "attributes"] = "identity"
+    """What a recognition network classifies faces by."""
+    fit_closed_form: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
+    """For a network without gradient descent: computes its weights from one pass over pairs (lr,
+    hr)."""
     recipe: Recipe | None = None
     """How it is trained; a restoration method without one is trained as EDSR is."""
+
+    # names that the notebooks still use
+    trained = property(lambda self: self.trainable)
+    solve = property(lambda self: self.fit_closed_form)
+    landmarks = property(lambda self: self.needs_landmarks)
 
 
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (
-        Method("bicubic", bicubic.build, "Keys 1981, as MATLAB's imresize", trained=False),
+        Method("bicubic", bicubic.build, "Keys 1981, as MATLAB's imresize", trainable=False),
         Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION, recipe=srcnn.RECIPE),
         Method(
             "SRNET",
             srnet.build,
-            "Wu et al., Deep joint face hallucination and recognition, 2016",
+            JOINT,
             srnet.VERSION,
             objectives={
                 "paper": lambda net: srnet.PaperLoss(),
@@ -125,6 +139,7 @@ METHODS: dict[str, Method] = {
             wavelet_srnet.build,
             "Huang et al., ICCV 2017",
             wavelet_srnet.VERSION,
+            EVEN_SCALES,
             objectives={"paper": wavelet_srnet.PaperLoss},
             recipe=wavelet_srnet.RECIPE,
         ),
@@ -133,8 +148,9 @@ METHODS: dict[str, Method] = {
             eigenface.build,
             "Wang and Tang, IEEE TSMC-C 2005",
             eigenface.VERSION,
-            face=eigenface.FACE,
-            solve=eigenface.solve,
+            EVEN_SCALES,
+            face_size=eigenface.FACE,
+            fit_closed_form=eigenface.fit_closed_form,
             recipe=eigenface.RECIPE,
         ),
         Method(
@@ -144,7 +160,7 @@ METHODS: dict[str, Method] = {
             dic.VERSION,
             dic.SCALES,
             objectives=dic.NET_OBJECTIVES,
-            landmarks=True,
+            needs_landmarks=True,
             recipe=dic.NET_RECIPE,
         ),
         Method(
@@ -154,7 +170,7 @@ METHODS: dict[str, Method] = {
             dic.VERSION,
             dic.SCALES,
             objectives=dic.GAN_OBJECTIVES,
-            landmarks=True,
+            needs_landmarks=True,
             recipe=dic.GAN_RECIPE,
         ),
         Method(
@@ -177,19 +193,19 @@ RECOGNISERS: dict[str, Method] = {
         Method(
             "FRNET",
             frnet.build,
-            "Wu et al., Deep joint face hallucination and recognition, 2016",
+            JOINT,
             frnet.VERSION,
             objectives={"softmax": lambda net: frnet.Softmax(), "paper": frnet.PaperLoss},
-            landmarks=True,
+            needs_landmarks=True,
             restores=False,
         ),
         Method(
             "Joint",
             joint.build,
-            "Wu et al., Deep joint face hallucination and recognition, 2016",
+            JOINT,
             joint.VERSION,
             objectives={"paper": joint.PaperLoss},
-            landmarks=True,
+            needs_landmarks=True,
         ),
         Method(
             "DeepID2",
@@ -209,7 +225,7 @@ RECOGNISERS: dict[str, Method] = {
             attributes.VERSION,
             objectives={"logistic": lambda net: attributes.Logistic()},
             restores=False,
-            learns="attributes",
+            labels="attributes",
         ),
         Method(
             "PANDA-like",
@@ -217,9 +233,9 @@ RECOGNISERS: dict[str, Method] = {
             "after Zhang et al., CVPR 2014",
             attributes.VERSION,
             objectives={"logistic": lambda net: attributes.Logistic()},
-            landmarks=True,
+            needs_landmarks=True,
             restores=False,
-            learns="attributes",
+            labels="attributes",
         ),
         Method(
             "CentreFace",
@@ -262,25 +278,67 @@ RECOGNISERS: dict[str, Method] = {
         ),
     )
 }
-"""Networks that learn whose faces they see, or with which attributes."""
+"""Networks that classify the identity or the attributes of a face; some restore it first."""
 
 
 def register(
     name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields
 ) -> Method:
-    """Add a method of your own (or replace one, while trying things out in a notebook).
+    """Add a restoration method of your own, or replace one.
 
-    ``build(scale, size)`` returns any ``nn.Module`` that maps float (N, 3, h, w) in [0, 1] to (N,
-    3, h * scale, w * scale): a class of yours, or a checkpoint opened by spandrel. Raise
-    ``version`` when you change it, or the cache will return what it trained before. ``fields`` are
-    the others of :class:`Method`: ``scales``, ``objectives``, ...
+    Parameters
+    ----------
+    name : str
+        Its name in tables, on the command line and in :class:`lrface.runs.Config`.
+    build : callable
+        ``build(scale, size)`` returns an ``nn.Module`` that maps float (N, 3, h, w) in [0, 1] to
+        (N, 3, h * scale, w * scale): your own class, or a checkpoint opened by spandrel.
+    source : str
+        Its paper or author.
+    version : int
+        Raise it when you change the method, or the cache returns what was trained before.
+    **fields
+        Other fields of :class:`Method`: ``scales``, ``objectives``, ``recipe``, ...
+
+    Returns
+    -------
+    Method
+
+    Examples
+    --------
+    >>> nearest = lambda scale, size: nn.Upsample(scale_factor=scale)
+    >>> register("nearest", nearest, source="an example", trainable=False).scales
+    (2, 3, 4, 8)
+    >>> restorer("nearest", 2)(torch.zeros(1, 3, 4, 4)).shape
+    torch.Size([1, 3, 8, 8])
+    >>> del METHODS["nearest"]
     """
     METHODS[name] = Method(name, build, source, version, **fields)
     return METHODS[name]
 
 
 def method(name: str) -> Method:
-    """The registered method of this name; an unknown one raises with the nearest known name."""
+    """The restoration method of this name.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``METHODS``.
+
+    Returns
+    -------
+    Method
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, with the nearest known one.
+
+    Examples
+    --------
+    >>> method("DICNet").scales
+    (4, 8)
+    """
     if name not in METHODS:
         close = difflib.get_close_matches(name, METHODS, 1, 0.5) or [
             m for m in METHODS if m.lower() == name.lower()
@@ -290,71 +348,161 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-def known(name: str) -> Method:
-    """The recognition network or restoration method of this name; raises as :func:`method` does."""
+def find(name: str) -> Method:
+    """The method of this name of either kind; raises as :func:`method` does.
+
+    Examples
+    --------
+    >>> find("FRNET").restores, find("EDSR").restores
+    (False, True)
+    """
     return RECOGNISERS.get(name) or method(name)
 
 
 def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
-    """An untrained network (``bicubic`` needs no training): float (N, 3, h, w) in [0, 1] to (N, 3,
-    h * scale, w * scale).
+    """An untrained restoration network (``bicubic`` needs no training).
 
-    ``size`` is ``paper`` (its authors' numbers) or ``small`` (the same structure, for a CPU).
+    Parameters
+    ----------
+    name : str
+        A restoration method (a key of ``METHODS``).
+    scale : int
+        2, 3, 4 or 8; not every method works at each.
+    size : {"small", "paper"}
+        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU.
+
+    Returns
+    -------
+    Module
+        Maps float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale), in training mode and with
+        the attribute ``scale``. Its output is not clipped to [0, 1].
+
+    Raises
+    ------
+    UsageError
+        For an unknown name or size, or a scale the method does not work at.
+
+    Examples
+    --------
+    >>> restorer("EDSR", scale=4)(torch.rand(2, 3, 8, 12)).shape
+    torch.Size([2, 3, 32, 48])
     """
     chosen = method(name)
     if scale not in chosen.scales:
-        raise UsageError(
-            f"{name} does not work at {scale}x: choose one of {', '.join(f'{s}x' for s in chosen.scales)}"
-        )
-    if size not in ("paper", "small"):
-        raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
+        scales = ", ".join(f"{s}x" for s in chosen.scales)
+        raise UsageError(f"{name} does not work at {scale}x: choose one of {scales}")
+    _check_size(name, size)
     net = chosen.build(scale, size)
     net.scale = scale
     return net
 
 
 def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> nn.Module:
-    """An untrained recognition network with ``classes`` training identities: aligned float faces in
-    [0, 1] to vectors.
+    """An untrained recognition network.
 
-    ``scale`` is for ``Joint`` and ``CSRI``, which restore faces that many times smaller before they
-    recognise them.
+    Parameters
+    ----------
+    name : str
+        A recognition network (a key of ``RECOGNISERS``).
+    classes : int
+        Training identities, or attributes.
+    size : {"small", "paper"}
+        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU.
+    scale : int
+        For ``Joint`` and ``CSRI``, which restore faces that many times smaller before they
+        recognise them.
+
+    Returns
+    -------
+    Module
+        Maps float faces (N, 3, H, W) in [0, 1] to features (N, D); in training mode to (features,
+        logits (N, classes)). How faces are cropped for it, and how its features are compared, is in
+        the network's own module.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name or size.
+
+    Examples
+    --------
+    >>> net = recogniser("FRNET", classes=10).eval()
+    >>> net(torch.rand(1, 3, 124, 108)).shape
+    torch.Size([1, 256])
     """
     if name not in RECOGNISERS:
-        raise UsageError(
-            f"unknown recognition network {name!r}: known are {', '.join(RECOGNISERS)}"
-        )
-    if size not in ("paper", "small"):
-        raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
+        known = ", ".join(RECOGNISERS)
+        raise UsageError(f"unknown recognition network {name!r}: known are {known}")
+    _check_size(name, size)
     return RECOGNISERS[name].build(classes, size, scale)
 
 
 def build(name: str, scale: int, size: str = "small", classes: int | None = None) -> nn.Module:
     """The untrained network of this name: :func:`restorer` or :func:`recogniser`."""
-    return (
-        recogniser(name, classes, size, scale)
-        if name in RECOGNISERS
-        else restorer(name, scale, size)
-    )
+    if name in RECOGNISERS:
+        return recogniser(name, classes, size, scale)
+    return restorer(name, scale, size)
 
 
 def embedder(name: str = "dlib") -> nn.Module:
-    """A judge of identity. ``dlib`` is its pretrained ResNet, offline: chips (N, 3, 150, 150) to
-    float32 (N, 128)."""
+    """A pretrained judge of identity: aligned faces to vectors.
+
+    Parameters
+    ----------
+    name : {"dlib"}
+        dlib's ResNet (:mod:`lrface.models.recognition.dlib_resnet`), which needs no download.
+
+    Returns
+    -------
+    Module
+        Maps chips (N, 3, 150, 150), uint8 or float in 0..255 (see :func:`chips`), to float32 (N,
+        128). Its attribute ``distance`` names the metric that compares them, ``"euclidean"``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> judge = embedder("dlib")
+    >>> judge(torch.zeros(1, 3, 150, 150)).shape, judge.distance
+    (torch.Size([1, 128]), 'euclidean')
+    """
     if name != "dlib":
         raise UsageError(f"unknown embedder {name!r}: known is 'dlib'")
     return DlibResNet().eval()
 
 
 def cost(net: nn.Module, lr_size: int) -> dict[str, int]:
-    """Parameters, and multiply-accumulates for one (3, lr_size, lr_size) face (counted, not
-    measured).
+    """Parameters and multiply-accumulates of a network, counted and not measured.
 
-    Of a network that is computed rather than trained, the numbers it holds count as its parameters.
+    Parameters
+    ----------
+    net : Module
+        A restorer.
+    lr_size : int
+        Side of the square LR face, in pixels.
+
+    Returns
+    -------
+    dict
+        ``parameters``: those that are trained, or the numbers a closed-form network stores.
+        ``macs``: multiply-accumulates for one face (3, lr_size, lr_size).
+
+    Examples
+    --------
+    >>> cost(restorer("SRCNN", scale=4, size="paper"), lr_size=32)["parameters"]
+    20099
     """
-    held = [p for p in net.parameters() if p.requires_grad] or [*net.buffers()]
-    parameters = sum(p.numel() for p in held)
-    device = held[0].device if held else torch.device("cpu")
+    weights = [p for p in net.parameters() if p.requires_grad] or [*net.buffers()]
+    parameters = sum(w.numel() for w in weights)
+    device = weights[0].device if weights else torch.device("cpu")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 3, lr_size, lr_size, device=device))
     return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
+
+
+def _check_size(name: str, size: str) -> None:
+    if size not in ("paper", "small"):
+        raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")

@@ -53,20 +53,20 @@ class Config(BaseModel):
     def _fields_agree(self) -> Self:
         known = [
             *([] if self.method in models.RECOGNISERS else training.PIXEL),
-            *models.known(self.method).objectives,
+            *models.find(self.method).objectives,
         ]
         if self.loss not in known:
             raise ValueError(
                 f"{self.method} has no loss {self.loss!r}: choose one of {', '.join(known)}"
             )
         front, scale = self.front, self.degradation.scale
-        if front is not None and models.known(self.method).restores:
+        if front is not None and models.find(self.method).restores:
             raise ValueError(
                 f"{self.method} restores faces itself: a front is for a recogniser that does not"
             )
         before = front.config if isinstance(front, Trained) else front
         if isinstance(before, Config) and (
-            not models.known(before.method).restores or before.degradation.scale != scale
+            not models.find(before.method).restores or before.degradation.scale != scale
         ):
             raise ValueError(
                 f"the front of {self.method} must restore at {scale}x: {before.label} does not"
@@ -121,7 +121,7 @@ def key(config: Config, fingerprint: str) -> str:
     identity = {
         "config": fields,
         "data": fingerprint,
-        "method_version": models.known(config.method).version,
+        "method_version": models.find(config.method).version,
         "train_version": training.VERSION,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -129,5 +129,5 @@ def key(config: Config, fingerprint: str) -> str:
 
 def key_for(config: Config, faces: FaceSet) -> str:
     """The :func:`key` of this config trained on these faces."""
-    learns = models.known(config.method).learns
-    return key(config, faces.fingerprint if learns == "identity" else faces.attributes_fingerprint)
+    labels = models.find(config.method).labels
+    return key(config, faces.fingerprint if labels == "identity" else faces.attributes_fingerprint)

@@ -77,7 +77,7 @@ def plan(
     """
     rows, costs = [], {}
     for config in dict.fromkeys(one for given in configs for one in _from_the_start(given)):
-        method = models.known(config.method)
+        method = models.find(config.method)
         step = (
             config.method,
             config.size,
@@ -95,10 +95,10 @@ def plan(
             config.steps
             if _descends(method)
             else math.ceil(faces / config.batch)
-            if method.trained
+            if method.trainable
             else 0
         )
-        samples = steps * config.batch if _descends(method) else faces * method.trained
+        samples = steps * config.batch if _descends(method) else faces * method.trainable
         seconds = samples * 2 * macs / FLOPS
         rows.append(
             (
@@ -129,10 +129,10 @@ def plan(
 def cost(config: Config, identities: int | None = None, attributes: int | None = None) -> Cost:
     """The cost of one step of this config, as :func:`lrface.training.loop.train` takes it; raises
     as :func:`plan` does."""
-    method = models.known(config.method)
+    method = models.find(config.method)
     classes, what = (
         (attributes, "attributes")
-        if method.learns == "attributes"
+        if method.labels == "attributes"
         else (identities, "training identities")
     )
     if config.method in models.RECOGNISERS and not classes:
@@ -155,7 +155,7 @@ def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
     with meta:
         labels = (
             torch.zeros(batch, classes)
-            if method.learns == "attributes"
+            if method.labels == "attributes"
             else torch.zeros(batch, dtype=torch.int64)
         )
         one = Batch(lr, hr, torch.zeros(batch, 68, 2), labels)
@@ -222,7 +222,7 @@ class _Operations(TorchDispatchMode):
 
 
 def _descends(method: models.Method) -> bool:
-    return method.trained and method.solve is None
+    return method.trainable and method.fit_closed_form is None
 
 
 def _standing(config: Config) -> tuple[str | None, str | None]:

@@ -129,7 +129,7 @@ def table(methods: Iterable[str], preset: Preset) -> pd.DataFrame:
     """
     rows = {}
     for method in methods:
-        if models.method(method).trained:
+        if models.method(method).trainable:
             numbers, own = _numbers(method, _checked(preset), 4), recipe(method)
             rows[method] = {
                 "steps": _steps(method, preset),
@@ -152,7 +152,7 @@ def _checked(preset: str) -> Preset:
 
 def _numbers(method: str, preset: Preset, scale: int) -> dict[str, Any]:
     """The config's fields that recipe and preset decide; at ``paper`` without the steps."""
-    own, closed_form = recipe(method), models.method(method).solve is not None
+    own, closed_form = recipe(method), models.method(method).fit_closed_form is not None
     quick = {
         "steps": own.steps,
         "batch": own.batch,
@@ -178,7 +178,7 @@ def _numbers(method: str, preset: Preset, scale: int) -> dict[str, Any]:
 
 def _steps(method: str, preset: Preset) -> str:
     """The steps in words: they depend on the scale at ``quick`` and on the faces at ``paper``."""
-    if models.method(method).solve is not None:
+    if models.method(method).fit_closed_form is not None:
         return "one pass"
     steps = {scale: _numbers(method, preset, scale).get("steps") for scale in (4, 8)}
     if steps[4] is None:

@@ -109,7 +109,7 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
     config. ``retrain`` ignores released and cached runs but goes on with an unfinished one. A
     damaged run is set aside, with a warning, and trained again.
     """
-    if not models.known(config.method).trained:
+    if not models.find(config.method).trainable:
         raise LrfaceError(
             f"{config.method} has nothing to train: use models.restorer({config.method!r}, scale)"
         )
@@ -139,9 +139,9 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
     with distributed.locked(folder.with_name(folder.name + ".lock"), config.label):
         if run := distributed.by_first(lambda: _ready(work, folder, retrain)):
             return run
-        method = models.known(config.method)
+        method = models.find(config.method)
         recognises = config.method in models.RECOGNISERS
-        names, labels = faces.classes(method.learns) if recognises else ((), None)
+        names, labels = faces.classes(method.labels) if recognises else ((), None)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             net = config.build(len(names))
@@ -165,7 +165,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         with distributed.first_first():
             points = (
                 landmarks(faces)
-                if method.landmarks or getattr(objective, "landmarks", False)
+                if method.needs_landmarks or getattr(objective, "landmarks", False)
                 else None
             )
         started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -181,9 +181,15 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         fields = config.model_dump(
             include={"steps", "batch", "patch", "lr", "schedule", "precision", "seed"}
         )
-        if method.solve:
+        if method.fit_closed_form:
             net, log, facts = training.solve(
-                net, method.solve, faces, validation, config.degradation, config.batch, config.label
+                net,
+                method.fit_closed_form,
+                faces,
+                validation,
+                config.degradation,
+                config.batch,
+                config.label,
             )
         else:
             net, log, facts = training.train(
@@ -210,7 +216,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             writer.writerows(log)
         record = {
             "key": folder.name,
-            "method_version": models.known(config.method).version,
+            "method_version": models.find(config.method).version,
             "train_version": training.VERSION,
             "data": {
                 "name": faces.name,

@@ -116,7 +116,7 @@ def _methods(config: Config) -> list[models.Method]:
     """A method that was registered in a notebook is known to no other process, so it travels with
     its config."""
     standing = [one.config for one in (config.init, config.front) if isinstance(one, runs.Trained)]
-    return [models.known(c.method) for c in (config, *config.before, *standing)]
+    return [models.find(c.method) for c in (config, *config.before, *standing)]
 
 
 def _take_over(settings: dict[str, str], methods: list[models.Method]) -> None:

@@ -3,7 +3,7 @@ method before networks.
 
 A low-resolution face is written as a combination of the low-resolution training faces, through
 their principal components; the same combination of the high-resolution training faces is the
-answer. For a fixed number of components that is one linear map, which :func:`solve` computes from
+answer. For a fixed number of components that is one linear map, which :func:`fit_closed_form` computes from
 one pass over the pairs. It knows where a face's features are by pixel alone: faces must be aligned
 and of one size.
 
@@ -99,7 +99,7 @@ def _principal(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def solve(net: Eigenface, pairs: Iterator[tuple[Tensor, Tensor]]) -> None:
+def fit_closed_form(net: Eigenface, pairs: Iterator[tuple[Tensor, Tensor]]) -> None:
     """Fill ``net`` in from batches (lr, hr) of whole 8-bit faces; the same faces in the same order
     give the same bytes."""
     low, high = _held(pairs)
