@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lrface import metrics
 from lrface.metrics import bootstrap, gap, lead, rank_agreement
 from scipy import stats
 
@@ -123,3 +124,50 @@ def test_a_lead_over_the_best_other_is_not_flattered_by_choosing_it():
     others = lead(np.stack([values[0], values[1]]), 0)
     assert e.high <= others.high + 0.05
     assert lead(values, 0, clusters=np.arange(60) // 6).n == 60
+
+
+def simulated(trainings, seed_sd, random, people=40, faces=4, k=3):
+    """Scores (k, people * faces) whose mean over people and trainings is zero, and the identities;
+    ``seed_sd`` in units of the standard error of the mean over people."""
+    who = np.repeat(np.arange(people), faces)
+    of_people = random.normal(size=people)[who] + random.normal(size=people * faces)
+    error = np.sqrt(1 / people + 1 / (people * faces))
+    between = random.normal(0, seed_sd * error, (trainings, 1))
+    return of_people + between + random.normal(0, 0.3, (trainings, people * faces)), who
+
+
+@pytest.mark.parametrize("seed_sd", [0, 1, 2, 4])
+def test_interval_over_people_and_three_trainings_covers_95_percent(seed_sd):
+    random, covered, runs = np.random.default_rng(1), 0, 600
+    resampling_trainings = 0
+    for _ in range(runs):
+        values, who = simulated(3, seed_sd, random)
+        draws = metrics.resampled_means(values, who, resamples=300)
+        found = metrics.people_and_trainings(draws, len(who))
+        covered += found.low <= 0 <= found.high
+        chosen = random.integers(3, size=(300, 3))
+        redrawn = np.take_along_axis(draws[:, 1:].T, chosen, 1).mean(1)
+        low, high = np.quantile(redrawn, [0.025, 0.975])
+        resampling_trainings += low <= 0 <= high
+    assert covered / runs >= 0.93
+    if seed_sd >= 2:  # what the interval replaces
+        assert resampling_trainings / runs < 0.91
+
+
+def test_resampled_means_are_the_bootstraps():
+    random = np.random.default_rng(0)
+    values, who = random.normal(size=(2, 30)), np.repeat(list("abcdefghij"), 3)
+    draws = metrics.resampled_means(values, who)
+    for row, one in zip(values, draws, strict=True):
+        expected = metrics.bootstrap(row, clusters=who)
+        np.testing.assert_allclose(metrics.estimate(one, 30), expected, rtol=1e-12)
+    alone = metrics.people_and_trainings(draws[:1], 30)
+    assert alone == metrics.estimate(draws[0], 30)
+
+
+def test_equal_trainings_add_nothing_and_different_ones_widen():
+    draws = metrics.resampled_means(np.random.default_rng(0).normal(size=50))
+    same = metrics.people_and_trainings(np.stack([draws] * 3), 50)
+    np.testing.assert_allclose(same, metrics.estimate(draws, 50), rtol=1e-12)
+    apart = metrics.people_and_trainings(np.stack([draws - 1, draws, draws + 1]), 50)
+    assert apart.low < same.low - 1 and apart.high > same.high + 1

@@ -13,7 +13,17 @@ from lrface.metrics.identification import (
     protocol,
 )
 from lrface.metrics.identity import Strangers, distance, similarity, strangers
-from lrface.metrics.intervals import Estimate, Gap, bootstrap, estimate, gap, lead, rank_agreement
+from lrface.metrics.intervals import (
+    Estimate,
+    Gap,
+    bootstrap,
+    estimate,
+    gap,
+    lead,
+    people_and_trainings,
+    rank_agreement,
+    resampled_means,
+)
 from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
 from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import (
@@ -52,10 +62,12 @@ __all__ = [
     "lead",
     "mcnemar",
     "nrmse",
+    "people_and_trainings",
     "power_spectrum",
     "protocol",
     "psnr",
     "rank_agreement",
+    "resampled_means",
     "similarity",
     "ssim",
     "strangers",

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import t as student
 
 
 class Estimate(NamedTuple):
@@ -86,6 +87,83 @@ def bootstrap(
         [[values.mean()], *((drawn @ sums) / (drawn @ sizes) for drawn in draws)]
     )
     return estimate(means, len(values), confidence)
+
+
+def resampled_means(
+    values: np.ndarray,
+    clusters: Sequence | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Means of ``values`` as measured and over resamples of people, all rows with the same draws.
+
+    Parameters
+    ----------
+    values : float (..., N): for example a row a training, a column a face. No NaN.
+    clusters : (N,), the identity of each face: whole identities are drawn. None: faces are.
+    resamples : number of bootstrap resamples R.
+    seed : of the draws; the same seed draws the same people.
+
+    Returns
+    -------
+    float64 (..., 1 + R): the mean as measured, then that of each resample.
+
+    Examples
+    --------
+    >>> draws = resampled_means([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]], ["a", "a", "b"])
+    >>> draws.shape, draws[:, 0].tolist()
+    ((2, 2001), [2.0, 3.0])
+    """
+    values = np.asarray(values, np.float64)
+    n = values.shape[-1]
+    person = np.arange(n) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    people = int(person.max()) + 1
+    rows = values.reshape(-1, n)
+    sums = np.stack([np.bincount(person, row, people) for row in rows])
+    drawn = counts(people, resamples, seed)
+    means = (sums @ drawn.T / (drawn @ np.bincount(person))).reshape(*values.shape[:-1], -1)
+    means[..., 0] = values.mean(-1)
+    return means
+
+
+def people_and_trainings(draws: np.ndarray, n: int, confidence: float = 0.95) -> Estimate:
+    """A statistic's mean over trainings, with an interval over people *and* trainings.
+
+    People are many and resampled: their part of the interval is the bootstrap's percentile
+    interval of the mean over trainings. Trainings are few: resampling three of them would cover 74
+    to 89 % where it says 95. Their part is Student's t with k - 1 degrees of freedom times the
+    standard error of the mean over k trainings. The two parts are independent, so their squares
+    add, on either side.
+
+    Parameters
+    ----------
+    draws : float (k, 1 + R): of each training the statistic as measured, then on R resamples of
+        people, which are the same for all trainings (:func:`resampled_means`). For a contrast pass
+        the difference of two such arrays. With k = 1 the interval is over people alone.
+    n : the number that is reported beside it (of faces, pairs, probes).
+    confidence : nominal coverage.
+
+    Returns
+    -------
+    Estimate : ``value`` with ``low`` and ``high``.
+
+    Examples
+    --------
+    >>> one = resampled_means([[1.0, 2.0, 3.0, 4.0]])
+    >>> two = resampled_means([[1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, 6.0]])
+    >>> a, b = people_and_trainings(one, 4), people_and_trainings(two, 4)
+    >>> a.value, b.value, b.high - b.low > 5 * (a.high - a.low)
+    (2.5, 3.5, True)
+    """
+    draws = np.atleast_2d(np.asarray(draws, np.float64))
+    k, people = len(draws), estimate(draws.mean(0), n, confidence)
+    if k == 1:
+        return people
+    error = draws[:, 0].std(ddof=1) / np.sqrt(k)
+    training = student.ppf((1 + confidence) / 2, k - 1) * error
+    low = people.value - np.hypot(people.value - people.low, training)
+    high = people.value + np.hypot(people.high - people.value, training)
+    return Estimate(people.value, float(low), float(high), n)
 
 
 @dataclass(frozen=True)
