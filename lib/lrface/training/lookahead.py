@@ -1,4 +1,4 @@
-"""Lookahead (Zhang et al., NeurIPS 2019): every few steps the weights go back part of the way."""
+"""The Lookahead optimiser (Zhang et al., NeurIPS 2019): k steps forward, one step back."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from torch.optim import Optimizer
 
 
 class Lookahead:
-    """Makes an optimiser's steps Lookahead's fast ones: after every ``every``-th the slow weights
-    move by ``alpha`` towards the fast ones, which then start from there.
+    """Adds Lookahead to an optimiser.
 
-    As in the implementation that VidFace trains with, the slow weights are first taken at step
-    ``every`` (so the first time changes nothing), and the optimiser's moments go on. Slow weights
-    and the count of steps lie in the optimiser's own state, so storing and loading that resumes
-    them. A parameter without a gradient at such a step is left alone.
+    After every ``every``-th step the slow weights move by ``alpha`` towards the fast weights, and
+    the fast weights are reset to them. As in the implementation that VidFace was trained with, the
+    slow weights are initialised at step ``every`` (so the first synchronisation changes nothing),
+    and the optimiser's moments are not reset. Parameters without a gradient at such a step are
+    skipped. Slow weights and step count are part of the optimiser's ``state_dict``.
+
+    Parameters
+    ----------
+    optimiser : Optimizer
+        Any optimiser; it is used as before.
+    alpha : float
+        Step of the slow weights.
+    every : int
+        Fast steps per slow step.
 
     Examples
     --------

@@ -63,8 +63,11 @@ def test_deformable_convolution_by_loops():
     torch.nn.init.normal_(layer.offsets.bias)
     x, other = torch.randn(1, 4, 3, 4), torch.randn(1, 4, 3, 4)
     with torch.no_grad():
-        found, told = layer(x, other)[0], layer.offsets(other)[0]
-    offsets, mask = told[:36].unflatten(0, (2, 9, 2)), told[36:].sigmoid().unflatten(0, (2, 9))
+        found, predicted = layer(x, other)[0], layer.offsets(other)[0]
+    offsets, mask = (
+        predicted[:36].unflatten(0, (2, 9, 2)),
+        predicted[36:].sigmoid().unflatten(0, (2, 9)),
+    )
     for row in range(3):
         for column in range(4):
             expected = layer.bias.tolist()

@@ -1,2 +1,5 @@
-"""Restorers of clips: one small module a paper. Float (N, T, 3, h, w) in [0, 1] to every frame, (N,
-T, 3, H, W), or to the reference frame, (N, 3, H, W)."""
+"""Restorers of clips, one module per paper.
+
+They take float (N, T, 3, h, w) in [0, 1] and return every frame, (N, T, 3, 8h, 8w) (VidFace), or
+the reference frame, (N, 3, 8h, 8w) (EDVR, MuCAN).
+"""

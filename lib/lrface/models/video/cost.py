@@ -1,4 +1,4 @@
-"""What a network that restores clips costs: parameters and multiply-accumulates, counted."""
+"""Parameters and multiply-accumulates of networks that restore clips."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def cost(net: nn.Module, frames: int = 7, height: int = 16, width: int = 12) -> dict[str, int]:
-    """Parameters, and multiply-accumulates of one clip of so many frames, float (1, frames, 3,
-    height, width).
+    """Parameters, and multiply-accumulates for one clip (1, frames, 3, height, width).
 
-    Counted on tensors without storage, where attention is taken apart into products that the
-    counter knows; the fused kernels for CPUs count as nothing. A deformable convolution counts as a
-    plain one.
+    They are counted on the meta device, where attention is decomposed into matrix products:
+    PyTorch's counter does not know the fused attention kernel for CPUs. A deformable convolution
+    counts as a plain one.
 
     Examples
     --------

@@ -1,14 +1,13 @@
-"""EDVR (Wang et al., CVPR Workshops 2019): neighbours aligned to the reference frame by deformable
-convolutions in a pyramid, fused by temporal and spatial attention.
+"""EDVR (Wang et al., CVPR Workshops 2019): deformable alignment in a pyramid, attention for fusion.
 
-The released networks restore 4x. For 16x12 to 128x96 three things are added, as VidFace's
-comparison needs them (its repository has no EDVR to take them from): a third PixelShuffle stage of
-the same form, a bilinear base at 8x, and seven frames. Input and output are in [0, 1], as in the
-released code. ``paper`` is EDVR-M; EDVR-L is :data:`LARGE`.
+The released networks upsample 4x. For 8x (16x12 to 128x96) this one has a third PixelShuffle stage
+of the same form, a bilinear skip at 8x, and seven frames; VidFace's repository, which compares with
+EDVR, does not say how it was adapted. Input and output are in [0, 1] as in the released code.
+``paper`` is EDVR-M; EDVR-L is :data:`LARGE`.
 
-The released training is in two stages, first without the temporal and spatial attention
-(``attention=False``: one 1x1 convolution fuses the frames) and then with it, whose first 50,000
-steps change the attention alone.
+The released models are trained in two stages: first without temporal and spatial attention
+(``attention=False``, where a 1x1 convolution fuses the frames), then with it; the first 50,000
+steps of the second stage train the fusion alone.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from torchvision.ops import deform_conv2d
 
 from lrface.models.layers import conv3
 from lrface.models.video.layers import (
+    SLOPE,
     Pyramid,
     ResidualBlock,
     SpatialAttention,
@@ -43,20 +43,20 @@ SIZES = {
     "narrow": {"features": 24, "blocks": 10, "tail": 24},
 }
 LARGE = {"features": 128, "blocks": 40, "tail": 64}
-"""EDVR-L, to be given to :func:`build` as changes of ``paper``."""
+"""EDVR-L, as changes of ``paper`` for :func:`build`."""
 
 if torch.ops.torchvision.deform_conv2d not in flop_registry:
 
     @register_flop_formula(torch.ops.torchvision.deform_conv2d)
     def _deform_conv_flop(x, weight, *_, out_shape=None, **__) -> int:
-        """As a plain convolution: sampling between pixels is not counted."""
+        """FLOPs of a plain convolution; bilinear sampling is not counted."""
         return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
 class DeformableConv(nn.Module):
-    """3x3 deformable convolution with masks (DCNv2) whose offsets come from other features.
+    """3x3 modulated deformable convolution (DCNv2) with offsets predicted from other features.
 
-    The layer of offsets starts at zero: a plain convolution with every mask at one half.
+    The layer that predicts offsets and masks is zero at first: no offsets, all masks 0.5.
     """
 
     def __init__(self, features: int, groups: int = 8):
@@ -70,15 +70,17 @@ class DeformableConv(nn.Module):
         nn.init.zeros_(self.offsets.bias)
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        found = self.offsets(features)
-        split = found.shape[1] * 2 // 3
-        offsets, mask = found[:, :split], found[:, split:].sigmoid()
+        predicted = self.offsets(features)
+        split = predicted.shape[1] * 2 // 3
+        offsets, mask = predicted[:, :split], predicted[:, split:].sigmoid()
         return deform_conv2d(x, offsets, self.weight, self.bias, padding=1, mask=mask)
 
 
 class Alignment(nn.Module):
-    """Pyramid, cascading and deformable (PCD): one frame's three levels (N, C, ., .) aligned to the
-    reference's, (N, C, h, w)."""
+    """Pyramid, cascading and deformable alignment (PCD) of a frame to the reference.
+
+    Takes three levels of features of both and returns (N, C, h, w).
+    """
 
     def __init__(self, features: int, groups: int = 8):
         super().__init__()
@@ -98,21 +100,21 @@ class Alignment(nn.Module):
         for level in (2, 1, 0):
             offset = self.compare[level](torch.cat([frame[level], reference[level]], 1))
             if coarse is not None:
-                # offsets are lengths in pixels: they double with the resolution
+                # these features stand for lengths in pixels, which double with the resolution
                 offset = torch.cat([offset, enlarge(coarse[0]) * 2], 1)
             offset = self.refine[level](offset)
-            found = self.deform[level](frame[level], offset)
+            aligned = self.deform[level](frame[level], offset)
             if coarse is not None:
-                found = self.merge[level](torch.cat([found, enlarge(coarse[1])], 1))
+                aligned = self.merge[level](torch.cat([aligned, enlarge(coarse[1])], 1))
             if level:
-                found = F.leaky_relu(found, 0.1)
-            coarse = offset, found
-        offset = self.cascade(torch.cat([found, reference[0]], 1))
-        return F.leaky_relu(self.last(found, offset), 0.1)
+                aligned = F.leaky_relu(aligned, SLOPE)
+            coarse = offset, aligned
+        offset = self.cascade(torch.cat([aligned, reference[0]], 1))
+        return F.leaky_relu(self.last(aligned, offset), SLOPE)
 
 
 class Fusion(nn.Module):
-    """Temporal and spatial attention (TSA): aligned frames (N, T, C, h, w) to (N, C, h, w)."""
+    """Temporal and spatial attention fusion (TSA): (N, T, C, h, w) to (N, C, h, w)."""
 
     def __init__(self, features: int, frames: int):
         super().__init__()
@@ -121,12 +123,12 @@ class Fusion(nn.Module):
         self.spatial = SpatialAttention(frames * features, features)
 
     def forward(self, aligned: Tensor, slot: int) -> Tensor:
-        weighed = self.temporal(aligned, slot).flatten(1, 2)
-        return self.spatial(self.fuse(weighed), weighed)
+        weighted = self.temporal(aligned, slot).flatten(1, 2)
+        return self.spatial(self.fuse(weighted), weighted)
 
 
 class PlainFusion(nn.Module):
-    """One 1x1 convolution, the first stage of the released training."""
+    """Fusion by a 1x1 convolution, for the first stage of the released training."""
 
     def __init__(self, features: int, frames: int):
         super().__init__()
@@ -137,9 +139,27 @@ class PlainFusion(nn.Module):
 
 
 class EDVR(nn.Module):
-    """Clips float (N, 7, 3, h, w) in [0, 1] to the reference frame, (N, 3, 8h, 8w).
+    """Restores the reference frame of clips: float (N, 7, 3, h, w) in [0, 1] to (N, 3, 8h, 8w).
 
-    Seven frames at 8x: M 3,464,227 parameters and 2.91 GMAC a 16x12 clip, L 20,847,075 and 9.56.
+    h and w must be divisible by 4. With seven frames at 8x EDVR-M has 3,464,227 parameters and
+    takes 2.91 GMAC per 16x12 clip, EDVR-L 20,847,075 and 9.56.
+
+    Parameters
+    ----------
+    scale : int
+        8.
+    features, blocks, tail : int
+        Channels, residual blocks after fusion, and channels of the last two upsampling stages.
+    frames : int
+        Frames of a clip.
+    reference : int, optional
+        The frame that is restored; the middle one by default.
+    extract : int
+        Residual blocks before alignment.
+    groups : int
+        Deformable groups.
+    attention : bool
+        Whether frames are fused by temporal and spatial attention.
     """
 
     def __init__(
@@ -165,8 +185,8 @@ class EDVR(nn.Module):
         self.tail = Tail(features, (features, tail, tail))
 
     def forward(self, clips: Tensor, reference: int | None = None) -> Tensor:
-        """Restore frame ``self.reference``, or another one, which changes places with it: the
-        fusion has weights of its own for each place."""
+        """``reference`` restores another frame; it is swapped into the reference position, because
+        fusion has separate weights for each position."""
         slot = self.reference
         clips = with_reference_in(slot, clips, reference, self.frames)
         levels = self.pyramid(clips.flatten(0, 1))
@@ -177,6 +197,7 @@ class EDVR(nn.Module):
 
 
 def build(scale: int, size: str, **changes) -> EDVR:
+    """EDVR of a size; ``changes`` replace its options, for example by :data:`LARGE`."""
     return EDVR(scale, **SIZES[size] | changes)
 
 

@@ -10,11 +10,11 @@ from lrface.errors import UsageError
 from lrface.models.layers import conv3
 
 SLOPE = 0.1
-"""Of every leaky ReLU in the three video networks."""
+"""Negative slope of every leaky ReLU in the three video networks."""
 
 
 def conv_lrelu(n_in: int, n_out: int, size: int | tuple[int, int] = 3, stride: int = 1):
-    """Convolution that keeps the size (at stride 1), then leaky ReLU."""
+    """Convolution with same padding, then leaky ReLU."""
     rows, columns = (size, size) if isinstance(size, int) else size
     padding = (rows // 2, columns // 2)
     return nn.Sequential(
@@ -29,7 +29,7 @@ def enlarge(x: Tensor, factor: int = 2) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """conv3 - ReLU - conv3, plus the input; weights start at a tenth of Kaiming's."""
+    """conv3 - ReLU - conv3, plus the input; initial weights are a tenth of Kaiming's."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -70,8 +70,10 @@ class Pyramid(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """EDVR's spatial attention: ``x`` scaled and shifted by what two pooled levels of ``source``
-    say; ``source`` has ``n_in`` channels, ``x`` has ``features``."""
+    """EDVR's spatial attention: scales and shifts ``x`` by two pooled levels of ``source``.
+
+    ``source`` has ``n_in`` channels, ``x`` has ``features``.
+    """
 
     def __init__(self, n_in: int, features: int):
         super().__init__()
@@ -100,8 +102,10 @@ class SpatialAttention(nn.Module):
 
 
 class TemporalWeights(nn.Module):
-    """Weighs each frame's features by their similarity to the reference's, place by place: the
-    sigmoid of the inner product of two 3x3 embeddings; (N, T, C, h, w) to the same."""
+    """Weights the features of each frame (N, T, C, h, w) by their similarity to the reference's.
+
+    The weight of a pixel is the sigmoid of the inner product of two 3x3 embeddings.
+    """
 
     def __init__(self, features: int):
         super().__init__()
@@ -114,7 +118,7 @@ class TemporalWeights(nn.Module):
 
 
 class Tail(nn.Sequential):
-    """Doublings by PixelShuffle to ``widths`` channels each, then two convolutions to RGB."""
+    """PixelShuffle stages of factor 2 to ``widths`` channels, then two convolutions to RGB."""
 
     def __init__(self, features: int, widths: tuple[int, ...]):
         layers: list[nn.Module] = []
@@ -129,13 +133,15 @@ class Tail(nn.Sequential):
 
 
 def with_reference_in(slot: int, clips: Tensor, reference: int | None, frames: int) -> Tensor:
-    """The clips (N, T, 3, h, w) with frame ``reference`` (None: the one that is there) in ``slot``
-    and the frame of that slot in its place; anything but ``frames`` frames is refused."""
+    """Swaps frame ``reference`` of clips (N, T, 3, h, w) into position ``slot``.
+
+    None leaves the clips as they are. Raises :class:`UsageError` unless T is ``frames``.
+    """
     if clips.ndim != 5 or clips.shape[1] != frames:
         found = f"{clips.shape[1]} frames" if clips.ndim == 5 else f"shape {tuple(clips.shape)}"
         raise UsageError(
             f"this network restores clips (N, {frames}, 3, h, w), got {found}: "
-            "fill up a shorter clip by repeating its reference frame"
+            "repeat the reference frame of a shorter clip"
         )
     if reference is None or reference == slot:
         return clips
@@ -145,7 +151,6 @@ def with_reference_in(slot: int, clips: Tensor, reference: int | None, frames: i
 
 
 def of_reference(levels: list[Tensor], frames: int, slot: int) -> list[Tensor]:
-    """From maps of all frames (N T, C, h, w), those of each clip's frame ``slot``, once for every
-    frame: (N T, C, h, w)."""
+    """Repeats the maps of frame ``slot`` for every frame of its clip, (N T, C, h, w)."""
     own = (level.unflatten(0, (-1, frames))[:, slot] for level in levels)
     return [level.repeat_interleave(frames, 0) for level in own]

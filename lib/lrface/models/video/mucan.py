@@ -1,11 +1,10 @@
-"""MuCAN (Li et al., ECCV 2020): each place of the reference frame looks for its four most similar
-places in every frame, then for similar places at coarser scales of its own frame.
+"""MuCAN (Li et al., ECCV 2020): aggregates similar patches of all frames, then of coarser scales.
 
-The released network for seven frames (Vimeo-90K) at 4x, with the third PixelShuffle stage and the
-8x bilinear base that EDVR gets here, too. Its correlation runs on a GPU extension alone; here it is
-a product of matrices over bands of rows (:func:`correlation`), for any device. Which places are
-chosen has no gradient. As in the released code zeros outside the frame can be chosen: at the
-coarsest level of a 16x12 frame only 12 of a window's 49 places lie inside.
+This is the released network for seven frames (Vimeo-90K, 4x), with the third PixelShuffle stage and
+the bilinear skip at 8x that EDVR has here, too. The released correlation is a CUDA extension; here
+it is a matrix product over bands of rows (:func:`correlation`) that runs on any device. As in the
+released code, patches of zero padding can be chosen: at the coarsest level of a 16x12 frame only 12
+of the 49 positions of a window lie inside the frame. The choice of patches has no gradient.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from lrface.models.layers import conv3
 from lrface.models.video.layers import (
+    SLOPE,
     Pyramid,
     ResidualBlock,
     SpatialAttention,
@@ -36,27 +36,29 @@ SIZES = {
     "narrow": {"features": 16, "blocks": 20, "tail": 16},
 }
 WINDOWS = (15, 11, 7)
-"""Sides of the windows searched at full, half and quarter resolution."""
+"""Sides of the search windows at full, half and quarter resolution."""
 NEIGHBOURS = 4
 GROUPS = 8
 
 
 @torch.no_grad()
 def correlation(reference: Tensor, frame: Tensor, window: int) -> Tensor:
-    """Inner products of every 3x3 patch of ``reference`` with those around the same place in
-    ``frame``, zeros outside.
+    """Inner products of 3x3 patches of ``reference`` with displaced patches of ``frame``.
+
+    Both are padded with zeros.
 
     Parameters
     ----------
     reference, frame : Tensor
         float (N, C, h, w).
     window : int
-        Odd side of the window of displacements.
+        Odd side of the window of displacements, in pixels.
 
     Returns
     -------
     Tensor
-        float (N, window ** 2, h, w): displacements row by row, the middle one is no displacement.
+        float (N, window ** 2, h, w): displacements row by row; the middle channel is the one
+        without displacement.
 
     Examples
     --------
@@ -69,16 +71,19 @@ def correlation(reference: Tensor, frame: Tensor, window: int) -> Tensor:
     padded = F.pad(frame, [window // 2] * 4)
     bands = padded.unfold(2, window, 1).permute(0, 2, 1, 4, 3).reshape(n * h, c, window * wide)
     rows = reference.permute(0, 2, 3, 1).reshape(n * h, w, c)
-    products = rows @ bands  # of each pixel with all of the rows that its window reaches
+    products = rows @ bands  # of each pixel with whole rows of the frame
     step = window * wide
-    inside = products.as_strided((n * h, w, window, window), (w * step, step + 1, wide, 1))
-    single = inside.reshape(n, h, w, window**2).permute(0, 3, 1, 2)
+    windows = products.as_strided((n * h, w, window, window), (w * step, step + 1, wide, 1))
+    single = windows.reshape(n, h, w, window**2).permute(0, 3, 1, 2)
     return F.avg_pool2d(single, 3, 1, 1, divisor_override=1)
 
 
 def patches(frame: Tensor, chosen: Tensor, window: int) -> Tensor:
-    """The 3x3 patches of ``frame`` (N, C, h, w) at the displacements ``chosen`` (N, K, h, w), as
-    numbers of :func:`correlation`'s channels: (N h w, K C, 3, 3), zeros outside."""
+    """Gathers 3x3 patches of ``frame`` (N, C, h, w): (N h w, K C, 3, 3).
+
+    ``chosen`` (N, K, h, w) are K displacements per pixel, as channel indices of
+    :func:`correlation`.
+    """
     n, c, h, w = frame.shape
     padded = F.pad(frame, [window // 2 + 1] * 4)
     height, width = padded.shape[2:]
@@ -95,8 +100,11 @@ def patches(frame: Tensor, chosen: Tensor, window: int) -> Tensor:
 
 
 class Level(nn.Module):
-    """Aggregation at one level: the patches found, mixed by a convolution, and their nine places
-    summed with predicted weights; joined with the coarser level's result where there is one."""
+    """Aggregation at one level of the pyramid.
+
+    A convolution mixes the patches found at each pixel; the nine pixels of the mixed patch are
+    summed with predicted weights, and joined with the result of the coarser level, if any.
+    """
 
     def __init__(self, features: int, window: int, coarser: bool):
         super().__init__()
@@ -122,16 +130,16 @@ class Level(nn.Module):
         weights = self.weights(state).view(n, GROUPS, 1, 9, h, w)
         similar = correlation(F.normalize(reference), F.normalize(frame), self.window)
         chosen = similar.topk(NEIGHBOURS, 1).indices
-        found = self.mix(patches(frame, chosen, self.window))
-        found = found.view(n, h, w, GROUPS, c // GROUPS, 9).permute(0, 3, 4, 5, 1, 2)
-        found = F.leaky_relu((found * weights).sum(3).flatten(1, 2), 0.1)
+        mixed = self.mix(patches(frame, chosen, self.window))
+        mixed = mixed.view(n, h, w, GROUPS, c // GROUPS, 9).permute(0, 3, 4, 5, 1, 2)
+        result = F.leaky_relu((mixed * weights).sum(3).flatten(1, 2), SLOPE)
         if coarser is not None:
-            found = self.join(torch.cat([found, enlarge(coarser[0])], 1))
-        return found, state
+            result = self.join(torch.cat([result, enlarge(coarser[0])], 1))
+        return result, state
 
 
 class Aggregation(nn.Module):
-    """Three levels from coarse to fine, then once more on the result with the smallest window."""
+    """Aggregates three levels from coarse to fine, then searches once more in the result."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -148,10 +156,10 @@ class Aggregation(nn.Module):
 
 
 class CrossScale(nn.Module):
-    """Cross-scale non-local aggregation: each place of the halved features takes, at three coarser
-    scales, the place of the highest cosine; (N, C, h, w) to the same.
+    """Cross-scale non-local aggregation of one frame's features, (N, C, h, w) to the same.
 
-    What is taken are the keys, normalised to length one, as in the released code.
+    Each pixel of the halved features takes the most similar pixel (cosine) of each of three coarser
+    scales. As in the released code it takes the normalised features.
     """
 
     def __init__(self, features: int, scales: int = 3):
@@ -167,20 +175,34 @@ class CrossScale(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         own = self.down(x)
         query = F.normalize(own.flatten(2), dim=1).transpose(1, 2)
-        found, coarse = [self.attend[0](own, own)], own
+        scales, coarse = [self.attend[0](own, own)], own
         for attend in self.attend[1:]:
             coarse = F.avg_pool2d(coarse, 3, 2, 1)
             keys = F.normalize(coarse.flatten(2), dim=1)
             best = (query @ keys).argmax(2)
             taken = keys.gather(2, best[:, None].expand(-1, keys.shape[1], -1)).view_as(own)
-            found.append(attend(taken, taken))
-        return self.join(torch.cat([x, self.up(torch.cat(found, 1))], 1))
+            scales.append(attend(taken, taken))
+        return self.join(torch.cat([x, self.up(torch.cat(scales, 1))], 1))
 
 
 class MuCAN(nn.Module):
-    """Clips float (N, 7, 3, h, w) in [0, 1] to the reference frame, (N, 3, 8h, 8w).
+    """Restores the reference frame of clips: float (N, 7, 3, h, w) in [0, 1] to (N, 3, 8h, 8w).
 
-    20,036,003 parameters at 8x (``paper``), 28.6 GMAC a clip of 16x12.
+    h and w must be divisible by 4. ``paper`` has 20,036,003 parameters at 8x and takes 28.7 GMAC
+    per 16x12 clip.
+
+    Parameters
+    ----------
+    scale : int
+        8.
+    features, blocks, tail : int
+        Channels, residual blocks after aggregation, and channels of the last two upsampling stages.
+    frames : int
+        Frames of a clip.
+    reference : int, optional
+        The frame that is restored; the middle one by default.
+    extract : int
+        Residual blocks before aggregation.
     """
 
     def __init__(
@@ -208,19 +230,20 @@ class MuCAN(nn.Module):
         self.tail = Tail(features, (tail, tail))
 
     def forward(self, clips: Tensor, reference: int | None = None) -> Tensor:
-        """Restore frame ``self.reference``, or another one, which changes places with it: the
-        fusion has weights of its own for each place."""
+        """``reference`` restores another frame; it is swapped into the reference position, because
+        fusion has separate weights for each position."""
         slot = self.reference
         clips = with_reference_in(slot, clips, reference, self.frames)
         levels = self.pyramid(clips.flatten(0, 1))
         references = of_reference(levels, self.frames, slot)
-        found = self.aggregate(levels, references)
-        weighed = self.temporal(found.unflatten(0, clips.shape[:2]), slot)
-        x = self.cross_scale(self.fuse(weighed.flatten(1, 2)))
+        aligned = self.aggregate(levels, references)
+        weighted = self.temporal(aligned.unflatten(0, clips.shape[:2]), slot)
+        x = self.cross_scale(self.fuse(weighted.flatten(1, 2)))
         return self.tail(self.reconstruct(x)) + enlarge(clips[:, slot], self.scale)
 
 
 def build(scale: int, size: str, **changes) -> MuCAN:
+    """MuCAN of a size; ``changes`` replace its options."""
     return MuCAN(scale, **SIZES[size] | changes)
 
 

@@ -1,8 +1,8 @@
-"""Objectives of networks that restore clips: a batch holds ``lr`` (N, T, 3, h, w), ``hr`` (N, T, 3,
-H, W) and, where known, ``points`` (N, T, 68 or 5, 2) in pixels of ``hr``.
+"""Losses of networks that restore clips.
 
-All losses are sums over a clip (MuCAN's: means), averaged over the clips of a batch, so that
-gradients of several processes can be averaged.
+A batch holds ``lr`` (N, T, 3, h, w), ``hr`` (N, T, 3, H, W) and, where known, ``points`` (N, T, 68
+or 5, 2) in pixels of ``hr``. Every loss is averaged over the clips of a batch, so that gradients of
+several processes can be averaged; within a clip it is a sum (MuCAN: a mean).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from lrface.models.losses import Batch
 from lrface.models.recognition.align import five_of_68
 
 MIRRORED_5 = (1, 0, 2, 4, 3)
-"""Which of the five landmarks each becomes in a mirrored face: ``points[..., MIRRORED_5, :]`` after
+"""Order of the five landmarks in a mirrored face: ``points[..., MIRRORED_5, :]`` after
 ``x -> width - 1 - x``."""
 
 
 def fractions(points: Tensor, height: int, width: int) -> Tensor:
-    """Landmarks (..., 68 or 5, 2) in pixels to five, as fractions of the frame from its middle.
+    """Five landmarks in fractions of the frame, from its centre, given 68 or 5 in pixels.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def fractions(points: Tensor, height: int, width: int) -> Tensor:
         float (..., 68, 2), iBUG 300-W order, or (..., 5, 2): eye, eye, nose tip, mouth corner,
         mouth corner; x and y in pixels, NaN where unknown.
     height, width : int
-        Of the frame, in the same pixels.
+        Size of the frame in pixels.
 
     Returns
     -------
@@ -48,8 +48,7 @@ def fractions(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def pixels(landmarks: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of :func:`fractions`: five landmarks (..., 5, 2) in pixels of a frame of this
-    size."""
+    """Converts landmarks (..., 5, 2) back to pixels; the inverse of :func:`fractions`."""
     return (landmarks + 0.5) * landmarks.new_tensor([width, height])
 
 
@@ -59,8 +58,10 @@ def charbonnier(error: Tensor, epsilon: float) -> Tensor:
 
 
 class Charbonnier(nn.Module):
-    """The Charbonnier loss of the reference frame: EDVR's (sum, epsilon 1e-6) or, with epsilon 1e-3
-    and ``mean``, MuCAN's."""
+    """Charbonnier loss of the reference frame.
+
+    EDVR sums it over the frame with epsilon 1e-6; MuCAN takes the mean with epsilon 1e-3.
+    """
 
     adam = {"betas": (0.9, 0.99)}
 
@@ -75,29 +76,30 @@ class Charbonnier(nn.Module):
 
 
 class VidFaceLoss(nn.Module):
-    """Charbonnier loss of all frames and smooth L1 of the landmarks of every iteration, the i-th
-    (from 0) times 2 ** i; errors of pixels in [-1, 1], of landmarks in fractions of a frame.
+    """Charbonnier loss of all frames, and smooth L1 of the landmarks of every iteration.
+
+    Iteration i (from 0) counts 2 ** i times. Pixel errors are in [-1, 1], the range that the
+    network works in; landmark errors in fractions of the frame.
 
     Parameters
     ----------
     per_frame : bool
-        True, the paper's equation 8: the square root of a frame's summed squares. Its weight
-        lambda_1 is not printed; here it is the square root of the number of values in a frame, with
-        which an error that is the same everywhere costs what it costs in the released code. False,
-        that code: the square root of each value's square, summed.
+        True (paper, equation 8): the root of the summed squared error of a frame. The paper does
+        not print its weight lambda_1. Here it is the root of the number of values in a frame, so
+        that an error that is the same everywhere costs as much as in the released code. False
+        (code): the root of the squared error of each value, summed.
     doubled : int, optional
-        A frame whose loss counts twice. The released code doubles frame 3, the middle one of seven,
-        although their order is random.
+        A frame whose loss counts twice. The released code doubles frame 3, the middle one of
+        seven, although frames are in random order.
 
     Notes
     -----
-    Frames whose landmarks are not all known have no landmark loss. The released training mirrors
-    clips at random but leaves their landmarks where they were: whether training data does so is
-    decided where they are mirrored (``MIRRORED_5`` is right).
+    Frames whose five landmarks are not all known have no landmark loss. The released training
+    mirrors clips at random without mirroring their landmarks. That is a choice of the training
+    data; mirrored landmarks need :data:`MIRRORED_5`.
 
-    With the released code's sums the norm of the gradient is some 4e4 at the start, and it is cut
-    to ``clip_norm`` at every step, which makes it a normalisation. The optimiser is Adam without
-    weight decay inside Lookahead.
+    The gradient's norm is about 4e4 at first and is clipped to ``clip_norm`` at every step, so
+    clipping normalises it. The optimiser is Adam without weight decay inside Lookahead.
     """
 
     adam = {"betas": (0.9, 0.99)}
@@ -110,7 +112,7 @@ class VidFaceLoss(nn.Module):
         self.per_frame, self.doubled = per_frame, doubled
 
     def _pixel(self, error: Tensor) -> Tensor:
-        """(N, T, 3, H, W) to the loss of each frame, (N, T)."""
+        """Loss of each frame, (N, T), from errors (N, T, 3, H, W)."""
         if self.per_frame:
             size = math.prod(error.shape[2:])
             return math.sqrt(size) * charbonnier(error.flatten(2).norm(dim=2), 1e-6)
@@ -139,6 +141,5 @@ class VidFaceLoss(nn.Module):
 
 
 def learning_rate(base: float, step: int, steps: int, floor: float = 1 / 400) -> float:
-    """VidFace's schedule: half a cosine from ``base`` at step 0 to ``floor`` times it, no
-    warm-up."""
+    """VidFace's schedule: a half cosine from ``base`` to ``floor * base``, without warm-up."""
     return base * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / steps)))

@@ -8,16 +8,16 @@ from torch.nn import functional as F
 from lrface.models.video.layers import SLOPE
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, sees: Tensor | None = None) -> Tensor:
-    """Attention of (N, heads, L, d) whose stored activations grow with L, not with its square.
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention of (N, heads, L, d), with memory linear in L.
 
-    PyTorch's fused kernel for CPUs wants keys and values of one width; zeros fill up the former,
-    which changes no product. Elsewhere it takes them as they are.
+    On a CPU the fused kernel needs keys and values of the same width, so queries and keys are
+    padded with zeros, which does not change their products.
     """
     missing = v.shape[-1] - q.shape[-1]
     if q.device.type == "cpu" and missing > 0:
         q, k = F.pad(q, (0, missing)), F.pad(k, (0, missing))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=sees, scale=scale)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
@@ -35,7 +35,7 @@ def _mlp(width: int, hidden: int) -> nn.Sequential:
 
 
 class TokenTransformer(nn.Module):
-    """T2T-ViT's: attention that changes the width and adds its values in place of its input."""
+    """T2T-ViT's transformer: the width changes, so the skip around attention adds the values."""
 
     def __init__(self, n_in: int, n_out: int, heads: int):
         super().__init__()
@@ -46,14 +46,14 @@ class TokenTransformer(nn.Module):
         self.norm2 = nn.LayerNorm(n_out)
         self.mlp = _mlp(n_out, n_out)
 
-    def forward(self, x: Tensor, sees: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = (_heads(part, self.heads) for part in self.qkv(self.norm(x)).chunk(3, -1))
-        x = self.project(_joined(attend(q, k, v, self.scale, sees))) + _joined(v)
+        x = self.project(_joined(attend(q, k, v, self.scale, mask))) + _joined(v)
         return x + self.mlp(self.norm2(x))
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block; ``kept`` (N, 1, 1) scales what it adds to each clip."""
+    """Pre-norm transformer block; ``scales`` are (N, 1, 1) factors of its residual branches."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -64,26 +64,35 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = _mlp(width, 3 * width)
 
-    def forward(self, x: Tensor, sees: Tensor | None, kept: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None, scales: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
         q, k, v = (_heads(part, self.heads) for part in self.qkv(self.norm(x)).chunk(3, -1))
-        added = self.project(_joined(attend(q, k, v, self.scale, sees)))
-        x = x + (added if kept is None else added * kept[0])
-        added = self.mlp(self.norm2(x))
-        return x + (added if kept is None else added * kept[1])
+        branch = self.project(_joined(attend(q, k, v, self.scale, mask)))
+        x = x + (branch if scales is None else branch * scales[0])
+        branch = self.mlp(self.norm2(x))
+        return x + (branch if scales is None else branch * scales[1])
 
 
 def soft_split(x: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """Every token with its eight neighbours in its frame: (N, T h w, C) to (N, T h w, 9 C)."""
+    """Concatenates 3x3 tokens of the same frame: (N, T h w, C) to (N, T h w, 9 C)."""
     maps = x.unflatten(1, (frames, height * width)).flatten(0, 1).transpose(1, 2)
-    found = F.unfold(maps.unflatten(2, (height, width)), 3, padding=1)
-    return found.transpose(1, 2).unflatten(0, (-1, frames)).flatten(1, 2)
+    windows = F.unfold(maps.unflatten(2, (height, width)), 3, padding=1)
+    return windows.transpose(1, 2).unflatten(0, (-1, frames)).flatten(1, 2)
+
+
+def token_mask(visible: Tensor | None, tokens: int) -> Tensor | None:
+    """Expands which frames see which, bool (T, T), to their tokens: (T tokens, T tokens)."""
+    if visible is None:
+        return None
+    return visible.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
 
 
 class Detoken(nn.Module):
-    """DeU: attention whose values are dilated tokens, folded to a map 8 times as large; (N, T h w,
-    n_in) to (N T, features, 8h, 8w).
+    """Detoken upsampling (DeU): (N, T h w, n_in) to (N T, features, 8h, 8w).
 
-    Neighbouring tokens overlap by half, and overlaps are summed.
+    The values of its attention are patches of 16x16 pixels; they are folded with a stride of 8,
+    and overlaps are summed.
     """
 
     def __init__(self, n_in: int, heads: int, query: int, features: int, scale: int):
@@ -95,24 +104,24 @@ class Detoken(nn.Module):
         self.qkv = nn.Linear(n_in, self.out + 2 * query * heads, bias=False)
         self.norm2 = nn.LayerNorm(self.out)
 
-    def forward(self, x: Tensor, frames: int, height: int, width: int, sees: Tensor | None):
+    def forward(self, x: Tensor, frames: int, height: int, width: int, mask: Tensor | None):
         qkv = _heads(self.qkv(self.norm(x)), self.heads)
         q, k, v = qkv.split((self.query, self.query, self.out // self.heads), -1)
-        x = self.norm2(_joined(attend(q, k, v, self.scale, sees) + v))
+        x = self.norm2(_joined(attend(q, k, v, self.scale, mask) + v))
         s = self.factor
         maps = x.unflatten(1, (frames, -1)).flatten(0, 1).transpose(1, 2)
         return F.fold(maps, (s * height, s * width), 2 * s, padding=s // 2, stride=s)
 
 
 class Shuffle(nn.Module):
-    """In place of DeU: three times a linear layer, PixelShuffle by 2 and leaky ReLU."""
+    """Upsampling without DeU: three times a linear layer, PixelShuffle by 2 and leaky ReLU."""
 
     def __init__(self, n_in: int, features: int):
         super().__init__()
         widths = (n_in, features, features)
         self.layers = nn.ModuleList(nn.Linear(width, 4 * features) for width in widths)
 
-    def forward(self, x: Tensor, frames: int, height: int, width: int, sees: Tensor | None):
+    def forward(self, x: Tensor, frames: int, height: int, width: int, mask: Tensor | None):
         x = x.unflatten(1, (frames, height, width)).flatten(0, 1)
         for layer in self.layers:
             x = F.pixel_shuffle(layer(x).movedim(-1, 1), 2)

@@ -1,30 +1,30 @@
-"""VidFace (Gan et al., 2021): all frames of a clip restored at once by transformers over the tokens
-of all frames.
+"""VidFace (Gan et al., 2021) restores all frames of a clip at once, by attention over all tokens.
 
-A token-to-token encoder with as many tokens throughout as the clip has pixels; a refiner that runs
-twice with the same weights and finds five landmarks each time, from which every token's landmark
-encoding (RLPE) for the next round is made; a detokenising transformer and fold (DeU). No frame has
-a code of its own, so the order of the frames changes nothing, and any number of them will do. What
-the paper leaves open (depth, widths, iterations, start, the bilinear base) is the released code's.
+The encoder turns every pixel of the small frames into a token (token to token; the number of tokens
+never changes). The refiner runs twice with the same weights; each time it estimates five landmarks
+per frame, from which the landmark encoding (RLPE) of the next iteration is computed. The decoder
+upsamples tokens by a transformer with wide values and a fold (DeU). Frames have no temporal code,
+so their order does not matter, and a clip may have any number of frames. What the paper leaves open
+(depth, widths, iterations, initialisation, the bilinear skip) is taken from the released code.
 
-Where paper and released code disagree both are here, the paper's by default:
+Where the paper and the released code disagree, both are available and the paper is the default:
 
-* ``encoding``: ``distances`` are five Euclidean distances in square pixels, divided by their sum
-  over the five; while all landmarks are at the centre that is 0.2 everywhere, so the first
-  iteration knows nothing of landmarks. The code's ``offsets`` are ten signed differences, in
-  fractions of the frame, of the token's top left corner and each landmark, not normalised. Tokens
-  have five (ten) channels fewer, so that with the encoding 8 heads divide the width.
-* ``head``: ``mlp`` reduces each token by a linear layer, then two linear layers find the landmarks
-  of the frame (equation 2, whose widths are ours); ``linear`` reduces by two and finds by one.
-* ``trainable_positions``: the sinusoid code of places is fixed in the paper. The code declares it
-  so and trains it from the first step on.
-* the loss (:class:`lrface.models.video.objectives.VidFaceLoss`).
+* ``encoding``: ``distances`` (paper) are the Euclidean distances of a token to the five landmarks,
+  in pixels of the small frame, L1-normalised over the five. In the first iteration all landmarks
+  are at the centre, so the encoding is 0.2 everywhere and carries no information. ``offsets``
+  (code) are ten signed differences in fractions of the frame, not normalised. Tokens are narrower
+  by 5 or 10 channels, so that the width with the encoding is divisible by the number of heads.
+* ``head``: ``mlp`` (paper, equation 2; its hidden widths are ours) is one linear layer per token,
+  then two on the flattened tokens of a frame. ``linear`` (code) is two per token, then one.
+* ``trainable_positions``: the sinusoidal position code is fixed in the paper. The code declares it
+  fixed, but trains it from the first step.
+* The loss: :class:`lrface.models.video.objectives.VidFaceLoss`.
 
-Table 2's ablations are options, too, and their structure is ours, for neither paper nor code says
-it: ``encoding="none"`` leaves the refiner's two rounds and takes landmarks, their loss and the
-layer after each round away; ``upsampling="shuffle"`` replaces DeU by three linear layers with
-PixelShuffle (as lines that the code has commented out); ``encoder="deformable"`` replaces the two
-token transformers by convolutions and EDVR's alignment of all frames to each.
+The ablations of Table 2 are options as well. Neither paper nor code describes them, so these are
+our reading. ``encoding="none"`` keeps both iterations of the refiner, but has no landmarks, no
+landmark loss and no projection after each iteration. ``upsampling="shuffle"`` replaces DeU by three
+linear layers with PixelShuffle (the code has such lines, commented out). ``encoder="deformable"``
+replaces the two token transformers by convolutions and EDVR's alignment.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from lrface.models.video.transformers import (
     Shuffle,
     TokenTransformer,
     soft_split,
+    token_mask,
 )
 
 VERSION = 1
@@ -75,7 +76,7 @@ SIZES = {
 }
 DEPTH, ITERATIONS = 4, 2
 DROP_PATH = 0.1
-"""Of the last block; the first drops nothing."""
+"""Drop rate of the last block; it grows linearly from 0 in the first."""
 CHANNELS = {"distances": 5, "offsets": 10, "none": 0}
 OPTIONS = {
     "VidFace": {},
@@ -85,19 +86,22 @@ OPTIONS = {
     "VidFace, RLPE alone": {"upsampling": "shuffle"},
     "VidFace, DeU alone": {"encoding": "none"},
 }
-"""The full method and the rows of Table 2, with the two that the paper lacks."""
+"""Options of the full method, of the released code, and of the ablations: rows A and B of Table 2,
+and two that the paper does not have."""
 
 
 def positions(places: int, width: int) -> Tensor:
-    """Vaswani's sinusoid code of places 0, 1, ...: float (places, width)."""
+    """Sinusoidal position code of Vaswani et al.: float (places, width)."""
     rate = 10000 ** (2 * (torch.arange(width) // 2).double() / width)
     angle = torch.arange(places)[:, None] / rate
     return torch.where(torch.arange(width) % 2 == 0, angle.sin(), angle.cos()).float()
 
 
 def grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """The places of the tokens, row by row, as fractions of the frame from its middle: float
-    (height * width, 2), x and y of the top left corners."""
+    """Top left corners (x, y) of the tokens, row by row: float (height * width, 2).
+
+    In fractions of the frame, measured from its centre: from -0.5 to just below 0.5.
+    """
     y, x = torch.meshgrid(
         torch.arange(height, device=device) / height - 0.5,
         torch.arange(width, device=device) / width - 0.5,
@@ -107,18 +111,18 @@ def grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
 
 
 def landmark_encoding(landmarks: Tensor, height: int, width: int, kind: str) -> Tensor:
-    """What each token is told of the landmarks (equation 3).
+    """Positions of all tokens relative to five landmarks (RLPE, equation 3).
 
     Parameters
     ----------
     landmarks : Tensor
-        float (..., 5, 2): x and y as fractions of the frame from its middle.
+        float (..., 5, 2): x and y in fractions of the frame, from its centre.
     height, width : int
-        Tokens down and across.
+        Rows and columns of tokens.
     kind : {"distances", "offsets"}
-        ``distances``: five Euclidean distances in pixels of the small frame over the sum of the
-        five. ``offsets``: ten signed differences, token minus landmark, x and y in turn, in
-        fractions of the frame.
+        ``distances``: five Euclidean distances in pixels of the small frame, divided by their sum.
+        ``offsets``: ten differences token minus landmark (x1, y1, x2, ...), in fractions of the
+        frame.
 
     Returns
     -------
@@ -130,18 +134,18 @@ def landmark_encoding(landmarks: Tensor, height: int, width: int, kind: str) -> 
     >>> round(landmark_encoding(torch.zeros(5, 2), 16, 12, "distances").mean().item(), 4)
     0.2
     """
-    places = grid(height, width, landmarks.device).to(landmarks.dtype)
-    offsets = places[:, None] - landmarks[..., None, :, :]
+    tokens = grid(height, width, landmarks.device).to(landmarks.dtype)
+    offsets = tokens[:, None] - landmarks[..., None, :, :]
     if kind == "offsets":
         return offsets.flatten(-2)
     in_pixels = offsets * offsets.new_tensor([width, height])
-    # the small number makes a place where all landmarks are an ordinary one: 0.2 five times
+    # without the constant a token on which all five landmarks lie would give 0 / 0
     distances = (in_pixels.square().sum(-1) + 1e-8).sqrt()
     return distances / distances.sum(-1, keepdim=True)
 
 
 class TokenEncoder(nn.Module):
-    """Token to token: frames (N, T, 3, h, w) to tokens of three depths, (N, T h w, .) each."""
+    """Token-to-token encoder: (N, T, 3, h, w) to tokens of three depths, each (N, T h w, .)."""
 
     def __init__(self, embed: int, heads: int, token: int, pixel: int):
         super().__init__()
@@ -150,19 +154,22 @@ class TokenEncoder(nn.Module):
         self.second = TokenTransformer(9 * token, token, heads)
         self.project = nn.Linear(9 * token, embed)
 
-    def forward(
-        self, clips: Tensor, sees: Tensor | None, frames_seen: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, clips: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         t, _, h, w = clips.shape[1:]
+        mask = token_mask(visible, h * w)
         x = self.enter(clips.movedim(2, -1).flatten(1, 3))
-        x1 = self.first(soft_split(x, t, h, w), sees)
-        x2 = self.second(soft_split(x1, t, h, w), sees)
+        x1 = self.first(soft_split(x, t, h, w), mask)
+        x2 = self.second(soft_split(x1, t, h, w), mask)
         return x1, x2, self.project(soft_split(x2, t, h, w))
 
 
 class DeformableEncoder(nn.Module):
-    """In place of the token transformers: features of every frame (first depth), and the mean of
-    all frames' features, aligned to it and weighed as EDVR does (second depth)."""
+    """Encoder of ablation A: convolutions and deformable alignment in place of the transformers.
+
+    The first depth are features of each frame alone. For the second all frames are aligned to each
+    frame and weighted by similarity as in EDVR; their mean goes through a 1x1 convolution, so any
+    number of frames will do.
+    """
 
     def __init__(self, embed: int, token: int):
         super().__init__()
@@ -172,29 +179,23 @@ class DeformableEncoder(nn.Module):
         self.fuse = conv_lrelu(token, token, 1)
         self.project = nn.Linear(9 * token, embed)
 
-    def forward(
-        self, clips: Tensor, sees: Tensor | None, frames_seen: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, clips: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         n, t, _, h, w = clips.shape
-        levels = self.pyramid(clips.flatten(0, 1))
-        by_clip = [level.unflatten(0, (n, t)) for level in levels]
+        levels = [x.unflatten(0, (n, t)) for x in self.pyramid(clips.flatten(0, 1))]
         fused = []
         for i in range(t):
-            seen = range(t) if frames_seen is None else frames_seen[i].nonzero()[:, 0].tolist()
-            order = [i, *(j for j in seen if j != i)]
-            frames = [level[:, order].flatten(0, 1) for level in by_clip]
-            reference = [level[:, [i] * len(order)].flatten(0, 1) for level in by_clip]
-            aligned = self.align(frames, reference).unflatten(0, (n, len(order)))
+            others = [j for j in range(t) if j != i and (visible is None or visible[i, j])]
+            frames = [level[:, [i, *others]].flatten(0, 1) for level in levels]
+            reference = [level[:, [i] * (1 + len(others))].flatten(0, 1) for level in levels]
+            aligned = self.align(frames, reference).unflatten(0, (n, -1))
             fused.append(self.fuse(self.temporal(aligned, 0).mean(1)))
-
-        x1, x2 = (
-            x.flatten(3).transpose(2, 3).flatten(1, 2) for x in (by_clip[0], torch.stack(fused, 1))
-        )
+        maps = (levels[0], torch.stack(fused, 1))
+        x1, x2 = (x.flatten(3).transpose(2, 3).flatten(1, 2) for x in maps)
         return x1, x2, self.project(soft_split(x2, t, h, w))
 
 
 class LandmarkHead(nn.Module):
-    """Five landmarks of each frame from all its tokens: (N, T, h w, embed) to (N, T, 5, 2)."""
+    """Estimates five landmarks per frame from its tokens: (N, T, h w, embed) to (N, T, 5, 2)."""
 
     def __init__(self, embed: int, tokens: int, reduced: tuple[int, int], kind: str):
         super().__init__()
@@ -211,44 +212,54 @@ class LandmarkHead(nn.Module):
 
 
 class Passes(NamedTuple):
-    """All that :meth:`VidFace.passes` finds in clips (N, T, 3, h, w)."""
+    """Results of :meth:`VidFace.passes` for clips (N, T, 3, h, w)."""
 
     faces: Tensor
     """float (N, T, 3, 8h, 8w), near [0, 1]."""
     landmarks: list[Tensor]
-    """Of each iteration, float (N, T, 5, 2): fractions of the frame from its middle
-    (:func:`lrface.models.video.objectives.pixels`)."""
+    """After each iteration, float (N, T, 5, 2), in fractions of the frame from its centre
+    (:func:`lrface.models.video.objectives.pixels` gives pixels)."""
     encodings: list[Tensor]
-    """What the tokens were told in each iteration, float (N, T, 5 or 10, h, w)."""
+    """The landmark encoding used in each iteration, float (N, T, 5 or 10, h, w)."""
 
 
 class VidFace(nn.Module):
-    """Clips float (N, T, 3, h, w) in [0, 1] to all their frames, (N, T, 3, 8h, 8w).
+    """Restores every frame of clips: float (N, T, 3, h, w) in [0, 1] to (N, T, 3, 8h, 8w).
 
     Parameters
     ----------
     scale : int
         8.
-    width, heads, token, pixel, query, features, hidden, reduced, std
-        Of :data:`SIZES`: channels of the refiner, heads of every attention, channels of the first
-        two depths, of a pixel, of a detokenising query, of the folded map, of the layer after it,
-        of a token for the landmarks, and the deviation of the linear layers' start.
+    width : int
+        Channels of the refiner, landmark encoding included.
+    heads : int
+        Attention heads, the same number in every transformer.
+    token, pixel : int
+        Channels of the encoder's tokens, and of a pixel before the first of its transformers.
+    query, features, hidden : int
+        Channels of the decoder's queries (per head), of the folded map, and of the layer after it.
+    reduced : tuple of int
+        Two widths of the landmark head.
+    std : float
+        Standard deviation of the initial weights of all linear layers.
     frame : tuple of int
-        Height and width of the small frames: the landmark head and the places know them.
+        Height and width of the small frames; position code and landmark head depend on it.
     encoding : {"distances", "offsets", "none"}
     head : {"mlp", "linear"}
     encoder : {"tokens", "deformable"}
     upsampling : {"detoken", "shuffle"}
     trainable_positions : bool
-        These are what the module's text describes.
+        See the description of the module.
     drop_path : float
-        Probability of leaving the last block's additions out, in training; those before it less.
+        Drop rate of the refiner's last block in training (stochastic depth).
 
     Notes
     -----
-    In training mode it returns the faces and the landmarks of every iteration. Which additions a
-    step leaves out depends on the number of training passes alone, which is part of the state: a
-    training that was interrupted goes on as it would have.
+    In training mode the network returns the faces and the landmarks of each iteration, in
+    evaluation mode the faces.
+
+    Stochastic depth takes its random numbers from a seed that is part of the network's state and
+    is advanced at each training pass, so an interrupted training resumes exactly.
 
     Examples
     --------
@@ -292,11 +303,11 @@ class VidFace(nn.Module):
             self.register_buffer("positions", code, persistent=False)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(DEPTH))
         if encoding != "none":
-            self.narrow = nn.Linear(width, embed)
+            self.project = nn.Linear(width, embed)
             self.landmarks = LandmarkHead(embed, tokens, reduced, head)
         self.norm = nn.LayerNorm(embed)
-        self.stack = nn.Linear(width, 9 * token + CHANNELS[encoding])
-        stacked = 9 * token + CHANNELS[encoding] + 2 * token + embed
+        self.unproject = nn.Linear(width, 9 * token + CHANNELS[encoding])
+        stacked = self.unproject.out_features + 2 * token + embed
         if upsampling == "detoken":
             self.upsampling = Detoken(stacked, heads, query, features, scale)
         else:
@@ -305,92 +316,100 @@ class VidFace(nn.Module):
         self.colours = nn.Sequential(
             nn.Linear(features, hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, 3)
         )
-        self.register_buffer("training_passes", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("drop_path_seed", torch.randint(2**31, ()))
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=std)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
-    def _kept(self, clips: int, device: torch.device) -> list[tuple[Tensor, Tensor] | None]:
-        """For every block of every iteration, what the two additions of each clip are scaled by: 0
-        or one over the probability of being kept."""
+    def _branch_scales(
+        self, clips: int, device: torch.device
+    ) -> list[tuple[Tensor, Tensor] | None]:
+        """Factors (N, 1, 1) of both residual branches of every block in every iteration."""
         count = DEPTH * ITERATIONS
         if not self.training or not self.drop_path:
             return [None] * count
-        keep = 1 - torch.linspace(0, self.drop_path, DEPTH).repeat(ITERATIONS)[:, None, None]
-        generator = torch.Generator().manual_seed(int(self.training_passes))
-        self.training_passes += 1
-        drawn = torch.rand(count, 2, clips, generator=generator) < keep
-        scales = (drawn / keep).to(device)[..., None, None]
+        rates = torch.linspace(0, self.drop_path, DEPTH).repeat(ITERATIONS)[:, None, None]
+        generator = torch.Generator().manual_seed(int(self.drop_path_seed))
+        self.drop_path_seed += 1
+        active = torch.rand(count, 2, clips, generator=generator) >= rates
+        scales = (active / (1 - rates)).to(device)[..., None, None]
         return [(first, second) for first, second in scales]
 
-    def _seen_tokens(self, sees: Tensor | None, frames: int) -> Tensor | None:
-        if sees is None:
-            return None
-        if sees.shape != (frames, frames) or not sees.diagonal().all():
-            raise UsageError(
-                f"which of {frames} frames see which is a bool ({frames}, {frames}) with a true "
-                "diagonal"
-            )
-        tokens = self.frame[0] * self.frame[1]
-        return sees.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
-
-    def passes(self, clips: Tensor, sees: Tensor | None = None) -> Passes:
-        """The faces with landmarks and landmark encodings of every iteration.
-
-        Parameters
-        ----------
-        clips : Tensor
-            float (N, T, 3, h, w) in [0, 1].
-        sees : Tensor, optional
-            bool (T, T): row i marks the frames that frame i attends to, itself among them. The
-            identity matrix restores every frame alone.
-        """
+    def _check(self, clips: Tensor, visible: Tensor | None) -> None:
         if clips.ndim != 5 or tuple(clips.shape[-2:]) != tuple(self.frame):
             h, w = self.frame
             raise UsageError(
                 f"this VidFace restores clips (N, T, 3, {h}, {w}), got {tuple(clips.shape)}: build "
                 "it with frame=(h, w) for others"
             )
+        t = clips.shape[1]
+        if visible is not None and (visible.shape != (t, t) or not visible.diagonal().all()):
+            raise UsageError(
+                f"visible must be a bool ({t}, {t}) with a true diagonal for a clip of {t} frames"
+            )
+
+    def passes(self, clips: Tensor, visible: Tensor | None = None) -> Passes:
+        """Faces, with the landmarks and the landmark encoding of every iteration.
+
+        Parameters
+        ----------
+        clips : Tensor
+            float (N, T, 3, h, w) in [0, 1].
+        visible : Tensor, optional
+            bool (T, T): row i marks the frames that frame i attends to, itself included. The
+            identity matrix restores each frame alone. All frames by default.
+
+        Returns
+        -------
+        Passes
+            Also in evaluation mode.
+
+        Raises
+        ------
+        UsageError
+            For frames of another size, or a wrong ``visible``.
+        """
+        self._check(clips, visible)
         n, t, _, h, w = clips.shape
         clips = 2 * clips - 1
-        mask = self._seen_tokens(sees, t)
-        x1, x2, x3 = self.encoder(clips, mask, sees)
+        mask = token_mask(visible, h * w)
+        x1, x2, x3 = self.encoder(clips, visible)
         x = x3 + self.positions.repeat(t, 1)
         landmarks, encodings = [], []
         points = x.new_zeros(n, t, 5, 2)
-        kept = iter(self._kept(n, x.device))
+        scales = iter(self._branch_scales(n, x.device))
         for _ in range(ITERATIONS):
             if self.encoding != "none":
-                told = landmark_encoding(points, h, w, self.encoding)
-                encodings.append(told.transpose(2, 3).unflatten(3, (h, w)))
-                told = told.flatten(1, 2)
-                x = torch.cat([x, told], 2)
+                encoding = landmark_encoding(points, h, w, self.encoding)
+                encodings.append(encoding.transpose(2, 3).unflatten(3, (h, w)))
+                x = torch.cat([x, encoding.flatten(1, 2)], 2)
             for block in self.blocks:
-                x = block(x, mask, next(kept))
+                x = block(x, mask, next(scales))
             if self.encoding != "none":
-                x = self.narrow(x)
+                x = self.project(x)
                 points = self.landmarks(x.unflatten(1, (t, h * w)))
                 landmarks.append(points)
         x = self.norm(x)
-        # the decoder is told of the landmarks that the last iteration started from, as in the code
-        x = self.stack(torch.cat([x, told], 2) if self.encoding != "none" else x)
-        maps = self.upsampling(torch.cat([x, x1, x2, x3], 2), t, h, w, mask)
+        if self.encoding != "none":
+            # of the last iteration's input, as in the code: the final landmarks are not used
+            x = torch.cat([x, encoding.flatten(1, 2)], 2)
+        stacked = torch.cat([self.unproject(x), x1, x2, x3], 2)
+        maps = self.upsampling(stacked, t, h, w, mask)
         details = self.colours(maps.movedim(1, -1)).movedim(-1, 1)
         faces = details + enlarge(clips.flatten(0, 1), self.scale)
         return Passes((faces.unflatten(0, (n, t)) + 1) / 2, landmarks, encodings)
 
     def forward(
-        self, clips: Tensor, sees: Tensor | None = None
+        self, clips: Tensor, visible: Tensor | None = None
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        found = self.passes(clips, sees)
+        found = self.passes(clips, visible)
         return (found.faces, found.landmarks) if self.training else found.faces
 
 
 def build(scale: int, size: str, **changes) -> VidFace:
-    """The network of this size; ``changes`` are :class:`VidFace`'s options, such as a value of
-    :data:`OPTIONS`."""
+    """VidFace of a size; ``changes`` replace its options, for example by a value of OPTIONS."""
     return VidFace(scale, **SIZES[size] | changes)
 
 
