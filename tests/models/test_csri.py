@@ -11,7 +11,7 @@ from lrface import degrade, models, runs
 from lrface.models import csri
 from lrface.models.losses import Batch
 from lrface.models.recognition import centreface
-from lrface.models.recognition.align import whole
+from lrface.models.recognition.align import unaligned_crop
 from lrface.models.sr import vdsr
 from lrface.training import loop
 from torch import nn
@@ -67,7 +67,9 @@ def test_it_restores_and_recognises():
         assert torch.equal(net.eval()(lr), net.restorer(lr))
         sr, features, logits = net.train()(lr)
         assert sr.shape == (2, 3, 64, 64) and features.shape == (2, 128) and logits.shape == (2, 7)
-        assert torch.equal(net.recogniser.eval()(whole(sr, net.recogniser.input_size)), features)
+        assert torch.equal(
+            net.recogniser.eval()(unaligned_crop(sr, net.recogniser.input_size)), features
+        )
 
 
 def test_equation_4_by_hand():
@@ -174,7 +176,7 @@ def test_without_super_resolution_and_natives_it_is_the_plain_chain(tmp_path):
     for step, one in enumerate(batches):
         one = one.to(torch.device("cpu"))
         adam.param_groups[0]["lr"] = loop.learning_rate("drops", FIELDS["lr"], step, 4)
-        _, logits = recogniser(whole(restorer(one.lr), recogniser.input_size))
+        _, logits = recogniser(unaligned_crop(restorer(one.lr), recogniser.input_size))
         adam.zero_grad()
         F.cross_entropy(logits, one.labels).backward()
         adam.step()

@@ -10,7 +10,7 @@ from lrface.data.landmarks import MIRRORED
 from lrface.errors import UsageError
 from lrface.models.losses import Batch, Behind
 from lrface.models.recognition import frnet
-from lrface.models.recognition.align import SIZE, TEMPLATE, align, five_of_68
+from lrface.models.recognition.align import SIZE, TEMPLATE, align, five_points
 from lrface.training import loop
 
 
@@ -96,8 +96,8 @@ def test_an_unknown_face_is_taken_whole_and_gradients_flow():
 
 def test_the_mirror_image_has_the_mirrored_five():
     points = torch.rand(1, 68, 2)
-    five = five_of_68(points[:, MIRRORED] * torch.tensor([-1.0, 1.0]))
-    assert torch.allclose(five[:, [1, 0, 2, 4, 3]] * torch.tensor([-1.0, 1.0]), five_of_68(points))
+    five = five_points(points[:, MIRRORED] * torch.tensor([-1.0, 1.0]))
+    assert torch.allclose(five[:, [1, 0, 2, 4, 3]] * torch.tensor([-1.0, 1.0]), five_points(points))
 
 
 def test_it_trains_through_the_same_fit_and_learns_its_identities():

@@ -14,7 +14,7 @@ from lrface.errors import UsageError
 from lrface.models.layers import PReLUUnit
 from lrface.models.losses import Batch, Behind, Classification
 from lrface.models.recognition import centreface, deepid2, rpcn, sphereface, vgg_face
-from lrface.models.recognition.align import whole
+from lrface.models.recognition.align import unaligned_crop
 from lrface.training import cost_model, loop
 from torch import nn
 from torch.nn import functional as F
@@ -55,19 +55,23 @@ def test_a_whole_face_is_the_middle_of_the_resized_square(size):
     matrix = torch.from_numpy(resize_matrix(64, max(size)).copy())
     square = torch.einsum("hi,ncij,wj->nchw", matrix, picture, matrix)
     left = (size[0] - size[1]) // 2
-    assert torch.allclose(whole(picture, size), square[:, :, :, left : left + size[1]], atol=1e-12)
+    assert torch.allclose(
+        unaligned_crop(picture, size), square[:, :, :, left : left + size[1]], atol=1e-12
+    )
 
 
 def test_a_wide_size_loses_top_and_bottom():
     picture = torch.arange(8.0).view(1, 1, 8, 1).expand(1, 3, 8, 8)
-    assert torch.allclose(whole(picture, (4, 8))[0, 0, :, 0], torch.arange(2.0, 6.0), atol=1e-6)
+    assert torch.allclose(
+        unaligned_crop(picture, (4, 8))[0, 0, :, 0], torch.arange(2.0, 6.0), atol=1e-6
+    )
 
 
 def test_a_crop_that_is_not_square_is_refused_and_gradients_flow():
     with pytest.raises(UsageError, match="square crops"):
-        whole(torch.rand(1, 3, 64, 60), (56, 48))
+        unaligned_crop(torch.rand(1, 3, 64, 60), (56, 48))
     picture = torch.rand(1, 3, 64, 64, requires_grad=True)
-    whole(picture, (56, 48)).sum().backward()
+    unaligned_crop(picture, (56, 48)).sum().backward()
     columns = picture.grad.abs().sum((0, 1, 2))
     assert columns[32] > 0 and columns[0] == 0  # an eighth of the width is cut off
 
@@ -261,7 +265,7 @@ def test_the_annealing_counts_steps_and_stops_at_five():
 def test_centreface_adds_the_centre_loss_to_the_softmax_of_whole_faces():
     torch.manual_seed(0)
     net, one = centreface.CentreFace(8, (28, 24), (2, 2, 3), (1, 1), 5).train(), faces()
-    features, logits = (x.detach() for x in net(whole(one.hr, (28, 24))))
+    features, logits = (x.detach() for x in net(unaligned_crop(one.hr, (28, 24))))
     plain = F.cross_entropy(logits, one.labels)
     assert torch.equal(Classification()(net, one)["loss"].detach(), plain)
     objective = centreface.PaperLoss(net)
@@ -278,7 +282,7 @@ def test_deepid2_on_whole_faces_has_the_same_losses():
     net, one = models.recogniser("DeepID2", 8).train(), faces()
     objectives = models.RECOGNISERS["DeepID2"].objectives
     aligned, taken_whole = objectives["paper"](net), objectives["whole"](net)
-    features, logits = net(whole(one.hr, deepid2.SIZE))
+    features, logits = net(unaligned_crop(one.hr, deepid2.SIZE))
     expected = F.cross_entropy(logits, one.labels) + 0.05 * deepid2.verification(
         features, one.labels
     )
@@ -343,7 +347,10 @@ def test_rpcn_leaves_native_faces_out_where_they_have_no_truth():
 def test_rpcn_pays_hubers_loss_for_both_faces():
     torch.manual_seed(0)
     net, one = models.recogniser("RPCN-like", 8).train(), faces()
-    small, large = whole(resize(one.lr, (64, 64)), (64, 64)), whole(one.hr, (64, 64))
+    small, large = (
+        unaligned_crop(resize(one.lr, (64, 64)), (64, 64)),
+        unaligned_crop(one.hr, (64, 64)),
+    )
     expected = 0
     for face, _, _ in net(small, large):
         apart = (face - large).abs()

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from lrface.models.losses import Batch, Classification, frozen, mean_over
 from lrface.models.recognition import centreface
-from lrface.models.recognition.align import whole
+from lrface.models.recognition.align import unaligned_crop
 from lrface.models.sr import vdsr
 
 VERSION = 1
@@ -38,7 +38,7 @@ class CSRI(nn.Module):
     In evaluation mode it is its restorer: float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w *
     scale), h = w. In training mode it returns that face, its features and the logits of the
     training identities. The vector of a face is ``recogniser`` of the restored face, taken whole
-    (:func:`lrface.models.recognition.align.whole`) at ``recogniser.input_size``.
+    (:func:`lrface.models.recognition.align.unaligned_crop`) at ``recogniser.input_size``.
     """
 
     def __init__(self, restorer: nn.Module, recogniser: nn.Module):
@@ -48,7 +48,7 @@ class CSRI(nn.Module):
     def forward(self, lr: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         sr = self.restorer(lr)
         return (
-            (sr, *self.recogniser(whole(sr.to(lr.dtype), self.recogniser.input_size)))
+            (sr, *self.recogniser(unaligned_crop(sr.to(lr.dtype), self.recogniser.input_size)))
             if self.training
             else sr
         )

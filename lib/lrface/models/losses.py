@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.degrade import round_uint8
-from lrface.models.recognition.align import whole
+from lrface.models.recognition.align import unaligned_crop
 from lrface.models.recognition.dlib_resnet import CHIP_SIZE, DlibResNet, chips
 
 
@@ -127,7 +127,7 @@ class Classification(nn.Module):
     adam = {"weight_decay": 5e-4}
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        _, logits = net(whole(batch.hr, net.input_size))
+        _, logits = net(unaligned_crop(batch.hr, net.input_size))
         return {"loss": F.cross_entropy(logits.float(), batch.labels)}
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lrface.models.layers import PReLUUnit, conv_prelu, xavier
 from lrface.models.losses import Batch, Classification
-from lrface.models.recognition.align import whole
+from lrface.models.recognition.align import unaligned_crop
 from lrface.models.recognition.frnet import Centres
 
 VERSION = 1
@@ -87,7 +87,7 @@ class PaperLoss(nn.Module):
         self.memory = Centres(net)
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        features, logits = (x.float() for x in net(whole(batch.hr, net.input_size)))
+        features, logits = (x.float() for x in net(unaligned_crop(batch.hr, net.input_size)))
         classification, centre = (
             F.cross_entropy(logits, batch.labels),
             self.memory(features, batch.labels),

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from lrface.models.layers import LocallyShared
 from lrface.models.losses import Batch
-from lrface.models.recognition.align import align, whole
+from lrface.models.recognition.align import align, unaligned_crop
 
 VERSION = 1
 SIZE = (55, 47)
@@ -86,7 +86,9 @@ class PaperLoss(nn.Module):
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = net(
-            align(batch.hr, batch.points, SIZE) if self.landmarks else whole(batch.hr, SIZE)
+            align(batch.hr, batch.points, SIZE)
+            if self.landmarks
+            else unaligned_crop(batch.hr, SIZE)
         )
         identification, pairs = (
             F.cross_entropy(logits, batch.labels),

@@ -1,12 +1,15 @@
-"""dlib's pretrained face recogniser (ResNet-29, 128-d) as a PyTorch module: the judge of identity
-that needs no download.
+"""dlib's pretrained face recogniser (ResNet-29, 128-d) as a PyTorch module.
 
-The weights (Davis E. King, public domain) come from the ``face-recognition-models`` package; the
-module gives dlib's own vectors, but in batches, on any device, and with gradients. Every parameter
-stays frozen.
+It is the judge of identity that needs no download: the weights (Davis E. King, public domain) are
+those of the ``face-recognition-models`` package. The module computes dlib's own vectors, but in
+batches, on any device and with gradients with respect to the face. Its parameters are frozen.
 
-Faces enter as chips: 150x150 crops turned upright by five landmarks. The chip's geometry is dlib's
-too (``get_face_chip``, padding 0.25), to the pixel.
+Layers: a 7x7 convolution of stride 2 and 3x3 max pooling, then 14 residual blocks of two 3x3
+convolutions in five stages of 32, 64, 128, 256 and 256 channels, global average pooling and a
+linear map to 128 numbers. Each convolution's affine layer is folded into it.
+
+It takes chips: 150x150 crops turned upright by five landmarks, with the geometry of dlib's
+``get_face_chip`` (padding 0.25) to the pixel.
 """
 
 from __future__ import annotations
@@ -31,23 +34,22 @@ TEMPLATE = (
     (0.3340850613712, 0.2290642403242),
     (0.4901123135679, 0.6277975316475),
 )
-"""dlib's mean positions (x, y) of its five landmarks in the unit square: the outer and inner corner
-of the eye on the image's right, the same two of the eye on its left, the base of the nose."""
+"""dlib's mean positions (x, y) of its five landmarks in the unit square: outer and inner corner of
+the eye on the image's right, outer and inner corner of the eye on its left, base of the nose."""
 FIVE_OF_68 = (45, 42, 36, 39, 33)
-"""The same five points among the 68 of iBUG 300-W, in dlib's order: ``landmarks68[:, FIVE_OF_68]``."""
+"""These five among the 68 landmarks of iBUG 300-W, in dlib's order."""
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
-    """An integer of dlib's serialisation: a byte holding its length (and, in the top bit, its
-    sign), then little-endian bytes."""
+    """An integer in dlib's serialisation, and where it ends: a byte with its length (the top bit is
+    the sign), then little-endian bytes."""
     end = at + 1 + (data[at] & 0x0F)
     value = int.from_bytes(data[at + 1 : end], "little")
     return (-value if data[at] & 0x80 else value), end
 
 
 def _tensor(data: bytes, at: int) -> Tensor:
-    """A tensor of dlib's serialisation, flattened: its format version, four sizes, then float32
-    values."""
+    """A tensor in dlib's serialisation, flattened: format version, four sizes, float32 values."""
     version, at = _integer(data, at)
     if version != 2:
         raise LrfaceError(
@@ -61,12 +63,12 @@ def _tensor(data: bytes, at: int) -> Tensor:
 
 
 def _weights(data: bytes) -> Iterator[Tensor]:
-    """The learned tensors of dlib's network file, input layer first: (convolution, affine) 29
+    """The learned tensors of dlib's network file, from the input on: (convolution, affine) 29
     times, then the dense layer.
 
-    A layer starts with its name (a length, then letters); between the name and the weights the
-    dense layer has its two widths. The gradients and caches a layer also stores are skipped by
-    looking for the next name.
+    A layer starts with its name (a length, then letters); the dense layer has its two widths
+    between the name and the weights. The gradients and caches that a layer also stores are skipped
+    by searching for the next name.
     """
     integers_before = {b"con_4": 0, b"affine_": 0, b"fc_2": 2}
     names = b"|".join(bytes([1, len(name)]) + b"(?:" + name + b")" for name in integers_before)
@@ -84,7 +86,7 @@ def _conv(
     packed, affine = next(weights), next(weights)
     kernel, bias = packed[:-cout].view(cout, cin, size, size), packed[-cout:]
     gain, shift = affine.chunk(2)
-    # skip_init: a judge that drew random numbers here would change the training it is built beside.
+    # skip_init: random numbers drawn here would change a training that builds this network
     conv = nn.utils.skip_init(nn.Conv2d, cin, cout, size, stride=stride, padding=padding)
     conv.weight = nn.Parameter(kernel * gain.view(-1, 1, 1, 1))
     conv.bias = nn.Parameter(bias * gain + shift)
@@ -92,13 +94,13 @@ def _conv(
 
 
 class _Residual(nn.Module):
-    """dlib's ``residual`` or, with ``down``, ``residual_down``: half the resolution, the shortcut
-    averaged over 2x2."""
+    """dlib's ``residual`` or, with ``down``, ``residual_down``: half the resolution, with 2x2
+    average pooling on the shortcut."""
 
     def __init__(self, weights: Iterator[Tensor], cin: int, cout: int, down: bool) -> None:
         super().__init__()
         self.down = down
-        # dlib pads no convolution that has a stride.
+        # dlib does not pad a convolution that has a stride
         self.first = (
             _conv(weights, cin, cout, 3, stride=2)
             if down
@@ -110,8 +112,8 @@ class _Residual(nn.Module):
         y = self.second(F.relu(self.first(x)))
         if self.down:
             x = F.avg_pool2d(x, 2)
-            # dlib's add_prev sums tensors of unequal size: each is zero-padded at its end, in
-            # channels, rows and columns.
+            # dlib's add_prev adds tensors of unequal size: each is zero-padded at its end, in
+            # channels, rows and columns
             sizes = [max(a, b) for a, b in zip(x.shape[1:], y.shape[1:], strict=True)]
             x, y = _padded(x, sizes), _padded(y, sizes)
         return F.relu(x + y)
@@ -123,18 +125,17 @@ def _padded(x: Tensor, sizes: list[int]) -> Tensor:
 
 
 class DlibResNet(nn.Module):
-    """dlib's face recognition network (``dlib_face_recognition_resnet_model_v1``), frozen: 150x150
-    chips to 128-d vectors.
+    """dlib's ``dlib_face_recognition_resnet_model_v1``, frozen: 150x150 chips to 128-d vectors.
 
-    Vectors are not normalised (norms about 1.4); two faces are compared by Euclidean distance, and
-    dlib calls them the same person below 0.6. Raises :class:`LrfaceError` if the weights are
-    missing or damaged.
+    Vectors are not normalised (their norms are about 1.4). They are compared by Euclidean distance;
+    dlib takes two faces for the same person below 0.6. Building it raises :class:`LrfaceError` if
+    the weights are missing or damaged.
     """
 
     distance = "euclidean"
     chip_size = CHIP_SIZE
     stages = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
-    """Width, residual blocks, and whether the first of them halves the resolution."""
+    """Of each stage: channels, residual blocks, whether the first block halves the resolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,16 +152,17 @@ class DlibResNet(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, chips: Tensor) -> Tensor:
-        """RGB chips, uint8 or float in 0..255 (not 0..1), (N, 3, 150, 150) to float32 (N, 128).
+        """RGB chips (N, 3, 150, 150), uint8 or float in 0..255 (not 0..1), to float32 (N, 128).
 
-        Gradients reach a float input. Under autocast it still computes in float32: bfloat16 moves a
-        component by up to 3e-3, and a judge's scores should not depend on how the judged network
-        was trained. On CUDA, PyTorch's own TF32 setting applies (rounding to TF32 moves a component
-        by up to 2e-4). Raises :class:`UsageError` for any other shape.
+        Gradients reach a float input. Under autocast it still computes in float32: bfloat16 changes
+        a component by up to 3e-3, and a judge's scores should not depend on how the judged network
+        was trained. On CUDA, PyTorch's own TF32 setting applies (TF32 changes a component by up to
+        2e-4). Raises :class:`UsageError` for any other shape.
         """
         if chips.shape[1:] != (3, CHIP_SIZE, CHIP_SIZE):
             raise UsageError(
-                f"dlib's network wants chips of shape (N, 3, {CHIP_SIZE}, {CHIP_SIZE}), got {tuple(chips.shape)}"
+                f"dlib's network wants chips of shape (N, 3, {CHIP_SIZE}, {CHIP_SIZE}), "
+                f"got {tuple(chips.shape)}"
             )
         with torch.autocast(chips.device.type, enabled=False):
             x = (chips.to(self.mean.dtype) - self.mean) / 256
@@ -170,27 +172,40 @@ class DlibResNet(nn.Module):
 
 
 def chip_transform(landmarks5: Tensor | np.ndarray) -> Tensor:
-    """The similarity transform from a chip's pixels to the image's, (N, 2, 3) float64, as dlib's
+    """The similarity transform from a chip's pixels to the image's, as dlib computes it.
+
+    The least-squares fit (Umeyama 1991) of the padded template to the landmarks, as
     ``get_face_chip_details(150, 0.25)``.
 
-    ``landmarks5`` is (N, 5, 2): x, y in pixels, in dlib's order (see ``TEMPLATE``), (0, 0) being
-    the centre of the first pixel. The transform is the least-squares fit (Umeyama, 1991) of the
-    padded template to the landmarks, so that ``matrix @ (x, y, 1)`` is the place in the image of
-    the chip's pixel (x, y). A face with a NaN landmark gets a matrix of NaN.
+    Parameters
+    ----------
+    landmarks5 : (N, 5, 2) array or tensor
+        x, y in pixels, in dlib's order (see ``TEMPLATE``); (0, 0) is the centre of the first pixel.
+
+    Returns
+    -------
+    (N, 2, 3) float64 tensor
+        ``matrix @ (x, y, 1)`` is the place in the image of the chip's pixel (x, y); NaN for a face
+        with a NaN landmark.
+
+    Raises
+    ------
+    UsageError
+        For another shape.
     """
     points = torch.as_tensor(landmarks5).double()
     if points.ndim != 3 or points.shape[1:] != (5, 2):
         raise UsageError(f"a chip wants landmarks of shape (N, 5, 2), got {tuple(points.shape)}")
     template = torch.tensor(TEMPLATE, dtype=torch.float64, device=points.device)
     template = (PADDING + template) / (2 * PADDING + 1) * CHIP_SIZE
-    # In the complex plane a similarity is z -> scale * z + offset, with the rotation inside the
-    # complex scale.
+    # in the complex plane a similarity transform is z -> scale * z + offset, the rotation being the
+    # angle of the complex scale
     z, w = torch.complex(*template.unbind(-1)), torch.complex(*points.unbind(-1))
     z_mean, w_mean = z.mean(), w.mean(1)
     scale = ((z - z_mean).conj() * (w - w_mean[:, None])).sum(1) / (z - z_mean).abs().square().sum()
     middle = w_mean + scale * (complex(CHIP_SIZE / 2, CHIP_SIZE / 2) - z_mean)
     # dlib's rectangles include their last pixel: the chip's 149 steps span the 150 units less one
-    # pixel of the image.
+    # pixel of the image
     scale = scale * (CHIP_SIZE - 1 / scale.abs()) / (CHIP_SIZE - 1)
     offset = middle - scale * complex((CHIP_SIZE - 1) / 2, (CHIP_SIZE - 1) / 2)
     rows = torch.stack(
@@ -200,19 +215,39 @@ def chip_transform(landmarks5: Tensor | np.ndarray) -> Tensor:
 
 
 def chips(images: Tensor, landmarks5: Tensor | np.ndarray) -> Tensor:
-    """Upright 150x150 chips of faces, float (N, 3, 150, 150) in 0..255, as dlib's ``get_face_chip``
-    before it drops the fraction.
+    """Upright 150x150 crops of faces, as dlib's ``get_face_chip`` before it drops the fraction.
 
-    ``images`` is uint8 or float (N, 3, H, W) in 0..255; ``landmarks5`` as in
-    :func:`chip_transform`. Sampling is bilinear and passes gradients to float images. It does not
-    antialias, which is right while a face's chip covers at most 300 pixels of its image (here it
-    covers fewer than 150); beyond that dlib halves the image first and this does not. As in dlib, a
-    pixel whose four neighbours do not all lie in the image is 0. A face with a NaN landmark gets a
-    chip of NaN, so that its vector is NaN too and can be counted.
+    Sampling is bilinear, without antialiasing. That equals dlib while a chip covers at most 300
+    pixels of its image (here fewer than 150); beyond that dlib halves the image first and this
+    function does not. As in dlib, a pixel whose four neighbours do not all lie in the image is 0.
+
+    Parameters
+    ----------
+    images : (N, 3, H, W) uint8 or float tensor in 0..255
+        Gradients reach a float input.
+    landmarks5 : (N, 5, 2) array or tensor
+        x, y in pixels, in dlib's order: of 68 landmarks ``landmarks68[:, FIVE_OF_68]``.
+
+    Returns
+    -------
+    (N, 3, 150, 150) float tensor in 0..255
+        NaN for a face with a NaN landmark, so that its vector is NaN too and can be counted.
+
+    Raises
+    ------
+    UsageError
+        For other shapes, or another number of landmarks than of images.
+
+    Examples
+    --------
+    >>> eyes_and_nose = [[86, 46], [71, 47], [36, 46], [50, 47], [61, 74]]
+    >>> chips(torch.zeros(1, 3, 128, 128), torch.tensor([eyes_and_nose])).shape
+    torch.Size([1, 3, 150, 150])
     """
     if images.ndim != 4 or min(images.shape[2:]) < 2 or len(images) != len(landmarks5):
         raise UsageError(
-            f"chips wants images (N, C, H, W) with as many landmarks, got {tuple(images.shape)} and {len(landmarks5)} faces"
+            "chips wants images (N, C, H, W) with as many landmarks, "
+            f"got {tuple(images.shape)} and {len(landmarks5)} faces"
         )
     images = images if images.dtype == torch.float64 else images.float()
     matrix = chip_transform(landmarks5).to(images.device, images.dtype)
@@ -220,8 +255,8 @@ def chips(images: Tensor, landmarks5: Tensor | np.ndarray) -> Tensor:
     matrix = torch.where(found[..., 0], matrix, torch.zeros_like(matrix))
     steps = torch.arange(CHIP_SIZE, dtype=images.dtype, device=images.device)
     along_x, along_y, offset = matrix[:, None, None].unbind(-1)
-    # Sums, not a matrix product: autocast or TF32 would round the places to a tenth of a pixel or
-    # worse.
+    # sums, not a matrix product: autocast or TF32 would round the places to a tenth of a pixel or
+    # worse
     places = along_x * steps[:, None] + along_y * steps[:, None, None] + offset
     last = torch.tensor(
         [images.shape[3] - 1, images.shape[2] - 1], dtype=images.dtype, device=images.device

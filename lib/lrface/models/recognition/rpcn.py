@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from lrface.degrade import resize
 from lrface.models.layers import xavier
 from lrface.models.losses import Batch, Classification, mean_over
-from lrface.models.recognition.align import whole
+from lrface.models.recognition.align import unaligned_crop
 
 VERSION = 1
 SIZES = {
@@ -106,7 +106,9 @@ class RPCN(nn.Module):
 def both(batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The faces of the two branches, taken whole: the small ones enlarged by bicubic interpolation,
     and the large ones."""
-    return whole(resize(batch.lr, batch.hr.shape[2:]), size), whole(batch.hr, size)
+    return unaligned_crop(resize(batch.lr, batch.hr.shape[2:]), size), unaligned_crop(
+        batch.hr, size
+    )
 
 
 class SuperResolution(nn.Module):

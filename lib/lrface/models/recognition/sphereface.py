@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from lrface.degrade import full_precision
 from lrface.models.layers import PReLUUnit, conv_prelu, xavier
 from lrface.models.losses import Batch, Classification
-from lrface.models.recognition.align import whole
+from lrface.models.recognition.align import unaligned_crop
 
 VERSION = 1
 SIZES = {
@@ -120,7 +120,7 @@ class PaperLoss(nn.Module):
         self.memory = Annealing()
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        features, logits = (x.float() for x in net(whole(batch.hr, net.input_size)))
+        features, logits = (x.float() for x in net(unaligned_crop(batch.hr, net.input_size)))
         return {
             "loss": F.cross_entropy(
                 margin_logits(features, logits, batch.labels, self.memory()), batch.labels

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.models.losses import Batch
-from lrface.models.recognition.align import five_of_68
+from lrface.models.recognition.align import five_points
 
 MIRRORED_5 = (1, 0, 2, 4, 3)
 """Order of the five landmarks in a mirrored face: ``points[..., MIRRORED_5, :]`` after
@@ -43,7 +43,7 @@ def fractions(points: Tensor, height: int, width: int) -> Tensor:
     [0.0, -0.125]
     """
     if points.shape[-2] == 68:
-        points = five_of_68(points.reshape(-1, 68, 2)).reshape(*points.shape[:-2], 5, 2)
+        points = five_points(points.reshape(-1, 68, 2)).reshape(*points.shape[:-2], 5, 2)
     return points / points.new_tensor([width, height]) - 0.5
 
 
