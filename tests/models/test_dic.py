@@ -81,14 +81,16 @@ def test_heat_maps_peak_where_the_landmarks_are():
     )
 
 
-def test_parts_of_the_face():
+def test_merge_maps_the_face():
     maps = torch.zeros(1, 68, 4, 4)
     for i in range(68):
         maps[0, i, 0, 0] = 0.5 + i  # a highest value of its own: each map counts as one
-    assert torch.allclose(dic.parts_of(maps)[0, :, 0, 0], torch.tensor([6.0, 6.0, 9.0, 20.0, 27.0]))
+    assert torch.allclose(
+        dic.merge_maps(maps)[0, :, 0, 0], torch.tensor([6.0, 6.0, 9.0, 20.0, 27.0])
+    )
     maps[:] = 0.01  # below the floor of 0.05
     assert torch.allclose(
-        dic.parts_of(maps)[0, :, 0, 0], 0.2 * torch.tensor([6.0, 6.0, 9.0, 20.0, 27.0])
+        dic.merge_maps(maps)[0, :, 0, 0], 0.2 * torch.tensor([6.0, 6.0, 9.0, 20.0, 27.0])
     )
 
 

@@ -1,4 +1,4 @@
-"""Blocks that two papers really share."""
+"""Layers and blocks that several papers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-# DIV2K's RGB mean, kept by EDSR, RCAN and their kin when they train on faces.
+# DIV2K's RGB mean: EDSR, RCAN and HAN subtract it from faces, too.
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 
 
@@ -17,26 +17,24 @@ def conv3(n_in: int, n_out: int) -> nn.Conv2d:
 
 
 def xavier(layer: nn.Module) -> nn.Module:
-    """The convolution or linear layer, started as Caffe's ``xavier`` starts it (uniform, of
-    variance 1 / inputs) with its bias at 0."""
-    nn.init.kaiming_uniform_(
-        layer.weight, nonlinearity="linear"
-    )  # PyTorch's own xavier counts the outputs, too
+    """The convolution or linear layer with Caffe's ``xavier`` initialisation (uniform, variance 1 /
+    inputs) and zero bias."""
+    # PyTorch's own xavier divides by inputs and outputs
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear")
     nn.init.zeros_(layer.bias)
     return layer
 
 
 def conv_prelu(n_in: int, n_out: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
-    """3x3 convolution and PReLU of CentreFace and SphereFace."""
+    """3x3 convolution and PReLU, of CentreFace and SphereFace."""
     return nn.Sequential(xavier(nn.Conv2d(n_in, n_out, 3, stride, padding)), nn.PReLU(n_out))
 
 
 class PReLUUnit(nn.Module):
-    """Two 3x3 convolutions of the same width, PReLU after each, plus the input (CentreFace,
-    SphereFace).
+    """The residual unit of CentreFace and SphereFace: 3x3 convolution and PReLU, twice, plus input.
 
-    No biases: their released solvers give these convolutions' a learning rate of 0. Weights start
-    from N(0, 0.01), so a unit starts near the identity.
+    Without biases: the released networks give these convolutions' biases a learning rate of 0.
+    Weights start from N(0, 0.01), so a unit starts near the identity.
     """
 
     def __init__(self, width: int):
@@ -53,8 +51,8 @@ class PReLUUnit(nn.Module):
 
 
 class MeanShift(nn.Module):
-    """[0, 1] RGB to the centred 0-255 range of EDSR-PyTorch (``inverse=False``), and back
-    (``inverse=True``)."""
+    """RGB in [0, 1] to 0-255 minus DIV2K's mean, the range of EDSR-PyTorch; or back
+    (``inverse``)."""
 
     def __init__(self, inverse: bool = False):
         super().__init__()
@@ -66,8 +64,11 @@ class MeanShift(nn.Module):
 
 
 class Upsampler(nn.Sequential):
-    """Sub-pixel upsampling by 2, 4, 8 (one conv and PixelShuffle(2) each) or 3; no activation
-    (EDSR, RCAN, HAN)."""
+    """Sub-pixel upsampling of EDSR, RDN, RCAN and HAN, without activations.
+
+    By 2, 4, 8: conv3 to 4 times the features and PixelShuffle(2), once for each doubling. By 3:
+    conv3 to 9 times the features and PixelShuffle(3).
+    """
 
     def __init__(self, scale: int, features: int):
         layers: list[nn.Module] = []
@@ -80,12 +81,12 @@ class Upsampler(nn.Sequential):
 
 
 class LocallyShared(nn.Module):
-    """A convolution without padding whose weights are shared only within each of ``regions`` (rows,
-    columns) of its output map.
+    """An unpadded convolution whose weights are shared only within each region of its output map.
 
-    As many regions as the map has places share nothing: an unshared convolution. Regions of a map
-    that does not divide evenly differ by one place. Every region's kernel is computed everywhere
-    and kept where it belongs: wasteful, and nothing on maps of a few pixels.
+    ``regions`` is the number of regions (rows, columns). With one position a region it is an
+    unshared (locally connected) convolution. Where the map does not divide evenly, regions differ
+    by one position. Every region's kernel is applied everywhere and its result used in its own
+    region: wasteful, but cheap on maps of a few pixels.
     """
 
     def __init__(self, n_in: int, n_out: int, size: int, regions: tuple[int, int]):
@@ -99,8 +100,7 @@ class LocallyShared(nn.Module):
             torch.arange(n, device=x.device) * r // n
             for n, r in zip(x.shape[2:], self.regions, strict=True)
         )
-        own = (
-            torch.arange(self.regions[0] * self.regions[1], device=x.device)[:, None, None]
-            == rows[:, None] * self.regions[1] + columns
-        )
-        return (x.unflatten(1, (-1, self.n_out)) * own[:, None]).sum(1)
+        region = rows[:, None] * self.regions[1] + columns
+        regions = torch.arange(self.regions[0] * self.regions[1], device=x.device)
+        inside = regions[:, None, None] == region
+        return (x.unflatten(1, (-1, self.n_out)) * inside[:, None]).sum(1)

@@ -1,4 +1,4 @@
-"""Bicubic interpolation, MATLAB's: the baseline of every table."""
+"""Bicubic interpolation as MATLAB's ``imresize`` computes it: the baseline of every table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lrface.degrade import resize
 
 
 class Bicubic(nn.Module):
-    """No parameters; its output may leave [0, 1] slightly, as MATLAB's does before it is saved."""
+    """Interpolation without parameters; its output may leave [0, 1] slightly, as MATLAB's does."""
 
     def __init__(self, scale: int):
         super().__init__()

@@ -1,24 +1,28 @@
-"""DICNet and DICGAN (Ma et al., CVPR 2020): a face and its landmarks restored in turns, each from
-the other's last estimate.
+"""DICNet and DICGAN (Ma et al., CVPR 2020): a face and its landmarks, restored in turns.
 
-Four steps share their weights (all but the first step's feedback block). A step restores the face,
-and an hourglass finds 68 heat maps in it; merged to five (two eyes, nose, mouth, contour) they
-decide, in the next step, which of five groups of features each place is made of. The subtracted
-mean and the bilinear skip are the released code's.
+The network runs four steps, which share their weights except for the first step's feedback block.
+In each step the feedback block (SRFBN's: six groups of up- and down-projection, 48 channels)
+refines features at a quarter of the face's size, a transposed convolution makes the face of them,
+and an hourglass estimates the heat maps of 68 landmarks in that face. They are merged to five
+(two eyes, nose, mouth, contour); in the next step they weight, position by position, five groups of
+features (attentive fusion). The face of the last step is the result. A mean colour is subtracted
+and the bilinear enlargement is added, as in the released code.
 
-The released code knows 8x alone. Its grid of features is that of the heat maps, a quarter of the
-face: at 8x the entrance doubles the input by PixelShuffle, and the feedback block goes up by 8
-(kernel 12, stride 8, padding 2). At **4x** the input already has that size, so here the entrance is
-a 1x1 convolution in place of the PixelShuffle and the block goes up by 4 (kernel 8, stride 4,
-padding 2); both are SRFBN's for that factor, from which the block comes. The exit (kernel 8, stride
-4) is the same. At 2x the grid would be coarser than the input; EDFace-Celeb-1M has no 2x figures
-for these methods either.
+The released code is for 8x only. Its features have the size of the heat maps, a quarter of the
+face: at 8x the entrance doubles the input by PixelShuffle, and the feedback block projects up by 8
+(kernel 12, stride 8, padding 2). At **4x** the input already has that size; here the entrance is a
+1x1 convolution instead of the PixelShuffle, and the block projects up by 4 (kernel 8, stride 4,
+padding 2), both as in SRFBN at 4x. The exit (kernel 8, stride 4) is the same. At 2x the features
+would be coarser than the input; EDFace-Celeb-1M has no 2x results for these methods either.
 
-Ours: the last convolution starts at zero, so that training starts from the bilinear enlargement (a
-few hundred steps then suffice to pass bicubic). The heat maps reach the next step without a
-gradient, a switch that the released code has and leaves off: with an hourglass that was not trained
-beforehand (see :class:`Iterative`) the pixels' gradient in it is some forty times the landmarks',
-and no landmark is ever found. Odd sizes are pooled upwards, so that faces of any shape fit.
+Ours:
+
+- The last convolution starts at zero, so that training starts from the bilinear enlargement: a few
+  hundred steps are then enough to pass bicubic.
+- Heat maps are detached before the next step, a switch that the released code has and leaves off.
+  With an hourglass that was not pretrained (see :class:`Iterative`) the pixel loss's gradient in it
+  is about forty times that of the landmarks, and no landmark is ever found.
+- Odd sizes are pooled with rounding up, so that faces of any shape fit.
 """
 
 from __future__ import annotations
@@ -63,11 +67,10 @@ PARTS = {
     "mouth": (48, 68),
     "contour": (0, 27),
 }
-"""The five heat maps and the landmarks summed in each (iBUG 300-W order; the contour has the
-brows)."""
+"""The five merged heat maps and the landmarks in each (iBUG 300-W; brows are in the contour)."""
 STEPS = 4
 STRIDE = 4
-"""Pixels of the face to a cell of the heat maps."""
+"""Pixels of the face per cell of the heat maps."""
 
 
 def _prelu(layer: nn.Module) -> nn.Sequential:
@@ -75,8 +78,8 @@ def _prelu(layer: nn.Module) -> nn.Sequential:
 
 
 class Fusion(nn.Module):
-    """Five groups of features, each refined apart; where each counts is decided by its part's heat
-    map (softmax over the five)."""
+    """Attentive fusion: five groups of features, refined separately, then summed with the softmax
+    over the five heat maps as weights."""
 
     def __init__(self, features: int, blocks: int):
         super().__init__()
@@ -99,8 +102,10 @@ class Fusion(nn.Module):
 
 
 class Feedback(nn.Module):
-    """SRFBN's block: up and down again ``groups`` times, every result kept and handed to all later
-    ones; with ``fusions``, the heat maps come in at its entrance."""
+    """SRFBN's feedback block: ``groups`` up- and down-projections, densely connected.
+
+    With ``fusions`` blocks of attentive fusion at its entrance.
+    """
 
     def __init__(self, n_in: int, features: int, groups: int, factor: int, fusions: int = 0):
         super().__init__()
@@ -131,8 +136,7 @@ class Feedback(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 - ReLU - 3x3 - 1x1, plus the input (through a 1x1 where the width changes); no
-    normalisation."""
+    """1x1 convolution, ReLU, 3x3, 1x1, plus the input (by a 1x1 where the width changes)."""
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__()
@@ -150,7 +154,7 @@ class Bottleneck(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """One level at its own resolution beside all deeper ones at half of it."""
+    """One level of the hourglass: a skip at full resolution, and all deeper levels at half."""
 
     def __init__(self, features: int, depth: int):
         super().__init__()
@@ -165,8 +169,8 @@ class Hourglass(nn.Module):
 
 
 class Landmarks(nn.Module):
-    """The recurrent hourglass: a face (N, 3, H, W) and its own last state to 68 heat maps (N, 68,
-    H/4, W/4) and its state."""
+    """The recurrent hourglass: a face (N, 3, H, W) and the state of the step before to heat maps (N,
+    68, H/4, W/4) and the new state."""
 
     def __init__(self, features: int, depth: int = 4):
         super().__init__()
@@ -191,21 +195,20 @@ class Landmarks(nn.Module):
     def forward(self, face: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self.enter(face)
         x = self.hourglass(self.mix(torch.cat([x, x if state is None else state], 1)))
-        seen, state = x.chunk(2, 1)
-        return self.maps(seen), state
+        features, state = x.chunk(2, 1)
+        return self.maps(features), state
 
 
-def parts_of(maps: Tensor) -> Tensor:
-    """68 heat maps to five: each map over its highest value (at least 0.05), summed by part."""
+def merge_maps(maps: Tensor) -> Tensor:
+    """68 heat maps to five: each divided by its maximum (at least 0.05), summed by part."""
     maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(0.05)
     return torch.stack([maps[:, first:end].sum(1) for first, end in PARTS.values()], 1)
 
 
 class DIC(nn.Module):
-    """At 8x, 9,804,677 parameters and 11,999,172 in the hourglass; at 4x, 5,390,262 and the same
-    (``paper``).
+    """21,803,849 parameters at 8x, 17,389,434 at 4x; 11,999,172 in the hourglass (``paper``).
 
-    In training mode it returns the faces of all four steps and their heat maps, in evaluation mode
+    In training mode it returns the faces and the heat maps of all four steps, in evaluation mode
     the last face.
     """
 
@@ -235,9 +238,8 @@ class DIC(nn.Module):
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                     nn.init.kaiming_normal_(layer.weight, a=0.2)
                     nn.init.zeros_(layer.bias)
-                if isinstance(
-                    layer, nn.ConvTranspose2d
-                ):  # of whose kernel each place sees one in stride x stride weights
+                if isinstance(layer, nn.ConvTranspose2d):
+                    # an output position sees one in stride x stride of the kernel's weights
                     layer.weight.data.mul_(layer.stride[0])
         for layer in (self.exit[1], self.hourglass.maps[-1]):
             nn.init.zeros_(layer.weight)
@@ -246,51 +248,47 @@ class DIC(nn.Module):
     def forward(self, lr: Tensor) -> Tensor | tuple[list[Tensor], list[Tensor]]:
         lr = lr - self.mean
         enlarged = F.interpolate(lr, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        given = self.entrance(lr)
-        faces, maps, state, last = [], [], None, None
+        shallow = self.entrance(lr)
+        faces, maps, state, features = [], [], None, None
         for step in range(STEPS):
-            last = (
-                self.again(torch.cat([given, last], 1), parts_of(maps[-1].detach()))
-                if step
-                else self.first(given)
-            )
-            faces.append(enlarged + self.exit(last))
-            if (
-                self.training or step + 1 < STEPS
-            ):  # nobody looks at the last face's landmarks but the objective
-                found, state = self.hourglass(faces[-1], state)
-                maps.append(found)
+            if step == 0:
+                features = self.first(shallow)
+            else:
+                merged = merge_maps(maps[-1].detach())
+                features = self.again(torch.cat([shallow, features], 1), merged)
+            faces.append(enlarged + self.exit(features))
+            if self.training or step + 1 < STEPS:  # the last face's maps are for the objective only
+                step_maps, state = self.hourglass(faces[-1], state)
+                maps.append(step_maps)
         faces = [face + self.mean for face in faces]
         return (faces, maps) if self.training else faces[-1]
 
 
 def heat_maps(points: Tensor, height: int, width: int, sigma: float = 1.0) -> Tensor:
-    """A Gaussian (peak 1, ``sigma`` in cells) at each landmark: (N, 68, 2), in pixels of the face,
-    to (N, 68, height, width) cells.
+    """True heat maps: a Gaussian of peak 1 at each landmark.
 
-    As in the released code a cell's place is its number times four. A landmark that is NaN gives a
-    map of NaN.
+    ``points`` (N, 68, 2) are in pixels of the face, ``sigma`` and the result (N, 68, height, width)
+    in cells of four pixels. As in the released code, a cell lies at its number times four. A NaN
+    landmark gives a map of NaN.
     """
-    across = torch.arange(width, device=points.device) - points[..., :1] / STRIDE
-    down = torch.arange(height, device=points.device) - points[..., 1:] / STRIDE
-    return (-(down[..., :, None].square() + across[..., None, :].square()) / (2 * sigma**2)).exp()
+    x = torch.arange(width, device=points.device) - points[..., :1] / STRIDE
+    y = torch.arange(height, device=points.device) - points[..., 1:] / STRIDE
+    return (-(y[..., :, None].square() + x[..., None, :].square()) / (2 * sigma**2)).exp()
 
 
 def alignment_loss(maps: list[Tensor], points: Tensor) -> Tensor:
-    """The mean squared error of each step's heat maps, summed over the steps; landmarks that are
-    not known (NaN) are left out."""
+    """The mean squared error of each step's heat maps, summed over steps, without NaN landmarks."""
     truth = heat_maps(points, *maps[0].shape[2:])
-    known, truth = truth.isfinite(), truth.nan_to_num()
-    count = known.sum().clamp_min(1)
-    return sum(((found.float() - truth).square() * known).sum() / count for found in maps)
+    finite, truth = truth.isfinite(), truth.nan_to_num()
+    count = finite.sum().clamp_min(1)
+    return sum(((step.float() - truth).square() * finite).sum() / count for step in maps)
 
 
 class Iterative(nn.Module):
-    """DICNet's objective: at every step, L1 of the face and 0.1 times the squared error of the heat
-    maps.
+    """DICNet's objective: summed over steps, L1 of the face + 0.1 times the heat maps' error.
 
-    The paper starts from an hourglass trained on landmarks and holds it still for 2,000 steps. That
-    network cannot be had, so here it learns from the first step, together with the rest.
+    The paper starts from an hourglass pretrained on landmarks and freezes it for 2,000 steps. Its
+    weights are not available, so here it is trained from the start with the rest.
     """
 
     # a mean over the landmarks that are known, of which one share of a batch may have more than
@@ -308,7 +306,7 @@ class Iterative(nn.Module):
 
 
 class MaxFeatureMap(nn.Module):
-    """A layer of twice the width; of each pair of outputs the larger goes on."""
+    """Max-feature-map: the larger of two halves of a layer's output channels."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()

@@ -1,15 +1,22 @@
-"""DRRN (Tai, Yang and Liu, CVPR 2017) as B1U9: one recursive block whose nine residual units share
-their two convolutions.
+"""DRRN (Tai, Yang and Liu, CVPR 2017), variant B1U9: one recursive block of nine residual units.
 
-Normalisation and ReLU stand before each convolution, as in the released Caffe network; a
-normalisation has scales and running statistics of its own wherever it stands, shared convolutions
-or not. Fifty steps of Adam are enough for faces restored with the running statistics to be as good
-as those restored with the batch's, to a few hundredths of a decibel.
+The input is the bicubic enlargement, and the network predicts what is missing in it. A convolution
+enters the block; each of its nine units applies the same two 3x3 convolutions of 128 channels and
+adds the block's first feature (not the unit's input); a last convolution returns to colours. As the
+units share their weights, twenty convolutions have the weights of four.
 
-The paper works on luminance; here all three colours go in and out. The last convolution starts from
-N(0, 0.001), the others as He et al. have it, so that training begins near the bicubic enlargement.
-Its clipped gradients and rate of 0.1 belong to SGD, and Adam takes their place here; the paper's
-loss is ``mse``.
+Batch normalisation and ReLU come before each convolution, as in the released Caffe network. Each of
+the normalisations has scales and running statistics of its own, also where convolutions are
+shared. (After fifty steps of Adam, faces restored with the running statistics are as good as with
+the batch's, to a few hundredths of a decibel.)
+
+Where the paper and this module differ:
+
+- The paper restores luminance; here all three colours go in and out.
+- The last convolution starts from N(0, 0.001), the others from He et al.'s initialisation, so that
+  training begins near the bicubic enlargement.
+- The paper trains by SGD with a rate of 0.1 and clipped gradients; here by Adam. Its loss is
+  ``mse``.
 """
 
 from __future__ import annotations
@@ -25,8 +32,8 @@ SIZES = {"paper": {"units": 9, "features": 128}, "small": {"units": 3, "features
 
 
 class DRRN(nn.Module):
-    """Nine units of 128 channels: 301,824 convolution weights in RGB, 297,216 for one channel;
-    307,081 parameters (``paper``)."""
+    """Nine units of 128 channels, 307,081 parameters (``paper``); 301,824 of them are weights of
+    convolutions, 297,216 for one colour channel."""
 
     def __init__(self, scale: int, units: int, features: int):
         super().__init__()
@@ -50,7 +57,7 @@ class DRRN(nn.Module):
             residual = x
             for convolution in self.shared:
                 residual = convolution(F.relu(next(norms)(residual)))
-            x = first + residual  # the block's first feature, not the unit's
+            x = first + residual
         return enlarged + self.last(F.relu(next(norms)(x)))
 
 

@@ -1,8 +1,12 @@
-"""EDSR (Lim et al., CVPRW 2017): residual blocks without normalisation, one global skip, sub-pixel
-upsampling.
+"""EDSR (Lim et al., CVPRW 2017): residual blocks without normalisation, sub-pixel upsampling.
 
-``paper`` is EDSR-baseline (16 blocks, 64 channels), the size face benchmarks train; the 43-million
-variant differs in its numbers only.
+The mean colour is subtracted and values scaled to 0-255. A 3x3 convolution, 16 residual blocks
+(convolution, ReLU, convolution) of 64 channels and one more convolution work at the input's size;
+their result is added to the first convolution's (global skip). Upsampling is by sub-pixel
+convolutions, a last convolution returns to colours.
+
+``paper`` is EDSR-baseline, which face benchmarks train; the paper's large model of 43 million
+parameters has 32 blocks of 256 channels with residuals scaled by 0.1.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ SIZES = {"paper": {"blocks": 16, "features": 64}, "small": {"blocks": 8, "featur
 
 
 class ResidualBlock(nn.Module):
-    """conv3 - ReLU - conv3, plus the input (residual scale 1)."""
+    """3x3 convolution, ReLU, 3x3 convolution, plus the input (residual scale 1)."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -36,7 +40,7 @@ class ResidualBlock(nn.Module):
 
 
 class EDSR(nn.Module):
-    """1,369,859 parameters at 2x, 1,517,571 at 4x, 1,665,283 at 8x (``paper``)."""
+    """1,369,859 parameters at 2x, 1,554,499 at 3x, 1,517,571 at 4x, 1,665,283 at 8x (``paper``)."""
 
     def __init__(self, scale: int, blocks: int = 16, features: int = 64):
         super().__init__()

@@ -1,16 +1,15 @@
-"""Eigenface (Wang and Tang, IEEE TSMC-C 2005): hallucination by eigentransformation, the linear
-method before networks.
+"""Eigenface (Wang and Tang, IEEE TSMC-C 2005): hallucination by eigentransformation.
 
-A low-resolution face is written as a combination of the low-resolution training faces, through
-their principal components; the same combination of the high-resolution training faces is the
-answer. For a fixed number of components that is one linear map, which :func:`fit_closed_form` computes from
-one pass over the pairs. It knows where a face's features are by pixel alone: faces must be aligned
-and of one size.
+The linear method before networks. An LR face is projected on the principal components of the LR
+training faces, which writes it as a combination of them; the result is the same combination of the
+HR training faces. For a fixed number of components this is one linear map, which
+:func:`fit_closed_form` computes from one pass over the pairs. The map is per pixel, so faces must
+be aligned and of one size.
 
-The paper keeps a result face-like by bounding its coefficients on high-resolution eigenfaces by a
-multiple of their standard deviation. Here those are the eigenfaces of the hallucinated training
-faces, which with all components are the training faces themselves. The numbers of components, the
-bound and the randomised decomposition are ours; the paper's faces are grey, ours RGB.
+The paper keeps a result face-like by limiting its coefficients on HR eigenfaces to a multiple of
+their standard deviation. Here those are the eigenfaces of the hallucinated training faces; with all
+components these are the training faces themselves. The numbers of components, the limit and the
+randomised decomposition are ours; the paper's faces are grey, ours RGB.
 """
 
 from __future__ import annotations
@@ -34,16 +33,15 @@ RECIPE = Recipe(
 )
 FACE = 128
 FACES = 8192
-"""At most so many training faces are held (their HR as 8 bits: 400 MB), drawn evenly from the pass."""
+"""At most this many training faces are used, a uniform sample (their HR as 8 bits is 400 MB)."""
 COMPONENTS = {"paper": 512, "small": 128}
 
 
 class Eigenface(nn.Module):
-    """``hr_mean + clip((lr - lr_mean) @ lr_basis) @ hr_basis``: 128x128 faces only, nothing to
-    descend to.
+    """``hr_mean + clip((lr - lr_mean) @ lr_basis) @ hr_basis``, for 128x128 faces.
 
-    A coefficient has unit variance over the training faces; ``bound`` clips it to so many standard
-    deviations (None: never).
+    These are buffers: no parameter is trained. A coefficient has unit variance over the training
+    faces; ``bound`` clips it to that many standard deviations (None: no clipping).
     """
 
     def __init__(
@@ -64,8 +62,9 @@ class Eigenface(nn.Module):
         side = FACE // self.scale
         if lr.shape[1:] != (3, side, side):
             raise LrfaceError(
-                f"Eigenface at {self.scale}x restores aligned faces of {side}x{side} pixels only, and this picture is "
-                f"{lr.shape[-1]}x{lr.shape[-2]}: crop the face to that size, or choose another method"
+                f"Eigenface at {self.scale}x restores aligned faces of {side}x{side} pixels only, "
+                f"and this picture is {lr.shape[-1]}x{lr.shape[-2]}: "
+                "crop the face to that size, or choose another method"
             )
         z = (lr.flatten(1) - self.lr_mean) @ self.lr_basis
         if self.bound is not None:
@@ -73,60 +72,59 @@ class Eigenface(nn.Module):
         return (self.hr_mean + z @ self.hr_basis).view(-1, 3, FACE, FACE)
 
 
-def _held(pairs: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Float LR and 8-bit HR faces as rows: all of them, or an even draw of FACES (reservoir
-    sampling, always the same draw)."""
+def _sample(pairs: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Float LR and 8-bit HR faces as rows: all of them, or FACES by reservoir sampling with a fixed
+    seed."""
     random, low, high = np.random.default_rng(0), [], []
-    for seen, (lr, hr) in enumerate((a, b) for batch in pairs for a, b in zip(*batch, strict=True)):
-        place = seen if seen < FACES else int(random.integers(seen + 1))
+    faces = (pair for batch in pairs for pair in zip(*batch, strict=True))
+    for n, (lr, hr) in enumerate(faces):
+        place = n if n < FACES else int(random.integers(n + 1))
         if place < FACES:
-            row = lr.flatten().clone(), hr.flatten().mul(255).round().byte()
-            for faces, face in zip((low, high), row, strict=True):
-                faces[place : place + 1] = [face]
+            low[place : place + 1] = [lr.flatten().clone()]
+            high[place : place + 1] = [hr.flatten().mul(255).round().byte()]
     return torch.stack(low), torch.stack(high)
 
 
 def _principal(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The leading k principal directions (d, k) of centred rows (n, d), and their standard
-    deviations, by subspace iteration."""
+    """The first k principal directions (d, k) of centred rows (n, d) and their standard deviations,
+    by subspace iteration."""
     k = min(k + 16, *x.shape)
     q = torch.randn(x.shape[1], k, generator=torch.Generator().manual_seed(0))
     for _ in range(5):
         q = torch.linalg.qr(x.T @ (x @ q)).Q
     scores = (x @ q).double()
-    variance, turn = torch.linalg.eigh(scores.T @ scores / len(x))
-    return q.double() @ turn.flip(1), variance.flip(0).clamp_min(0).sqrt()
+    variance, rotation = torch.linalg.eigh(scores.T @ scores / len(x))
+    return q.double() @ rotation.flip(1), variance.flip(0).clamp_min(0).sqrt()
 
 
 @torch.no_grad()
 def fit_closed_form(net: Eigenface, pairs: Iterator[tuple[Tensor, Tensor]]) -> None:
-    """Fill ``net`` in from batches (lr, hr) of whole 8-bit faces; the same faces in the same order
-    give the same bytes."""
-    low, high = _held(pairs)
+    """Compute the network from batches (lr, hr) of whole 8-bit faces.
+
+    The same faces in the same order give the same bytes.
+    """
+    low, high = _sample(pairs)
     lr_mean = low.mean(0)
     low -= lr_mean
     directions, deviation = _principal(low, net.hr_basis.shape[0])
     k = min(net.hr_basis.shape[0], int((deviation > 3e-5 * deviation[0]).sum()))
     lr_basis = directions[:, :k] / deviation[:k]
     scores = low @ lr_basis.float()
-    hr_mean = (
-        torch.cat([part.double().mean(0, keepdim=True) * len(part) for part in high.split(512)])
-        .sum(0)
-        .div(len(high) * 255)
-    )
+    sums = [part.double().mean(0, keepdim=True) * len(part) for part in high.split(512)]
+    hr_mean = torch.cat(sums).sum(0).div(len(high) * 255)
     hr_basis = torch.zeros(k, high.shape[1])
-    for some, part in zip(scores.split(512), high.split(512), strict=True):
-        hr_basis += some.T @ (part.float() / 255 - hr_mean.float())
+    for part_scores, part in zip(scores.split(512), high.split(512), strict=True):
+        hr_basis += part_scores.T @ (part.float() / 255 - hr_mean.float())
     hr_basis /= len(high)
-    # turned so that the coefficients are those of the hallucinated faces' own eigenfaces, which is
-    # what the bound applies to
-    turn = torch.linalg.eigh((hr_basis @ hr_basis.T).double()).eigenvectors.flip(1)
+    # rotated so that the coefficients are on the hallucinated faces' own eigenfaces, to which the
+    # bound applies
+    rotation = torch.linalg.eigh((hr_basis @ hr_basis.T).double()).eigenvectors.flip(1)
     for buffer in net.buffers():
         buffer.zero_()
     net.lr_mean.copy_(lr_mean)
     net.hr_mean.copy_(hr_mean)
-    net.lr_basis[:, :k] = lr_basis @ turn
-    net.hr_basis[:k] = turn.T.float() @ hr_basis
+    net.lr_basis[:, :k] = lr_basis @ rotation
+    net.hr_basis[:k] = rotation.T.float() @ hr_basis
 
 
 def build(scale: int, size: str) -> Eigenface:

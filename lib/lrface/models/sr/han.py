@@ -1,9 +1,13 @@
-"""HAN (Niu et al., ECCV 2020): RCAN's trunk, with attention between its layers and over channels
-and positions together.
+"""HAN (Niu et al., ECCV 2020): RCAN's trunk with attention across layers, channels and positions.
 
-Both attentions enter through a factor that starts at zero, so that an untrained HAN is RCAN's trunk
-and two convolutions. The authors' code descends the squared error by default; restoration tables,
-and ours, use L1.
+The trunk is RCAN's: 10 residual groups of 20 blocks of 64 channels, and a convolution. Their eleven
+outputs, the latest first, go through the layer attention module (LAM); the last output goes through
+the channel-spatial attention module (CSAM). Convolutions merge both, and the first convolution's
+output is added before upsampling.
+
+Both attentions are multiplied by a factor gamma that starts at zero, so an untrained HAN is RCAN's
+trunk and two convolutions. The released code minimises the squared error by default; published
+tables, and ours, are for L1.
 """
 
 from __future__ import annotations
@@ -30,11 +34,10 @@ SIZES = {
 
 
 class LayerAttention(nn.Module):
-    """Adds to each of N feature maps a mixture of all N, weighted most where two maps have the
-    least in common.
+    """LAM: adds to each of N feature maps a mixture of all N, most of the least correlated ones.
 
-    (B, N, C, H, W) to (B, N * C, H, W). The weights are a softmax over (largest - own) entries of a
-    row of the N x N Gram matrix.
+    (B, N, C, H, W) to (B, N * C, H, W). The weights are the softmax of each row of the N x N Gram
+    matrix, subtracted from its largest entry.
     """
 
     def __init__(self):
@@ -49,11 +52,11 @@ class LayerAttention(nn.Module):
 
 
 class ChannelSpatialAttention(nn.Module):
-    """Gates every value by its neighbours in channel, row and column: a 3x3x3 convolution over the
-    map as a volume of one channel.
+    """CSAM: gates each value by its 3x3x3 neighbourhood in channel, row and column.
 
-    It is computed as a flat convolution whose weights from channel i to channel o depend on i - o
-    only and vanish beyond 1: the same numbers in a ninth of the time.
+    A three-dimensional convolution over the map as a volume of one channel. It is computed as a
+    two-dimensional convolution whose weights from channel i to channel o depend on i - o only and
+    are zero beyond 1: the same numbers in a ninth of the time.
     """
 
     def __init__(self):
@@ -72,7 +75,8 @@ class ChannelSpatialAttention(nn.Module):
 
 
 class HAN(nn.Module):
-    """15,924,033 parameters at 2x, 16,071,745 at 4x, 16,219,457 at 8x (``paper``)."""
+    """15,924,033 parameters at 2x, 16,108,673 at 3x, 16,071,745 at 4x, 16,219,457 at 8x
+    (``paper``)."""
 
     def __init__(
         self,
@@ -93,17 +97,15 @@ class HAN(nn.Module):
             ]
         )
         self.between_layers, self.within_last = LayerAttention(), ChannelSpatialAttention()
-        self.merge_layers, self.merge = (
-            conv3((groups + 1) * features, features),
-            conv3(2 * features, features),
-        )
+        self.merge_layers = conv3((groups + 1) * features, features)
+        self.merge = conv3(2 * features, features)
         self.tail = nn.Sequential(Upsampler(scale, features), conv3(features, 3))
 
     def forward(self, lr: Tensor) -> Tensor:
         first = x = self.head(self.normalise(lr))
         maps: list[Tensor] = []
-        for part in self.body:
-            x = part(x)
+        for layer in self.body:
+            x = layer(x)
             maps.insert(0, x)  # the latest first
         layers = self.merge_layers(self.between_layers(torch.stack(maps, 1)))
         x = self.merge(torch.cat([self.within_last(x), layers], 1))

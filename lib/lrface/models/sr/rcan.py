@@ -1,5 +1,10 @@
-"""RCAN (Zhang et al., ECCV 2018): residual groups of channel-attention blocks, residual in
-residual."""
+"""RCAN (Zhang et al., ECCV 2018): residual channel attention, residuals within residuals.
+
+EDSR's frame (mean shift, first convolution, global skip, sub-pixel upsampling) around a body of 10
+residual groups. A group is 20 residual channel attention blocks (RCAB) and a 3x3 convolution, plus
+its input; a block's channel attention gates each of 64 channels by the means of all of them,
+through a bottleneck of 4. As in the released code, a block's residual is not scaled.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,7 @@ SIZES = {
 
 
 class ChannelAttention(nn.Module):
-    """Scales each channel by a gate computed from all channels' means."""
+    """Scales each channel by a gate in 0..1, computed from the means of all channels."""
 
     def __init__(self, features: int, reduction: int):
         super().__init__()
@@ -39,7 +44,8 @@ class ChannelAttention(nn.Module):
 
 
 class RCAB(nn.Module):
-    """Residual channel attention block: conv3 - ReLU - conv3 - attention, plus the input."""
+    """Residual channel attention block: 3x3 convolution, ReLU, 3x3 convolution, channel attention,
+    plus the input."""
 
     def __init__(self, features: int, reduction: int):
         super().__init__()
@@ -55,7 +61,7 @@ class RCAB(nn.Module):
 
 
 class ResidualGroup(nn.Module):
-    """RCABs and a conv3, plus the input."""
+    """RCABs and a 3x3 convolution, plus the input."""
 
     def __init__(self, features: int, blocks: int, reduction: int):
         super().__init__()
@@ -68,7 +74,8 @@ class ResidualGroup(nn.Module):
 
 
 class RCAN(nn.Module):
-    """15,444,643 parameters at 2x, 15,592,355 at 4x, 15,740,067 at 8x (``paper``)."""
+    """15,444,643 parameters at 2x, 15,629,283 at 3x, 15,592,355 at 4x, 15,740,067 at 8x
+    (``paper``)."""
 
     def __init__(
         self,

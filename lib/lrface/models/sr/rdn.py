@@ -1,10 +1,15 @@
-"""RDN (Zhang et al., CVPR 2018): residual dense blocks, whose outputs are all fused before one
-global skip.
+"""RDN (Zhang et al., CVPR 2018): residual dense blocks whose outputs are all fused.
 
-``paper`` is the paper's configuration B (D = 16 blocks, C = 8 convolutions each, growth and base
-width 64). Two of its authors' conventions meet here: their Torch code subtracts the mean colour and
-works on 0-255, which is kept; a later PyTorch port leaves that out. Neither defines 8x: one more
-sub-pixel stage, as from 2x to 4x, is ours.
+Two 3x3 convolutions extract shallow features (SFE1, SFE2). In a residual dense block each of C
+convolutions reads the block's input and all earlier outputs of the block; a 1x1 convolution fuses
+them (local feature fusion), and the input is added. The outputs of all D blocks are fused by a 1x1
+and a 3x3 convolution (global feature fusion) and added to SFE1. Upsampling is by sub-pixel
+convolutions.
+
+``paper`` is configuration B of the released code: D = 16 blocks, C = 8 convolutions each, growth
+rate and base width 64. The authors' Torch code subtracts the mean colour and works on 0-255, as
+here; a later PyTorch port (EDSR-PyTorch's) does not. Neither defines 8x: one more sub-pixel stage,
+as from 2x to 4x, is ours.
 """
 
 from __future__ import annotations
@@ -29,8 +34,8 @@ SIZES = {
 
 
 class ResidualDenseBlock(nn.Module):
-    """Each conv3 - ReLU reads the block's input and all its earlier outputs; a 1x1 convolution
-    fuses them, plus the input."""
+    """3x3 convolutions with ReLU, each on the block's input and all earlier outputs; fused by a 1x1
+    convolution, plus the input."""
 
     def __init__(self, features: int, growth: int, convs: int):
         super().__init__()
@@ -45,7 +50,8 @@ class ResidualDenseBlock(nn.Module):
 
 
 class RDN(nn.Module):
-    """22,123,395 parameters at 2x, 22,271,107 at 4x, 22,418,819 at 8x (``paper``)."""
+    """22,123,395 parameters at 2x, 22,308,035 at 3x, 22,271,107 at 4x, 22,418,819 at 8x
+    (``paper``)."""
 
     def __init__(
         self, scale: int, blocks: int = 16, convs: int = 8, growth: int = 64, features: int = 64

@@ -1,15 +1,18 @@
-"""SRNET: the hallucination network of the joint model (Wu et al. 2016, Table 1): 9x9, 1x1, 1x1,
-none of them padded.
+"""SRNET: the hallucination network of the joint model (Wu et al. 2016, Table 1).
 
-Colours run as the paper normalises them, (x - 127.5) / 128 of 0-255, and its loss is taken in that
-range (section 4.1).
+Three unpadded convolutions, 9x9 to 64 channels, 1x1 to 32 and 1x1 to 3, on the enlarged face.
+Colours are normalised as (x - 127.5) / 128 of 0-255, and the loss is taken in that range (section
+4.1).
 
-The paper does not say how the low-resolution face reaches the size of the high-resolution one, what
-stands between the convolutions, or where the 4 pixels a side go that the first one loses: its FRNET
-takes 124x108 from a picture that Table 1 leaves at 116x100. Here the face is enlarged by bicubic
-interpolation and ReLU follows the first two convolutions, both SRCNN's (from which Table 1 differs
-in the last kernel alone), and the border of the enlarged face is repeated for 4 pixels, so that the
-size is kept and no convolution pads. Initial weights are PyTorch's, as SRCNN's here.
+What the paper does not say, and what is chosen here:
+
+- How the LR face reaches the HR size: by bicubic interpolation, as SRCNN's, from which Table 1
+  differs in the last kernel only.
+- The activation: ReLU after the first two convolutions, as SRCNN's.
+- Where the 4 pixels a side go that a 9x9 convolution takes: FRNET's input is 124x108, but Table 1
+  leaves 116x100. Here the enlarged face's border is repeated for 4 pixels, which preserves the
+  size without padding in a convolution.
+- The initial weights: PyTorch's, as SRCNN's here.
 """
 
 from __future__ import annotations
@@ -23,11 +26,11 @@ from lrface.models.losses import Batch
 VERSION = 1
 WIDTHS = {"paper": (64, 32), "small": (32, 16)}
 BORDER = 4
-"""Pixels that a 9x9 convolution without padding takes from each side."""
+"""Pixels that an unpadded 9x9 convolution takes from each side."""
 
 
 class SRNET(nn.Module):
-    """9-1-1 with 64 and 32 channels, 17,795 parameters (``paper``); no skip from input to output."""
+    """Kernels 9-1-1 with 64 and 32 channels, 17,795 parameters (``paper``); no skip."""
 
     def __init__(self, scale: int, widths: tuple[int, int] = WIDTHS["paper"]):
         super().__init__()
@@ -47,18 +50,21 @@ class SRNET(nn.Module):
 
 
 def hallucination_loss(sr: Tensor, hr: Tensor) -> Tensor:
-    """L_h (equation 2) of float faces (N, 3, H, W) in [0, 1]: squared differences on the paper's
-    scale, summed over a face's pixels.
+    """L_h (equation 2) of faces (N, 3, H, W) in [0, 1]: squared error on the paper's colour scale,
+    summed over a face's pixels.
 
-    The equation sums over the faces of a batch, too. Here it is their mean, as of the joint model's
-    other losses: their proportions stay the paper's, and a batch of another size is no other loss.
+    The equation also sums over the faces of a batch. Here it is their mean, as in the joint model's
+    other losses: their proportions remain the paper's, and the loss does not depend on the batch
+    size.
     """
     return ((sr - hr) * (255 / 128)).square().sum() / len(hr)
 
 
 class PaperLoss(nn.Module):
-    """L_h alone: the stand-alone SRNET of Tables 4 and 5. The weight decay is FRNET's, so that both
-    alone train as they do jointly."""
+    """L_h alone, for the stand-alone SRNET of Tables 4 and 5.
+
+    Its weight decay is FRNET's, as in joint training.
+    """
 
     adam = {"weight_decay": 5e-4}
 

@@ -1,11 +1,17 @@
-"""VDSR (Kim, Kwon Lee and Mu Lee, CVPR 2016): twenty 3x3 convolutions learn what the bicubic
-enlargement lacks.
+"""VDSR (Kim, Lee and Lee, CVPR 2016): twenty convolutions predict what the enlargement lacks.
 
-The paper works on luminance; here all three colours go in and out, as in every other study. One
-network a scale, not one for three. All but the last convolution start as He et al. have it. The
-last starts from N(0, 0.001), so that training begins near the bicubic enlargement: from He's start
-it begins tens of decibels below, and a short schedule is spent on the way up. The paper's loss is
-``mse``; its clipped gradients and rate of 0.1 belong to SGD, and Adam takes their place here.
+The input is the bicubic enlargement. Twenty 3x3 convolutions of 64 channels, with ReLU after all
+but the last, predict the residual that is added to it.
+
+Where the paper and this module differ:
+
+- The paper restores luminance; here all three colours go in and out, as in every other study.
+- The paper has one network for 2x, 3x and 4x; here each scale has its own.
+- All but the last convolution start from He et al.'s initialisation, as in the paper. The last
+  starts from N(0, 0.001), so that training begins near the bicubic enlargement: from He's it begins
+  tens of decibels below, and a short schedule is spent on catching up.
+- The paper trains by SGD with a rate of 0.1 and clipped gradients; here by Adam. Its loss is
+  ``mse``.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ SIZES = {"paper": {"layers": 20, "features": 64}, "small": {"layers": 6, "featur
 
 
 class VDSR(nn.Module):
-    """20 layers of 64 channels, 668,227 parameters in RGB (``paper``)."""
+    """Twenty convolutions of 64 channels, 668,227 parameters in RGB (``paper``)."""
 
     def __init__(self, scale: int, layers: int, features: int):
         super().__init__()
@@ -31,12 +37,10 @@ class VDSR(nn.Module):
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
         nn.init.normal_(convolutions[-1].weight, std=0.001)
-        inner = [
-            part
-            for convolution in convolutions[:-1]
-            for part in (convolution, nn.ReLU(inplace=True))
-        ]
-        self.layers = nn.Sequential(*inner, convolutions[-1])
+        layers: list[nn.Module] = []
+        for convolution in convolutions[:-1]:
+            layers += [convolution, nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers, convolutions[-1])
 
     def forward(self, lr: Tensor) -> Tensor:
         h, w = lr.shape[-2:]

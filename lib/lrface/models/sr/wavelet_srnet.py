@@ -1,16 +1,20 @@
-"""WaveletSRNet (Huang et al., ICCV 2017): predicts the Haar wavelet-packet bands of the face, each
-as large as the LR face.
+"""WaveletSRNet (Huang et al., ICCV 2017): predicts the Haar wavelet-packet bands of the face.
+
+At scale 2^n the face has 4^n bands, each as large as the LR face. A trunk at the LR size (a 3x3
+convolution and ten residual blocks with batch normalisation, 64 to 1,024 channels) feeds one branch
+for each level of the transform; the branches predict 1, 3, 12, 48 bands, each from its own group of
+channels, and the inverse transform makes the face of them.
 
 The transform is orthonormal. The paper prints no normalisation, but its code decomposes and
 reconstructs with the same weights, which is exact for no other scaling. The squared error over all
-bands then equals that of the picture: the image term, weight 0.1, adds that much to the weights
-0.99 of the detail bands and 0.01 of the low band. It also lets the network return the picture
-alone, in training too, for its objective gets the predicted bands back by transforming it.
+bands then equals that of the face: the image term, weight 0.1, adds as much to the weights 0.99 of
+the detail bands and 0.01 of the low band. It also means that the network can return the face alone,
+in training too: the objective transforms it to get the predicted bands.
 
-Ours: ``small`` predicts the low band as a correction of the LR face, which it nearly is, and starts
-from zero bands. The paper's network has nothing of the kind: it must first learn to hand the
-colours through ten normalised blocks, for which the paper has half a million steps; after a
-thousand it lies 8 dB below bicubic.
+Ours: ``small`` predicts the low band as a correction of the LR face, which nearly equals it, and
+starts from zero bands. The paper's network has no such skip: it must first learn to pass colours
+through ten normalised blocks, for which the paper has half a million steps; after a thousand it is
+8 dB below bicubic.
 """
 
 from __future__ import annotations
@@ -35,17 +39,16 @@ SIZES = {
     "small": {"widths": (32, 32, 32, 48, 64), "band": 8, "residual": True},
 }
 SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
-"""The Haar step on the pixels (0, 0), (0, 1), (1, 0), (1, 1) of a 2x2 square, times 2: mean, then
-three differences."""
+"""The Haar step on the pixels (0, 0), (0, 1), (1, 0), (1, 1) of a 2x2 square, times 2: the mean,
+then three differences."""
 
 
 def wavelet_packet(x: Tensor, depth: int) -> Tensor:
-    """(N, 3, H, W) to its 4**depth bands (N, 4**depth * 3, H / 2**depth, W / 2**depth), the three
-    colours of a band together.
+    """An image (N, 3, H, W) to its bands (N, 4**depth * 3, H / 2**depth, W / 2**depth).
 
-    One Haar step splits every band into four; it is repeated on all of them. The first 4**k bands
-    are those of the picture averaged depth - k times; the very first is 2**depth times the mean of
-    each square.
+    A Haar step splits every band into four; it is applied ``depth`` times. The three colours of a
+    band are adjacent. The first 4**k bands are those of the image averaged depth - k times; the
+    very first, the low band, is 2**depth times the mean of each square.
     """
     step = x.new_tensor(SIGNS) / 2
     x = x.unsqueeze(1)
@@ -56,8 +59,7 @@ def wavelet_packet(x: Tensor, depth: int) -> Tensor:
 
 
 def inverse_wavelet_packet(bands: Tensor, depth: int) -> Tensor:
-    """The picture that has these bands: the exact inverse (and transpose) of
-    :func:`wavelet_packet`."""
+    """The image with these bands: the exact inverse (and transpose) of :func:`wavelet_packet`."""
     step = bands.new_tensor(SIGNS) / 2
     x = bands.unflatten(1, (-1, 3))
     for _ in range(depth):
@@ -67,8 +69,8 @@ def inverse_wavelet_packet(bands: Tensor, depth: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """conv3 - BN - ReLU - conv3, plus the input (through a 1x1 where the width changes), then BN -
-    ReLU."""
+    """3x3 convolution, BN, ReLU, 3x3 convolution, plus the input, then BN and ReLU; a 1x1
+    convolution on the input where the width changes."""
 
     def __init__(self, n_in: int, n_out: int, first_groups: int = 1, groups: int = 1):
         super().__init__()
@@ -83,12 +85,10 @@ class Block(nn.Module):
 
 
 class WaveletSRNet(nn.Module):
-    """46,327,372 parameters at 2x, 51,353,968 at 4x, 74,999,296 at 8x (``paper``; the paper's
-    figures: 46.33, 51.35, 75.00 million).
+    """46,327,372 parameters at 2x, 51,353,968 at 4x, 74,999,296 at 8x (``paper``).
 
-    A trunk of five stages, then one branch for each level of the transform: a band of its own group
-    of ``band`` channels, so that 1, 3, 12, 48 bands are predicted side by side. Colours stay in [0,
-    1]; nothing is added to a bicubic enlargement.
+    ``widths`` are the trunk's five stages of two blocks, ``band`` the channels of a band's group.
+    Colours are in [0, 1], and no bicubic enlargement is added.
     """
 
     def __init__(
@@ -134,12 +134,11 @@ class WaveletSRNet(nn.Module):
 
 
 class PaperLoss(nn.Module):
-    """0.99 detail + 0.01 low + 0.1 image + 1 texture, with the weights and sums of the authors'
-    code.
+    """0.99 detail + 0.01 low + 0.1 image + texture, with the released code's weights and sums.
 
-    ``detail``, ``low`` and ``image`` are sums of squares over twice the batch. ``texture`` is a
-    mean: it asks that the energy of a detail coefficient, over the three colours, be no smaller
-    than 1.2 times the true one, against the blur that squared error rewards.
+    ``detail``, ``low`` and ``image`` are sums of squares divided by twice the batch size.
+    ``texture`` is a mean, against the blur that squared error rewards: the energy of a detail
+    coefficient, summed over the colours, should be at least 1.2 times the true one.
     """
 
     adam = {"weight_decay": 5e-4}
