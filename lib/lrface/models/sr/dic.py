@@ -169,7 +169,7 @@ class Hourglass(nn.Module):
 
 
 class Landmarks(nn.Module):
-    """The recurrent hourglass: a face (N, 3, H, W) and the state of the step before to heat maps (N,
+    """The recurrent hourglass: a face (N, 3, H, W) and the previous step's state to heat maps (N,
     68, H/4, W/4) and the new state."""
 
     def __init__(self, features: int, depth: int = 4):
