@@ -1,20 +1,20 @@
-"""CSRI (Cheng, Zhu and Gong, 2018): VDSR, then CentreFace on what it makes, for faces that have a
-large truth and for those that have none.
+"""CSRI (Cheng, Zhu and Gong, 2018): complement super-resolution and identity learning.
 
-L = L_fr of synthetic faces + L_fr of native faces + lambda L_sr (equation 4): what the restorer
-learns from pairs of large and small faces is bent towards native small faces by their identities
-alone. Without native faces it is equation 3, the paper's first step; from that run the second
-starts. Deployed, the feature of a native face is that of ``recogniser``, compared by Euclidean
-distance.
+VDSR and CentreFace in a row, trained on synthetic LR faces, which have an HR original, and on
+native LR faces, which have none. L = L_fr of synthetic faces + L_fr of native faces + lambda L_sr
+(equation 4): super-resolution, which can be learnt from synthetic pairs only, is adapted to native
+faces through the cross-entropy of their identities. Without native faces it is equation 3, the
+first of the paper's two training steps; the second starts from its network. A native face's feature
+is that of ``recogniser``, compared by Euclidean distance.
 
 Where the paper leaves a choice:
 
-- Equation 1 is a squared norm, so a face's error is summed over its pixels (here in [0, 1]); each
-  of the three terms is the mean over the
-  faces it is of. A batch without one of the two kinds has 0 for it.
-- The centre loss of CentreFace is not in equation 2 and is left out.
-- It names SGD, and prints neither rates nor batch: Adam here, with CentreFace's weight decay.
-- One softmax over the identities of both sets: a face is told from those of the other set, too.
+- Equation 1 is a squared norm, so a face's error is summed over its pixels (here in [0, 1]). Each
+  of the three terms is the mean over its own faces, or 0 in a batch without any.
+- CentreFace's centre loss is not in equation 2 and is left out.
+- The paper names SGD and prints neither learning rates nor batch size; here Adam, with CentreFace's
+  weight decay.
+- One softmax is over the identities of both sets together.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ LAMBDA = 0.003
 
 
 class CSRI(nn.Module):
-    """``restorer`` (VDSR) and ``recogniser`` (CentreFace), each as it is alone.
+    """``restorer`` (VDSR) and ``recogniser`` (CentreFace), each the same network as alone.
 
     In evaluation mode it is its restorer: float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w *
-    scale), h = w. In training mode it returns that face, its features and the logits of the
-    training identities. The vector of a face is ``recogniser`` of the restored face, taken whole
-    (:func:`lrface.models.recognition.align.unaligned_crop`) at ``recogniser.input_size``.
+    scale), h = w. In training mode it returns (face, features, logits of the identities). A face's
+    feature is ``recogniser`` of the restored face, without alignment
+    (:func:`lrface.models.recognition.align.unaligned_crop`), at ``recogniser.input_size``.
     """
 
     def __init__(self, restorer: nn.Module, recogniser: nn.Module):
@@ -47,17 +47,17 @@ class CSRI(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         sr = self.restorer(lr)
-        return (
-            (sr, *self.recogniser(unaligned_crop(sr.to(lr.dtype), self.recogniser.input_size)))
-            if self.training
-            else sr
-        )
+        if not self.training:
+            return sr
+        return sr, *self.recogniser(unaligned_crop(sr.to(lr.dtype), self.recogniser.input_size))
 
 
 class PaperLoss(nn.Module):
-    """Equation 4, or equation 3 for a batch whose ``native`` is None. What has weight 0 or is not
-    there is left out: without the super-resolution loss and native faces, what remains is trained
-    bit for bit as VDSR and CentreFace in a row under cross-entropy."""
+    """Equation 4, or equation 3 for a batch whose ``native`` is None.
+
+    A term of weight 0 is left out: without super-resolution loss and native faces, training is bit
+    for bit that of VDSR and CentreFace in a row under cross-entropy.
+    """
 
     adam = Classification.adam
     # means over two kinds of faces, of which one share of a batch may have more than another
@@ -89,8 +89,7 @@ class PaperLoss(nn.Module):
 
 
 class RecogniserLoss(nn.Module):
-    """Cross-entropy of what the restorer, held still, makes: the fine-tuning that ends the paper's
-    joint learning (section 5.3)."""
+    """Cross-entropy with a frozen restorer: the fine-tuning after joint training (section 5.3)."""
 
     adam = Classification.adam
 
@@ -108,6 +107,6 @@ OBJECTIVES = {
 
 
 def build(classes: int, size: str, scale: int) -> CSRI:
-    # VDSR first: with one seed it then starts from the weights it has alone
+    # VDSR first: from the same seed it then has the same initial weights as alone
     restorer = vdsr.build(scale, size)
     return CSRI(restorer, centreface.build(classes, size))

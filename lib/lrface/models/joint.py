@@ -1,22 +1,18 @@
-"""The joint model (Wu et al. 2016): SRNET, then FRNET on what it makes, descending together on one
-loss.
+"""The joint model (Wu et al. 2016): SRNET and FRNET in a row, trained together on one loss.
 
-L = alpha L_h + beta1 L_c + beta2 L_d (equation 5): the face's own error, the classification error
-and the distance to the identity's centre. FRNET learns from the last two (equations 7-9). SRNET
-learns from the first and from what FRNET passes back of the last two (equations 10-12); nothing is
-held still on the way.
+L = alpha L_h + beta1 L_c + beta2 L_d (equation 5): the restored face's squared error, the
+cross-entropy of its identity, and the distance of its feature to the identity's centre. FRNET is
+trained by the last two (equations 7-9), SRNET by the first and by the gradients of the last two
+through FRNET (equations 10-12).
 
-Where the paper leaves a choice:
+Where the paper and this module differ, or the paper leaves a choice:
 
-- Its faces are aligned first and degraded afterwards. Here the degraded face is whole, as in every
-  other study: SRNET restores the crop,
-  L_h compares the crop, and the similarity transform stands between the two networks, where
-  gradients pass through it.
-- Equations 2-4 are sums over a batch; here all three are means over it, which leaves their
-  proportions.
-- Both networks start untrained and have one learning rate, and Adam. The paper has 0.00001 for
-  SRNET, prints none for FRNET, and does
-  not name the solver. Weight decay is caffe-face's.
+- The paper aligns faces first and degrades them afterwards. Here the crop is degraded, as in every
+  other study: SRNET restores the crop, L_h compares crops, and the aligning similarity transform is
+  between the two networks, where gradients pass through it.
+- Equations 2-4 are sums over a batch; here all three are means, which preserves their proportions.
+- Both networks start untrained and share one learning rate, under Adam. The paper has 0.00001 for
+  SRNET, prints none for FRNET and does not name the optimiser. Weight decay is caffe-face's.
 """
 
 from __future__ import annotations
@@ -33,13 +29,12 @@ VERSION = 1
 
 
 class Joint(nn.Module):
-    """``restorer`` (SRNET) and ``recogniser`` (FRNET), each as it is alone.
+    """``restorer`` (SRNET) and ``recogniser`` (FRNET), each the same network as alone.
 
     In evaluation mode it is its restorer: float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w *
-    scale). In training mode it also wants the 68 landmarks (N, 68, 2) in pixels of the restored
-    face, and returns that face, its features and the logits of the training identities. The paper's
-    vector of a face is :func:`lrface.models.recognition.frnet.describe` with ``recogniser``, of the
-    restored face, aligned.
+    scale). In training mode it also takes the 68 landmarks (N, 68, 2) in pixels of the restored
+    face and returns (face, features, logits of the identities). A face's representation is
+    :func:`lrface.models.recognition.frnet.describe` of the aligned restored face by ``recogniser``.
     """
 
     def __init__(self, restorer: nn.Module, recogniser: frnet.FRNET):
@@ -52,15 +47,15 @@ class Joint(nn.Module):
         sr = self.restorer(lr)
         if not self.training:
             return sr
-        # half precision would place the samples half a pixel off
+        # in half precision the sampling positions would be off by half a pixel
         return sr, *self.recogniser(align(sr.to(lr.dtype), points))
 
 
 class PaperLoss(nn.Module):
-    """Equation 5 with the paper's weights 1, 1 and 0.008; the centres move by equations 13 and 14
-    once a step's loss is taken.
+    """Equation 5 with the paper's weights 1, 1 and 0.008, and the update of the centres (equations
+    13 and 14).
 
-    What has weight 0 is left out, so that what remains is trained bit for bit as it is alone.
+    A term of weight 0 is left out, so that the others train bit for bit as without it.
     """
 
     adam = srnet.PaperLoss.adam
@@ -89,6 +84,6 @@ class PaperLoss(nn.Module):
 
 
 def build(classes: int, size: str, scale: int) -> Joint:
-    # SRNET first: with one seed it then starts from the weights it has alone
+    # SRNET first: from the same seed it then has the same initial weights as alone
     restorer = srnet.build(scale, size)
     return Joint(restorer, frnet.build(classes, size))

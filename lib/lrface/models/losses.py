@@ -1,5 +1,4 @@
-"""What objectives share: the batch a step sees, deep features of faces to compare, and a rival that
-is asked without being taught."""
+"""What the objectives of several methods share: the batch, deep features, a frozen preprocessor."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from lrface.degrade import round_uint8
 from lrface.models.recognition.align import unaligned_crop
-from lrface.models.recognition.dlib_resnet import CHIP_SIZE, DlibResNet, chips
+from lrface.models.recognition.dlib_resnet import CHIP_SIZE, FIVE_OF_68, DlibResNet, chips
 
 
 class Batch(NamedTuple):
@@ -45,15 +44,15 @@ class Batch(NamedTuple):
 
 
 class DeepFeatures(nn.Module):
-    """Features at five depths of a face: float (N, 3, H, W) in [0, 1] to five tensors, shallow to
-    deep. Frozen; gradients reach the face.
+    """A face's features at five depths of a frozen network, for perceptual losses.
 
-    The papers take VGG19 (HiFaceGAN) or LightCNN-9 (DICGAN), whose weights need a download. **This
-    is dlib's pretrained face recogniser instead**, the one that comes with the package: after its
-    stem and after its first, second, third and last stage. The whole crop is resized to 150x150 and
-    not aligned. Two things follow. A restorer trained with it is flattered by an identity score
-    from the same network, so another judge must be read beside that score. And, having learnt from
-    faces alone, it says less about texture than VGG19.
+    float (N, 3, H, W) in [0, 1] to five tensors, shallow to deep; gradients reach the face. The
+    papers take VGG19 (HiFaceGAN) or LightCNN-9 (DICGAN), whose weights need a download. **Here it
+    is dlib's pretrained face recogniser**, installed with the package: after its first convolution
+    and after its first, second, third and last stage. The crop is resized to 150x150 without
+    alignment. Two consequences: an identity score by the same network favours a restorer trained
+    with it, so a second judge must be read beside it; and, trained on faces only, it is less
+    sensitive to texture than VGG19.
     """
 
     def __init__(self) -> None:
@@ -68,29 +67,22 @@ class DeepFeatures(nn.Module):
             faces.float(), size=(CHIP_SIZE, CHIP_SIZE), mode="bilinear", align_corners=False
         )
         x = F.relu(net.stem((x * 255 - net.mean) / 256))
-        found = [x]
+        features = [x]
         x = F.max_pool2d(x, 3, 2)
         for i, block in enumerate(net.blocks, 1):
             x = block(x)
             if i in self.taps:
-                found.append(x)
-        return found
-
-
-FIVE_OF_68 = [45, 42, 36, 39, 33]
-"""Which of the 68 landmarks dlib aligns a chip by: the corners of the eyes and the base of the
-nose, in its order."""
+                features.append(x)
+        return features
 
 
 class Identity(nn.Module):
-    """L1 between the pictures, and one minus the cosine between the vectors that a frozen
-    recogniser gives the restored and the true face.
+    """L1 of the face + :attr:`weight` times one minus the cosine of its and the true vector.
 
-    The recogniser is dlib's pretrained one, on chips cut by the true face's landmarks. A restorer
-    trained with this is flattered by an identity score from the same network: another must judge.
-    With L1 near 0.03 and one minus the cosine near 0.05, :attr:`weight` lets identity decide about
-    as much as the pixels. Ours, after the joint model (Wu et al. 2016), whose recogniser learns
-    along.
+    Vectors are those of dlib's pretrained recogniser, on chips cut by the true face's landmarks. An
+    identity score by the same network favours a restorer trained with this loss: a second judge is
+    needed. With L1 near 0.03 and one minus the cosine near 0.05, both terms weigh about the same.
+    Ours, after the joint model (Wu et al. 2016), whose recogniser is trained with the restorer.
     """
 
     landmarks = True
@@ -103,26 +95,25 @@ class Identity(nn.Module):
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         sr = net(batch.lr).float()
         pixels = F.l1_loss(sr, batch.hr)
-        known = batch.points.isfinite().all(2).all(1)
-        points = batch.points[known][:, FIVE_OF_68]
-        ours, true = (self.judge(chips(x[known] * 255, points)) for x in (sr, batch.hr))
-        apart = (1 - F.cosine_similarity(ours, true)).sum() / len(known)
+        found = batch.points.isfinite().all(2).all(1)
+        points = batch.points[found][:, FIVE_OF_68]
+        ours, true = (self.judge(chips(x[found] * 255, points)) for x in (sr, batch.hr))
+        distance = (1 - F.cosine_similarity(ours, true)).sum() / len(found)
         return {
-            "loss": pixels + self.weight * apart,
+            "loss": pixels + self.weight * distance,
             "pixels": pixels.detach(),
-            "identity": apart.detach(),
+            "identity": distance.detach(),
         }
 
 
 def mean_over(values: Tensor, faces: Tensor) -> Tensor:
-    """The mean of ``values`` (N,) over the faces that bool ``faces`` (N,) marks; 0 where it marks
-    none."""
+    """The mean of ``values`` (N,) over the rows marked in ``faces`` (N,) bool; 0 without any."""
     return (values * faces).sum() / faces.sum().clamp_min(1)
 
 
 class Classification(nn.Module):
-    """Cross-entropy over the training identities, of faces taken whole: no landmarks. The network
-    says its ``input_size``."""
+    """Cross-entropy over the training identities, of unaligned faces at the network's
+    ``input_size``."""
 
     adam = {"weight_decay": 5e-4}
 
@@ -132,11 +123,10 @@ class Classification(nn.Module):
 
 
 class Behind(nn.Module):
-    """A recogniser's objective on what a frozen restorer makes of the degraded face, in place of
-    the true face.
+    """A recogniser's objective on faces restored by a frozen network, in place of the true ones.
 
-    Like a face of any other set it has 8 bits a colour (joint model, section 4.2, settings 4 and 5:
-    networks trained on a set of enlarged or hallucinated faces).
+    It is rounded to 8 bits, as in a set of stored faces (joint model, section 4.2, settings 4 and
+    5: networks trained on enlarged or hallucinated faces).
     """
 
     def __init__(self, front: nn.Module, objective: nn.Module):
@@ -154,7 +144,7 @@ class Behind(nn.Module):
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside, what the module computes passes gradients on but leaves none in its own parameters."""
+    """Inside, gradients pass through the module without reaching its own parameters."""
     module.requires_grad_(False)
     try:
         yield

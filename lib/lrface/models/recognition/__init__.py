@@ -1,1 +1,1 @@
-"""Recognition networks, one file a paper or a pretrained judge."""
+"""Recognition networks, one module a paper, and the pretrained judge of identity."""

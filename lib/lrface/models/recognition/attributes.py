@@ -1,16 +1,14 @@
-"""Two networks that learn all of a face's attributes at once, after ANet and PANDA, to be read by a
-linear SVM an attribute.
+"""Two networks for facial attributes, after ANet and PANDA; a linear SVM per attribute reads them.
 
-Neither is its paper's: "-like", because the slides that compare LMLE with them define neither, and
-the papers leave widths open.
+Both classify all attributes at once. "-like", because the slides that compare LMLE with them define
+neither, and their papers leave widths open.
 
 - **ANet-like** (Liu, Luo, Wang and Tang, ICCV 2015): the whole face, four convolutions, the last
-  two with filters shared only within
-  regions. ANet starts from identities and is preceded by two networks that find the face; here the
-  attributes alone teach it.
-- **PANDA-like** (Zhang, Paluri, Ranzato, Darrell and Bourdev, CVPR 2014): a network of its own for
-  the whole face and for each part,
-  side by side. PANDA's 150 parts are poselets; here they are five windows of the aligned face.
+  two with filters shared only within regions of the map. ANet is pretrained on identities and
+  preceded by two networks that localise the face; here it is trained on attributes only.
+- **PANDA-like** (Zhang, Paluri, Ranzato, Darrell and Bourdev, CVPR 2014): one network for the whole
+  face and one for each part, their features concatenated. PANDA's 150 parts are poselets; here they
+  are five windows of the aligned face.
 """
 
 from __future__ import annotations
@@ -37,9 +35,15 @@ WINDOWS = {
 SIZES = {"paper": {"width": 32, "features": 512}, "small": {"width": 16, "features": 128}}
 
 
+def _resized(faces: Tensor, side: int) -> Tensor:
+    """Faces in [0, 1] at side x side pixels, centred at 0."""
+    size = (side, side)
+    return F.interpolate(faces, size, mode="bilinear", antialias=True, align_corners=False) - 0.5
+
+
 class ANet(nn.Module):
-    """float (N, 3, H, W) in [0, 1], whole faces, to features (N, features); in training mode to
-    (features, logits of the attributes)."""
+    """float faces (N, 3, H, W) in [0, 1] to features (N, features); in training mode to (features,
+    logits of the attributes)."""
 
     distance = "euclidean"
 
@@ -51,25 +55,19 @@ class ANet(nn.Module):
             *(LocallyShared(2 * width, 3 * width, 3, regions=(2, 2)), nn.ReLU()),
             *(LocallyShared(3 * width, 4 * width, 2, regions=(3, 3)), nn.ReLU()),
         )
-        self.feature, self.attribute = (
-            nn.Linear(4 * width * 9, features),
-            nn.Linear(features, classes),
-        )
+        self.feature = nn.Linear(4 * width * 9, features)
+        self.attribute = nn.Linear(features, classes)
 
     def forward(
         self, faces: Tensor, points: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        x = (
-            F.interpolate(faces, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
-            - 0.5
-        )
-        features = F.relu(self.feature(self.body(x).flatten(1)))
+        features = F.relu(self.feature(self.body(_resized(faces, SIDE)).flatten(1)))
         return (features, self.attribute(features)) if self.training else features
 
 
 class PANDA(nn.Module):
-    """As :class:`ANet`, and it wants the 68 landmarks (N, 68, 2) in pixels of the face, which its
-    parts are cut by."""
+    """As :class:`ANet`; it also takes the 68 landmarks (N, 68, 2) in pixels of the face, by which
+    parts are cut."""
 
     distance = "euclidean"
 
@@ -93,23 +91,17 @@ class PANDA(nn.Module):
 
     def forward(self, faces: Tensor, points: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         frame = align(faces, points, FRAME)
-        cut = {"whole": faces} | {
+        inputs = {"whole": faces} | {
             name: frame[:, :, top:bottom, left:right]
             for name, (top, left, bottom, right) in WINDOWS.items()
         }
-        seen = {
-            name: F.interpolate(
-                x, (PART, PART), mode="bilinear", antialias=True, align_corners=False
-            )
-            - 0.5
-            for name, x in cut.items()
-        }
-        features = torch.cat([net(seen[name]) for name, net in self.parts.items()], 1)
+        features = [net(_resized(inputs[name], PART)) for name, net in self.parts.items()]
+        features = torch.cat(features, 1)
         return (features, self.attribute(features)) if self.training else features
 
 
 class Logistic(nn.Module):
-    """The mean cross-entropy of all attributes, each a yes or a no."""
+    """Binary cross-entropy, mean over attributes and faces."""
 
     adam = {"weight_decay": 5e-4}
 

@@ -1,12 +1,21 @@
-"""CentreFace (Wen, Zhang, Li and Qiao, ECCV 2016) as its authors' caffe-face has it: residual
-units, no normalisation, a centre loss.
+"""CentreFace (Wen, Zhang, Li and Qiao, ECCV 2016): residual units and the centre loss.
 
-Two convolutions in a row before the first pooling, one before each of the others, none of these
-padded; pooling is Caffe's, which rounds up; PReLU after every convolution. The paper's figure joins
-two layers before the feature, the released network does not, and neither does this one. Its faces
-are aligned; here they are taken whole, as TinyFace's protocol has it. Adam takes the place of SGD.
-Its vector is the features of a face and of its mirror image, as of
-:func:`lrface.models.recognition.frnet.describe`; CSRI's that of a face.
+The network of the released code, caffe-face: 112x96 RGB; unpadded 3x3 convolutions, two before the
+first pooling and one before each of the other three; 1, 2, 5 and 3 residual units of 64 to 512
+channels after the poolings; a feature of 512 numbers. Pooling is Caffe's, which rounds up, PReLU
+follows every convolution, and there is no normalisation. The loss is cross-entropy + 0.008 centre
+loss.
+
+Where the paper, the released code and this module differ:
+
+- The paper's figure concatenates two layers before the feature; the released network does not, nor
+  does this one.
+- In caffe-face the centres follow the network's learning rate; here they have FRNET's rate of 0.5.
+- Its faces are aligned; here they are not, as in TinyFace's protocol.
+- Adam replaces SGD.
+
+A face's representation is its feature and its mirror image's
+(:func:`lrface.models.recognition.frnet.describe`); in CSRI the feature alone.
 """
 
 from __future__ import annotations
@@ -35,7 +44,7 @@ SIZES = {
     },
 }
 WEIGHT = 0.008
-"""Of the centre loss beside the classification loss (caffe-face)."""
+"""Weight of the centre loss (caffe-face)."""
 
 
 class CentreFace(nn.Module):
@@ -73,11 +82,7 @@ class CentreFace(nn.Module):
 
 
 class PaperLoss(nn.Module):
-    """Cross-entropy plus 0.008 times the centre loss, of faces taken whole.
-
-    The centres are FRNET's: they move by the paper's rule with its rate of 0.5. In caffe-face they
-    follow the network's own rate.
-    """
+    """Cross-entropy + 0.008 times the centre loss, of unaligned faces."""
 
     adam = Classification.adam
     whole_batch = True

@@ -1,14 +1,18 @@
-"""DeepID2 (Sun, Chen, Wang and Tang, NIPS 2014): a face's identity, and whether two faces show one
-person, learnt together.
+"""DeepID2 (Sun, Chen, Wang and Tang, NIPS 2014): identification and verification signals together.
 
-One network, of the paper's 25 patches the whole face: 55x47 RGB, four convolutions, of which the
-third shares its weights only within each quarter of the map and the fourth nowhere; the feature
-sees the last two scales. Feature and layers are the paper's in both sizes.
+The network takes the whole face, one of the paper's 25 patches: 55x47 RGB, four convolutions of 20,
+40, 60 and 80 channels, with 2x2 pooling after the first three. The third shares its weights only
+within each quarter of the map, the fourth nowhere. The feature of 160 numbers is the sum of linear
+maps of the third and the fourth layer. Layers are the paper's in both sizes. The loss is
+cross-entropy over identities plus 0.05 times a contrastive loss over the pairs of a batch.
 
-Where sources leave a choice: ReLU (the paper's; its ports have PReLU); the verification signal
-compares features of length 1 with margin 1 and weight 0.05 (the paper moves its margin along with
-the data; ports fix it); same and different pairs of a batch count equally, since a batch drawn at
-random holds few of the same person, and the paper draws its pairs so.
+Where sources leave a choice:
+
+- ReLU, as in the paper; ports have PReLU.
+- The verification signal compares features of length 1 with a margin of 1. The paper adapts the
+  margin during training; ports fix it.
+- Pairs of the same person and of different persons count equally, as in the paper's sampling of
+  pairs; a random batch has few pairs of the same person.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ WEIGHT, MARGIN = 0.05, 1.0
 
 class DeepID2(nn.Module):
     """float (N, 3, 55, 47) in [0, 1] to features (N, 160); in training mode to (features, logits of
-    the training identities)."""
+    the identities)."""
 
     distance = "cosine"
     input_size = SIZE
@@ -52,30 +56,26 @@ class DeepID2(nn.Module):
 
 
 def verification(features: Tensor, labels: Tensor) -> Tensor:
-    """The verification signal of features (N, D) and identities (N,), over all pairs of the batch.
+    """The verification signal: a contrastive loss of features (N, D) over all pairs of a batch.
 
-    Half the squared distance of two faces of one person, half the square of what the distance of
-    two persons lacks of the margin; the mean over the pairs of each kind, the kinds counted
-    equally, and a kind that is not there as zero.
+    Half the squared distance for two faces of one person, half the square of max(0, margin -
+    distance) for two persons; averaged over the pairs of each kind (0 without any), then over the
+    kinds.
     """
     unit = F.normalize(features)
     first, second = torch.triu_indices(len(features), len(features), 1, device=features.device)
-    # the root's slope is infinite at 0, where two faces may well be in the beginning
-    apart = (unit[first] - unit[second]).square().sum(1).clamp_min(1e-12).sqrt()
-    same = (labels[first] == labels[second]).to(apart.dtype)
-    terms = (same * apart.square(), (1 - same) * (MARGIN - apart).clamp_min(0).square())
-    return (
-        sum(
-            term.sum() / (2 * kind.sum().clamp_min(1))
-            for term, kind in zip(terms, (same, 1 - same), strict=True)
-        )
-        / 2
-    )
+    # the root's slope is infinite at 0, where two faces may well be at the start of training
+    distance = (unit[first] - unit[second]).square().sum(1).clamp_min(1e-12).sqrt()
+    same = (labels[first] == labels[second]).to(distance.dtype)
+    different = 1 - same
+    attract = (same * distance.square()).sum() / (2 * same.sum().clamp_min(1))
+    short = (MARGIN - distance).clamp_min(0)
+    repel = (different * short.square()).sum() / (2 * different.sum().clamp_min(1))
+    return (attract + repel) / 2
 
 
 class PaperLoss(nn.Module):
-    """The identification signal plus 0.05 times the verification signal, of aligned faces
-    (``aligned``) or of faces taken whole."""
+    """Identification signal + 0.05 times verification signal, of aligned or of unaligned faces."""
 
     adam = {"weight_decay": 5e-4}
     whole_batch = True

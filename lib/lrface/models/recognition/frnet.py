@@ -1,10 +1,17 @@
-"""FRNET: the recognition network of the joint model (Wu et al. 2016, Table 2), a CentreFace with
-fewer pixels.
+"""FRNET: the recognition network of the joint model (Wu et al. 2016, Table 2).
 
-The paper prints convolutions, poolings and residual blocks, but no activation and no rule for odd
-sizes: PReLU after every convolution and Caffe's pooling, which rounds up, are those of the network
-it says it follows (Wen et al., ECCV 2016). The residual units' columns "pad" and "stride" are read
-as 1 and 1: the stride of 0 in print cannot be.
+CentreFace with a smaller input, 124x108: four stages of an unpadded 3x3 convolution (64, 128, 256,
+512 channels), 2x2 max pooling and 1, 2, 5, 3 residual units, then a feature of 512 numbers. It is
+trained with softmax and centre loss on aligned faces. A face is represented by its feature and its
+mirror image's (:func:`describe`), compared by the cosine after PCA.
+
+What the paper does not say, and what is chosen here:
+
+- The activation and the rounding of odd sizes: PReLU after every convolution and Caffe's pooling,
+  which rounds up, as in the network it says it follows (Wen et al., ECCV 2016).
+- The residual units' columns "pad" and "stride" are read as 1 and 1; the printed stride of 0 is
+  impossible.
+- The learning rate gamma of the centres: 0.5 (see ``RATE``).
 """
 
 from __future__ import annotations
@@ -24,8 +31,8 @@ SIZES = {
 BETA2 = 0.008
 """Weight of the centre loss beside the classification loss (section 4.2, setting 6)."""
 RATE = 0.5
-"""Learning rate gamma of the centres. The paper prints none and follows Wen et al., whose released
-code lets the centres follow the network's own rate and whose paper is usually quoted with 0.5."""
+"""Learning rate gamma of the centres. The paper prints none and follows Wen et al.: their code
+ties it to the network's learning rate, their paper is usually quoted with 0.5."""
 
 
 def conv(n_in: int, n_out: int, padding: int) -> nn.Sequential:
@@ -34,7 +41,7 @@ def conv(n_in: int, n_out: int, padding: int) -> nn.Sequential:
 
 
 class Unit(nn.Module):
-    """Two 3x3 convolutions of the same width, plus the input."""
+    """A residual unit: two 3x3 convolutions with PReLU, plus the input."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -46,7 +53,7 @@ class Unit(nn.Module):
 
 class FRNET(nn.Module):
     """float (N, 3, 124, 108) in [0, 1] to features (N, 512); in training mode to (features, logits
-    of the training identities)."""
+    of the identities)."""
 
     distance = "cosine"
     input_size = SIZE
@@ -72,8 +79,8 @@ class FRNET(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
             elif isinstance(module, Unit):
-                for part in module.body:  # caffe-face starts a residual branch near zero
-                    nn.init.normal_(part[0].weight, std=0.01)
+                for layer in module.body:  # as in caffe-face, residuals start near zero
+                    nn.init.normal_(layer[0].weight, std=0.01)
 
     def forward(self, faces: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         x = self.body((faces * 255 - 127.5) / 128)
@@ -82,13 +89,13 @@ class FRNET(nn.Module):
 
 
 def describe(net: FRNET, faces: Tensor) -> Tensor:
-    """The paper's representation: features of a face and of its mirror image side by side, (N, 2 *
-    features)."""
+    """The paper's representation of faces: their features and their mirror images' side by side,
+    (N, 2 * features)."""
     return torch.cat([net(faces), net(faces.flip(3))], 1)
 
 
 class Softmax(nn.Module):
-    """Identity classification of aligned faces: cross-entropy over the training identities."""
+    """Cross-entropy over the training identities, of aligned faces."""
 
     adam = {"weight_decay": 5e-4}
 
@@ -98,12 +105,11 @@ class Softmax(nn.Module):
 
 
 class Centres(nn.Module):
-    """A centre m_j in the feature space for each training identity, (classes, features), at the
-    origin before training.
+    """The centre loss L_d, with a centre m_j (classes, features) for each training identity.
 
-    Called, it gives L_d of features (N, d) and int64 labels (N,): half the squared distance to the
-    own identity's centre, mean over the batch. Equation 4 has no half, but equation 9, its
-    gradient, has; the text calls it a mean, and so do the other losses here.
+    Maps features (N, d) and labels (N,) to half the squared distance to the own identity's centre,
+    mean over the batch. Equation 4 lacks the half, but equation 9, its gradient, has it; the text
+    calls it a mean, as the other losses are here. Centres start at the origin.
     """
 
     def __init__(self, net: FRNET):
@@ -115,20 +121,17 @@ class Centres(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Equations 13 and 14: m_j -= gamma * sum(m_j - x_i) / (1 + n_j) over the n_j features of
-        identity j. Not a gradient step."""
-        # a product with ones and zeros adds in the same order each time, which scattered additions
-        # on a GPU do not
-        members = (torch.arange(len(self.centres), device=labels.device)[:, None] == labels).to(
-            features.dtype
-        )
+        """Equations 13 and 14, no gradient step: m_j -= gamma * sum(m_j - x_i) / (1 + n_j), over
+        the n_j features of identity j."""
+        # a matrix product always adds in the same order, unlike scattered additions on a GPU
+        identities = torch.arange(len(self.centres), device=labels.device)
+        members = (identities[:, None] == labels).to(features.dtype)
         count = members.sum(1, keepdim=True)
         self.centres -= RATE * (count * self.centres - members @ features) / (1 + count)
 
 
 class PaperLoss(nn.Module):
-    """L_c + 0.008 L_d of aligned faces: FRNET alone, as settings 1 to 5 of the joint model's Table
-    4 train it."""
+    """L_c + 0.008 L_d of aligned faces, for the stand-alone FRNET of settings 1 to 5 of Table 4."""
 
     adam = Softmax.adam
     whole_batch = True

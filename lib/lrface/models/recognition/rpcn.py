@@ -1,16 +1,19 @@
-"""RPCN-like: two branches, for small and for large faces, whose filters are partly the same (after
-Wang et al., CVPR 2016).
+"""RPCN-like: two branches with partly shared filters, for LR and HR faces (after Wang et al., CVPR
+2016).
 
-Robust Partially Coupled Networks learn twice. First both branches learn to give the large face
-back, one from the enlarged small face and one from the large face itself, under a robust loss; then
-both learn whose face it is. A small face is recognised by its own branch.
+Robust Partially Coupled Networks are trained in two stages. First both branches reconstruct the HR
+face, one from the enlarged LR face and one from the HR face itself, under a robust loss; then both
+classify identities. An LR face is recognised by the LR branch.
 
-"-like", because neither the paper nor CSRI, which compares with it, says all that a network needs.
-Ours are: three convolutions of 9, 5 and 5 pixels (CSRI says three layers) with ReLU; a quarter, a
-half and three quarters of a layer's filters shared, more with depth, where features say less about
-the resolution; Huber's loss, which is linear beyond a tenth of the range; one convolution without
-activation that turns the last features into a picture, and a feature layer on their greatest values
-in 8x8 cells, both shared by the branches.
+"-like", because neither the paper nor CSRI, which compares with it, specifies a whole network. Ours
+are:
+
+- three convolutions of 9, 5 and 5 pixels (CSRI says three layers) with ReLU;
+- a quarter, a half and three quarters of the layers' filters shared: more with depth, where
+  features depend less on the resolution;
+- Huber's loss, linear beyond a tenth of the range;
+- shared by both branches, a convolution from the last features to the face, and a feature layer on
+  their maxima in 8x8 cells.
 """
 
 from __future__ import annotations
@@ -31,15 +34,14 @@ SIZES = {
 }
 KERNELS = (9, 5, 5)
 QUARTERS = (1, 2, 3)
-"""How many quarters of a layer's filters the branches share."""
+"""Quarters of each layer's filters that the branches share."""
 CELLS = 8
 DELTA = 0.1
-"""Where Huber's loss turns from a square to a line, of faces in [0, 1]."""
+"""Where Huber's loss changes from quadratic to linear, for faces in [0, 1]."""
 
 
 class Coupled(nn.Module):
-    """A convolution for two branches, of whose ``n_out`` filters ``shared`` are common to both and
-    the others each branch's own."""
+    """A convolution for two branches: of its ``n_out`` filters ``shared`` are common to both."""
 
     def __init__(self, n_in: int, n_out: int, size: int, shared: int):
         super().__init__()
@@ -58,12 +60,10 @@ class Coupled(nn.Module):
 
 
 class RPCN(nn.Module):
-    """float (N, 3, 64, 64) in [0, 1], enlarged small faces, to features (N, features) by the branch
-    for small faces.
+    """Enlarged LR faces (N, 3, 64, 64) in [0, 1] to features (N, features) of the LR branch.
 
-    In training mode it takes the large faces, too, and returns for each branch the face it gives
-    back, the features and the logits of the identities: ((face, features, logits), (face, features,
-    logits)), small faces first.
+    In training mode it also takes the HR faces and returns (reconstructed face, features, logits of
+    the identities) of each branch, LR first.
     """
 
     distance = "euclidean"
@@ -91,11 +91,11 @@ class RPCN(nn.Module):
         return self.feature(F.adaptive_max_pool2d(x, CELLS).flatten(1))
 
     def forward(
-        self, small: Tensor, large: Tensor | None = None
+        self, lr: Tensor, hr: Tensor | None = None
     ) -> Tensor | tuple[tuple[Tensor, Tensor, Tensor], ...]:
         if not self.training:
-            return self._feature(self._body(small, 0))
-        bodies = [self._body(faces, branch) for branch, faces in enumerate((small, large))]
+            return self._feature(self._body(lr, 0))
+        bodies = [self._body(faces, branch) for branch, faces in enumerate((lr, hr))]
         features = [self._feature(x) for x in bodies]
         return tuple(
             (self.picture(x) + 0.5, f, self.identity(f))
@@ -103,35 +103,33 @@ class RPCN(nn.Module):
         )
 
 
-def both(batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The faces of the two branches, taken whole: the small ones enlarged by bicubic interpolation,
-    and the large ones."""
+def branch_inputs(batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The inputs of the two branches, unaligned: LR faces enlarged by bicubic interpolation, and HR
+    faces."""
     return unaligned_crop(resize(batch.lr, batch.hr.shape[2:]), size), unaligned_crop(
         batch.hr, size
     )
 
 
 class SuperResolution(nn.Module):
-    """The first training: both branches give the large face back (Huber's loss, a mean). Native
-    faces, without one, are left out."""
+    """The first stage: both branches reconstruct the HR face (Huber's loss); native faces, which
+    have none, are left out."""
 
     adam: dict[str, float] = {}
     # a mean over two kinds of faces, of which one share of a batch may have more than another
     whole_batch = True
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        small, large = both(batch, net.input_size)
-        found = [face.float() for face, _, _ in net(small, large)]
+        lr, hr = branch_inputs(batch, net.input_size)
         errors = sum(
-            F.huber_loss(face, large, reduction="none", delta=DELTA).mean((1, 2, 3))
-            for face in found
+            F.huber_loss(face.float(), hr, reduction="none", delta=DELTA).mean((1, 2, 3))
+            for face, _, _ in net(lr, hr)
         )
         return {"loss": errors.mean() if batch.native is None else mean_over(errors, ~batch.native)}
 
 
 class PaperLoss(nn.Module):
-    """The second: cross-entropy of both branches. Native faces go through the branch for small
-    faces alone."""
+    """The second stage: cross-entropy of both branches, native faces in the LR branch only."""
 
     adam = Classification.adam
     whole_batch = True  # as above
@@ -139,7 +137,7 @@ class PaperLoss(nn.Module):
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         small, large = (
             F.cross_entropy(logits.float(), batch.labels, reduction="none")
-            for _, _, logits in net(*both(batch, net.input_size))
+            for _, _, logits in net(*branch_inputs(batch, net.input_size))
         )
         by_small = small.mean()
         by_large = large.mean() if batch.native is None else mean_over(large, ~batch.native)

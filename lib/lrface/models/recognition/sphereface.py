@@ -1,16 +1,19 @@
-"""SphereFace-20 (Liu et al., CVPR 2017): identities are directions, and the angle to one's own
-counts four times (A-Softmax, m = 4).
+"""SphereFace-20 (Liu et al., CVPR 2017): an angular margin between identities (A-Softmax, m = 4).
 
-Network and loss are those of the released code: stages that begin with a convolution of stride 2,
-PReLU, no normalisation, no bias in the residual units. Its faces are aligned; here they are taken
-whole, as TinyFace's protocol has it, and Adam takes the place of SGD. Two things to know:
+The network of the released code: 112x96 RGB, four stages of 64, 128, 256 and 512 channels, each a
+3x3 convolution of stride 2 and 1, 2, 4 and 1 residual units, PReLU, no normalisation, a feature of
+512 numbers. A logit is the feature's length times the cosine of its angle to the identity's
+direction; for the own identity the angle is multiplied by four.
 
-- The margin sets in by steps, lambda = max(5, 1000 / (1 + 0.12 step)), whatever the length of the
-  run. The paper's runs are 28,000 steps
-  long and reach 5 at step 1,659: a shorter run ends before the margin has come in.
-- The released code normalises the weights in place after each step and takes the gradient as if
-  they had not been; here the gradient
-  passes through their normalisation.
+Where the released code and this module differ, and what to know about short runs:
+
+- The margin grows with the step, by lambda = max(5, 1000 / (1 + 0.12 step)), whatever the length of
+  the run. The paper's runs of 28,000 steps reach 5 at step 1,659; a shorter run ends before the
+  margin is fully applied.
+- The released code normalises the weights in place after each step and ignores this in the
+  gradient; here the gradient passes through the normalisation.
+- Its faces are aligned; here they are not, as in TinyFace's protocol.
+- Adam replaces SGD.
 """
 
 from __future__ import annotations
@@ -44,10 +47,7 @@ BASE, GAMMA, LEAST = 1000.0, 0.12, 5.0
 
 class SphereFace(nn.Module):
     """float (N, 3, *input_size) in [0, 1] to features (N, features); in training mode to (features,
-    logits of the identities).
-
-    A logit is the feature's length times the cosine of its angle to the identity's direction.
-    """
+    logits without the margin)."""
 
     distance = "cosine"
 
@@ -76,20 +76,20 @@ class SphereFace(nn.Module):
         features = self.feature(self.body((faces * 255 - 127.5) / 128).flatten(1))
         if not self.training:
             return features
-        with full_precision(faces.device):  # an angle near 0 does not survive half precision
+        with full_precision(faces.device):  # half precision cannot resolve angles near 0
             return features, F.linear(features.float(), F.normalize(self.identity.weight))
 
 
 def psi(cosine: Tensor) -> Tensor:
-    """(-1)^k cos(4 t) - 2k of the angles t in [k pi / 4, (k + 1) pi / 4] whose cosines are given:
-    falls from 1 to -7 (section 3.2)."""
+    """psi(t) = (-1)^k cos(4 t) - 2k for t in [k pi / 4, (k + 1) pi / 4], given cos t: it falls from
+    1 to -7 (section 3.2)."""
     k = (torch.acos(cosine.detach().clamp(-1, 1)) * (4 / torch.pi)).floor().clamp(max=3)
     return (1 - 2 * (k % 2)) * (8 * cosine**4 - 8 * cosine**2 + 1) - 2 * k
 
 
 class Annealing(nn.Module):
-    """How much of the plain softmax is left: called once a step, it gives that step's lambda, and a
-    checkpoint holds the count."""
+    """The weight lambda of the logits without margin; a call counts a step, and checkpoints store
+    the count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,14 +104,14 @@ def margin_logits(
     features: Tensor, logits: Tensor, labels: Tensor, plain: Tensor | float
 ) -> Tensor:
     """The logits (N, C) with the margin: |x| (psi(t) + plain cos t) / (1 + plain) for the own
-    identity, |x| cos t for the others."""
+    identity, |x| cos t for the others; ``plain`` is lambda."""
     own = logits.gather(1, labels[:, None])
     length = features.norm(dim=1, keepdim=True).clamp_min(1e-12)
     return logits.scatter_add(1, labels[:, None], (length * psi(own / length) - own) / (1 + plain))
 
 
 class PaperLoss(nn.Module):
-    """Cross-entropy with the angular margin, of faces taken whole."""
+    """Cross-entropy of the logits with the angular margin, of unaligned faces."""
 
     adam = Classification.adam
 

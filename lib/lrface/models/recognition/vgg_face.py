@@ -1,10 +1,13 @@
-"""VGG-Face-like: VGG-16 on faces (after Parkhi, Vedaldi and Zisserman, BMVC 2015). "-like", for two
-things are not the paper's.
+"""VGG-Face-like: VGG-16 on faces (after Parkhi, Vedaldi and Zisserman, BMVC 2015).
 
-A batch normalisation follows every convolution, in both sizes: sixteen plain layers do not leave
-their start in a short schedule (the paper goes on from a trained network of fewer layers). And
-there is no dropout: what a step does here depends on its number alone, and whatever draws from a
-generator on the way does not. The triplet loss that the paper fine-tunes with is left out.
+Thirteen 3x3 convolutions in five stages of 64 to 512 channels, each ended by 2x2 pooling, and two
+linear layers of 4,096 numbers, the second of which (fc7) is the feature; cross-entropy over
+identities. "-like", because it differs from the paper:
+
+- Batch normalisation follows every convolution, in both sizes: sixteen layers without it do not
+  start to learn in a short schedule (the paper continues from a trained network of fewer layers).
+- There is no dropout: a training step must depend on its number alone, not on a generator's state.
+- The triplet loss with which the paper fine-tunes is left out.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from lrface.models.losses import Classification
 
 VERSION = 1
 CONVOLUTIONS = (2, 2, 3, 3, 3)
-"""In each stage, of one width; a pooling ends it."""
+"""Convolutions in each stage."""
 MEAN = (129.1863, 104.7624, 93.5940)
-"""Red, green and blue, of 0-255, of the released network's training faces."""
+"""Mean colour (RGB, 0-255) of the released network's training faces."""
 SIZES = {
     "paper": {"input_size": (224, 224), "widths": (64, 128, 256, 512, 512), "features": 4096},
     "small": {"input_size": (64, 64), "widths": (8, 16, 32, 64, 64), "features": 128},
@@ -28,7 +31,7 @@ SIZES = {
 
 class VGGFace(nn.Module):
     """float (N, 3, *input_size) in [0, 1] to features (N, features), fc7 after its ReLU; in
-    training mode to (features, logits)."""
+    training mode to (features, logits of the identities)."""
 
     distance = "euclidean"
 
@@ -48,9 +51,9 @@ class VGGFace(nn.Module):
                 n_in = width
             layers.append(nn.MaxPool2d(2))
         self.body = nn.Sequential(*layers)
-        places = (input_size[0] >> len(widths)) * (input_size[1] >> len(widths))
+        positions = (input_size[0] >> len(widths)) * (input_size[1] >> len(widths))
         self.feature = nn.Sequential(
-            *(xavier(nn.Linear(n_in * places, features)), nn.ReLU()),
+            *(xavier(nn.Linear(n_in * positions, features)), nn.ReLU()),
             *(xavier(nn.Linear(features, features)), nn.ReLU()),
         )
         self.identity = xavier(nn.Linear(features, classes))

@@ -317,11 +317,11 @@ class MaxFeatureMap(nn.Module):
 
 
 class LightCNN9(nn.Module):
-    """DICGAN's rival in the layout of LightCNN-9: (N, 3, H, W) to one number a face, the logit of
-    its being real.
+    """DICGAN's discriminator, in the layout of LightCNN-9: (N, 3, H, W) to the logit (N, 1) that a
+    face is real.
 
-    Its last layers want the 8x8 places of a 128x128 face; other sizes are averaged to that, which
-    leaves 128 as it is.
+    Four stages of convolutions with max-feature-maps, each with 2x2 pooling, then two linear layers
+    on 8x8 positions, to which a 128x128 face is reduced; other sizes are averaged to 8x8.
     """
 
     def __init__(self, width: int = 48):
@@ -350,15 +350,14 @@ class LightCNN9(nn.Module):
 
 
 class Adversarial(nn.Module):
-    """DICGAN's objective, meant to start from a trained DICNet (``Config.init``); the hourglass is
-    held still throughout.
+    """DICGAN's objective, to start from a trained DICNet (``Config.init``) with a frozen hourglass.
 
-    Per step L1 and 0.1 alignment, as DICNet's, and for the last face 0.1 L1 of deep features and
-    0.005 adversarial (cross-entropy). ``paper`` takes each step's own face in the first term;
-    ``code`` is the released solver, which takes the last step's face each time, so that the earlier
-    steps are taught only through it. The paper's features are LightCNN-9's; for the network that
-    stands in for it, and what that does to scores, see :class:`lrface.models.losses.DeepFeatures`;
-    the deepest of its features count.
+    Summed over steps L1 and 0.1 alignment, as DICNet's; for the last face also 0.1 L1 of deep
+    features and 0.005 adversarial loss (cross-entropy). ``paper`` takes the L1 of each step's own
+    face; ``code`` that of the last face at every step, as the released solver does, so that earlier
+    steps are trained through the last only. The paper's deep features are LightCNN-9's; what
+    replaces them, and what that does to scores, is in :class:`lrface.models.losses.DeepFeatures`,
+    of which the deepest feature is taken.
     """
 
     def __init__(self, net: nn.Module, last_face_only: bool = False):

@@ -1,20 +1,21 @@
-"""HiFaceGAN (Yang et al., ACM MM 2020): an encoder that suppresses what is degraded, a decoder that
-replenishes what is missing.
+"""HiFaceGAN (Yang et al., ACM MM 2020): collaborative suppression and replenishment.
 
-The input is enlarged to the face's size first (bicubic, MATLAB's), so one network serves every
-scale. The encoder keeps, at each of its levels, a weighted average of what it sees, the weights
-computed from the content (local importance pooling). The decoder starts from a thumbnail and grows,
-its normalised features scaled and shifted at each level by the encoder's features of that level
-(SPADE). There is no pixel loss: a two-scale rival and deep features alone say what a face is.
+The input is first enlarged to the face's size (MATLAB's bicubic), so the network is the same at
+every scale. The encoder (content-adaptive suppression) halves the resolution five times by local
+importance pooling, a weighted average whose weights are computed from the content. The decoder
+(replenishment) starts from a thumbnail of the input at the coarsest size; residual blocks double it
+five times, 16, 16, 8, 4, 2 and 1 times 64 channels, their normalised features scaled and shifted by
+the encoder's features of the same size (SPADE). The output is a tanh. There is no pixel loss: a
+two-scale discriminator and deep features are the whole objective.
 
-Five halvings make the released code's 512-pixel crops 16x16 at the base; at **128x128** they leave
-4x4, and no layer changes (``small`` halves four times, to 8x8). Where a side is no multiple of 32
-(or 32 itself, since a single place has no variance to normalise by) the image is continued by its
-last row and column, and cut again. The condition of a SPADE layer has the encoder's width at its
-level; the released code has those widths written in for ngf 48.
+Five halvings reduce the released code's 512-pixel crops to 16x16; at **128x128** they leave 4x4,
+without a change to any layer (``small`` halves four times, to 8x8). Where a side is no multiple of
+32 (or is 32: a single position has no variance to normalise by) the image is padded with its last
+row and column, and the result is cropped. The condition of a SPADE layer has the encoder's width at
+its level; the released code has these widths hard-coded for ngf 48.
 
-Ours: weights start as PyTorch draws them; with the released Xavier gain of 0.02 the output stays
-grey for longer than a short run.
+Ours: weights start from PyTorch's defaults; from the released Xavier initialisation with gain 0.02
+the output stays grey for longer than a short run.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ SIZES = {"paper": {"features": 64, "levels": 5}, "small": {"features": 6, "level
 
 
 class LocalImportancePool(nn.Module):
-    """3x3 average at half the resolution, each place weighted by the exponential of a learned
-    importance in 0..12."""
+    """A 3x3 average of stride 2, weighted by the exponential of a learned importance in 0..12."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -62,7 +62,7 @@ class LocalImportancePool(nn.Module):
 
 
 class Suppression(nn.Module):
-    """The encoder: an image to its features at every level, full resolution first."""
+    """The encoder: an image to its features at every level, from full resolution down."""
 
     def __init__(self, widths: list[int]):
         super().__init__()
@@ -77,7 +77,7 @@ class Suppression(nn.Module):
             )
             for a, b in pairwise(widths)
         )
-        self.levels[-1].pop(-1)  # the deepest features keep their sign
+        self.levels[-1].pop(-1)  # no ReLU on the deepest features
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = [self.head(x)]
@@ -87,8 +87,8 @@ class Suppression(nn.Module):
 
 
 class SPADE(nn.Module):
-    """Batch-normalised features times gamma plus beta, both computed place by place from the
-    condition (no 1 is added to gamma)."""
+    """Batch-normalised features times gamma plus beta, both convolved from the condition; as in the
+    released code, 1 is not added to gamma."""
 
     def __init__(self, features: int, condition: int):
         super().__init__()
@@ -104,22 +104,18 @@ class SPADE(nn.Module):
 
 
 class Replenishment(nn.Module):
-    """A residual block of two SPADE - LeakyReLU - conv3, convolutions under spectral normalisation."""
+    """A residual block: SPADE, LeakyReLU and a spectrally normalised 3x3 convolution, twice."""
 
     def __init__(self, n_in: int, n_out: int, condition: int):
         super().__init__()
         middle = min(n_in, n_out)
         self.norm_in, self.norm_out = SPADE(n_in, condition), SPADE(middle, condition)
-        self.conv_in, self.conv_out = (
-            spectral_norm(conv3(n_in, middle)),
-            spectral_norm(conv3(middle, n_out)),
-        )
+        self.conv_in = spectral_norm(conv3(n_in, middle))
+        self.conv_out = spectral_norm(conv3(middle, n_out))
         self.norm_skip = self.conv_skip = None
         if n_in != n_out:
-            self.norm_skip, self.conv_skip = (
-                SPADE(n_in, condition),
-                spectral_norm(nn.Conv2d(n_in, n_out, 1, bias=False)),
-            )
+            self.norm_skip = SPADE(n_in, condition)
+            self.conv_skip = spectral_norm(nn.Conv2d(n_in, n_out, 1, bias=False))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         y = self.conv_in(F.leaky_relu(self.norm_in(x, condition), 0.2))
@@ -131,8 +127,8 @@ class HiFaceGAN(nn.Module):
     """130,568,012 parameters (``paper``, ngf 64); 79,873,084 with ngf 48, the released code's
     choice for a 12 GB card.
 
-    The counts include the released code's three exits at coarser levels, from its progressive
-    training, which is switched off there.
+    The counts include the output layers of coarser levels, for progressive training, which the
+    released code has and switches off.
     """
 
     def __init__(self, scale: int, features: int = 64, levels: int = 5):
@@ -153,16 +149,8 @@ class HiFaceGAN(nn.Module):
         image = 2 * enlarged(lr, self.scale) - 1
         h, w = image.shape[2:]
         unit = 2**self.levels
-        image = F.pad(
-            image,
-            (
-                0,
-                max(2 * unit, -(-w // unit) * unit) - w,
-                0,
-                max(2 * unit, -(-h // unit) * unit) - h,
-            ),
-            mode="replicate",
-        )
+        right, below = (max(2 * unit, -(-side // unit) * unit) - side for side in (w, h))
+        image = F.pad(image, (0, right, 0, below), mode="replicate")
         *finer, fine, coarse = self.encoder(image)
         x = self.thumbnail(image[..., ::unit, ::unit])
         x = _double(self.head(x, coarse))
@@ -182,11 +170,11 @@ def _double(x: Tensor) -> Tensor:
 
 
 class Rival(nn.Module):
-    """Two judges of patches, one at full and one at half resolution: (N, 6, H, W), input beside
-    face, to every layer's features.
+    """Two patch discriminators, at full and at half resolution: (N, 6, H, W), the enlarged input
+    and the face, to the features of every layer.
 
-    Each has four layers of kernel 4 (three of stride 2) under spectral and instance normalisation
-    and a last one that says, place by place, how real the face looks.
+    Each has four 4x4 convolutions (three of stride 2) with spectral and instance normalisation, and
+    a last one that scores each patch.
     """
 
     def __init__(self, features: int = 64):
@@ -223,13 +211,13 @@ class Rival(nn.Module):
 
 
 class Renovation(nn.Module):
-    """Least-squares adversarial loss + 10 feature matching + 10 L1 of deep features, and no pixel
-    loss.
+    """Least-squares adversarial loss + 10 feature matching + 10 deep features; no pixel loss.
 
-    Feature matching is the L1 between the rival's own features of restored and true face, summed
-    over its layers and averaged over its two scales. The weights of the five deep features are the
-    paper's for VGG19 (relu1_1 to relu5_1), whose place :class:`lrface.models.losses.DeepFeatures`
-    takes. The rival learns four times as fast as the restorer (1e-4 and 4e-4).
+    Feature matching is the L1 between the discriminator's features of the restored and the true
+    face, summed over layers and averaged over its two scales. The deep-feature term is the L1 at
+    five depths, with the released weights for VGG19 (relu1_1 to relu5_1), which
+    :class:`lrface.models.losses.DeepFeatures` replaces. The discriminator's learning rate is four
+    times the restorer's (4e-4 and 1e-4).
     """
 
     adam = {"betas": (0.0, 0.9)}
