@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lrface.files import project_root, write_atomic
+from lrface.files import output_root, write_atomic
 from lrface.metrics import identification
 
 PROBES, MATES, DISTRACTORS, PEOPLE, DIMS = 3728, 4443, 153_428, 2569, 512
@@ -168,7 +168,7 @@ if __name__ == "__main__":
         found = apart("lrface", file)
         rows.append(row("lrface, from disk", MILLION, found, 1, found))
     target = Path(
-        os.environ.get("LRFACE_OUT") or project_root(),
+        output_root(),
         "results",
         "benchmarks",
         "identification_cpu.csv",

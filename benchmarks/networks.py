@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -189,11 +188,11 @@ if __name__ == "__main__":
         alone(given.alone[0], int(given.alone[1]))
         sys.exit()
 
-    from lrface.files import project_root, write_atomic
+    from lrface.files import output_root, write_atomic
 
     kind, known = asked()
     target = Path(
-        os.environ.get("LRFACE_OUT") or project_root(),
+        output_root(),
         "results",
         "benchmarks",
         f"networks_{kind}.csv",

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lrface.files import project_root, write_atomic
+from lrface.files import output_root, write_atomic
 from lrface.models.lmle import quintuplets
 
 CLUSTERS, MEMBERS, RARE, DIMS = 800, 200, 24, 128
@@ -142,7 +142,7 @@ if __name__ == "__main__":
         )
         print(json.dumps(rows[-1]))
     target = Path(
-        os.environ.get("LRFACE_OUT") or project_root(),
+        output_root(),
         "results",
         "benchmarks",
         "quintuplets_cpu.csv",

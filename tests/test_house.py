@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
 STAGES = [
-    *("errors", "files", "settings", "numerics", "data", "degrade", "models", "training"),
+    *("errors", "settings", "files", "numerics", "data", "degrade", "models", "training"),
     *("metrics", "report", "execution", "checks", "inference", "cli"),
 ]
 """The folders and files at the top of the library, in the order of the flow: each imports only

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lrface import settings
 from lrface.errors import LrfaceError, UsageError
 
 app = typer.Typer(
@@ -31,6 +32,11 @@ Given = Annotated[
     list[str],
     typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated."),
 ]
+
+
+@app.callback()
+def _check_settings() -> None:
+    settings.current()
 
 
 def _pairs(given: list[str]) -> dict[str, str]:
@@ -215,7 +221,6 @@ def _tell(outcome) -> None:
 def list_() -> None:
     """Show the studies with their parameters and last cost, and the data sets at hand."""
     import json
-    import os
 
     from lrface import data as faces
     from lrface.execution import notebooks
@@ -236,7 +241,7 @@ def list_() -> None:
             "\n".join(runs) or "–",
         )
     console.print(table)
-    root = os.environ.get("LRFACE_DATA")
+    root = settings.current().data
     table = Table(
         "data set", "at hand", "layout", title=f"Data sets (LRFACE_DATA: {root or 'not set'})"
     )

@@ -20,14 +20,15 @@ from typing import Literal
 
 import platformdirs
 
+from lrface import settings
 from lrface.errors import LrfaceError
 
 
 def project_root() -> Path:
     """The repository: LRFACE_ROOT if set, else the checkout this package lives in, else the current
     folder."""
-    if named := os.environ.get("LRFACE_ROOT"):
-        return Path(named)
+    if named := settings.current().root:
+        return named
     for folder in Path(__file__).resolve().parents:
         if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
             return folder
@@ -37,8 +38,10 @@ def project_root() -> Path:
 def cache_dir(*parts: str) -> Path:
     """A folder for what can be computed again (scans, runs, features): LRFACE_CACHE, else the
     user's cache folder."""
-    base = os.environ.get("LRFACE_CACHE") or platformdirs.user_cache_dir("lrface", appauthor=False)
-    folder = Path(base, *parts)
+    base = settings.current().cache
+    if base is None:
+        base = platformdirs.user_cache_path("lrface", appauthor=False)
+    folder = base.joinpath(*parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,7 +53,7 @@ def cache_dir(*parts: str) -> Path:
 
 def output_root() -> Path:
     """Where ``results/`` and ``figures/`` lie: LRFACE_OUT if set, else the repository."""
-    return Path(os.environ.get("LRFACE_OUT") or project_root())
+    return settings.current().out or project_root()
 
 
 def slug(data: str) -> str:
@@ -73,14 +76,14 @@ def places(data: str, preset: str, study: str) -> tuple[Path, Path]:
 def noting() -> bool:
     """Whether this process is a notebook's, run by the command line, which wants to be told what
     the notebook uses and writes."""
-    return "LRFACE_NOTES" in os.environ
+    return settings.current().notes is not None
 
 
 def note(kind: str, name: str, value: str = "") -> None:
     """Tell the command line, if it runs this notebook, of something used or written; see
     :func:`noting`."""
-    if noting():
-        with open(os.environ["LRFACE_NOTES"], "a", encoding="utf-8") as file:
+    if notes := settings.current().notes:
+        with open(notes, "a", encoding="utf-8") as file:
             file.write(json.dumps([kind, name, value]) + "\n")
 
 
@@ -93,7 +96,7 @@ def sha256(path: Path) -> str:
 def stores(released: str, cached: str) -> Iterator[tuple[Path, Literal["released", "cached"]]]:
     """Where work that need not be done again may lie: ``results/*/*/<released>`` (not under
     LRFACE_RETRAIN), then the cache."""
-    if not os.environ.get("LRFACE_RETRAIN"):
+    if not settings.current().retrain:
         for folder in sorted(project_root().glob(f"results/*/*/{released}")):
             yield folder, "released"
     yield cache_dir(cached), "cached"
@@ -146,7 +149,7 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
     LRFACE_PROGRESS, which the runner shows, so that the saved notebook holds results and no
     progress.
     """
-    relay = os.environ.get("LRFACE_PROGRESS")
+    relay = settings.current().progress
     live = sys.stderr.isatty() or bool(relay)
     began = shown = time.monotonic()
     done, first, printed = 0, None, False
@@ -174,10 +177,10 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
             _show("", relay)
 
 
-def _show(line: str, relay: str | None = None) -> None:
+def _show(line: str, relay: Path | None = None) -> None:
     if relay:
         with contextlib.suppress(OSError):
-            Path(relay).write_text(line)
+            relay.write_text(line)
     elif sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}")
         sys.stderr.flush()
@@ -196,7 +199,6 @@ def relayed(label: str) -> Iterator[Callable[[str], None]]:
     """
     folder = tempfile.mkdtemp(prefix="lrface-")
     file, stop = Path(folder, "progress"), threading.Event()
-    os.environ["LRFACE_PROGRESS"] = str(file)
     began, said, live = time.monotonic(), "", sys.stderr.isatty()
 
     def say(text: str) -> None:
@@ -218,11 +220,11 @@ def relayed(label: str) -> Iterator[Callable[[str], None]]:
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield say
+        with settings.override(progress=file):
+            yield say
     finally:
         stop.set()
         thread.join()
-        os.environ.pop("LRFACE_PROGRESS", None)
         shutil.rmtree(folder, ignore_errors=True)
         if live:
             _show("")

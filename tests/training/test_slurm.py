@@ -16,7 +16,7 @@ from lrface.training import slurm, sweep
 
 CLUSTER = Path(
     os.environ.get(
-        "LRFACE_SLURM", Path(__file__).parents[3] / "shared" / "tools" / "slurm-one-node.sh"
+        "SLURM_START", Path(__file__).parents[3] / "shared" / "tools" / "slurm-one-node.sh"
     )
 )
 pytestmark = [
@@ -33,7 +33,7 @@ def cluster():
         yield
         return
     if not CLUSTER.exists():
-        pytest.skip("Slurm does not answer, and LRFACE_SLURM names no script that starts it")
+        pytest.skip("Slurm does not answer, and SLURM_START names no script that starts it")
     subprocess.run([CLUSTER, "start"], check=True, capture_output=True)
     yield
     subprocess.run([CLUSTER, "stop"], check=True)

@@ -8,7 +8,6 @@ under ``figures/``.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import tempfile
@@ -23,6 +22,7 @@ from lrface.checks import cross_checks
 from lrface.checks.compare import NOT_COMPARED, OTHER, TOLERANCE, Drift, compare, read
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import output_root, project_root, slug
+from lrface.settings import override
 
 
 @dataclass(frozen=True)
@@ -407,11 +407,10 @@ def fresh(places: list[Place]) -> Report:
     """
     from lrface.execution import notebooks, runner
 
-    left_out, failed, before = [], [], os.environ.get("LRFACE_OUT")
+    left_out, failed = [], []
     with tempfile.TemporaryDirectory(prefix="lrface-verify-") as folder:
-        os.environ["LRFACE_OUT"] = folder
-        try:
-            ran = []
+        ran = []
+        with override(out=folder):
             for place in places:
                 record = place.record()
                 if record is None:
@@ -435,8 +434,6 @@ def fresh(places: list[Place]) -> Report:
                     failed.append(
                         Drift(f"results/{place.name}", f"executing it again failed: {outcome.why}")
                     )
-        finally:
-            os.environ.pop("LRFACE_OUT") if before is None else os.environ.update(LRFACE_OUT=before)
         if not ran and not failed:
             raise UsageError(f"nothing can be executed here: {'; '.join(left_out)}")
         gone = {drift.file for drift in failed}

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pandas as pd
 
+from lrface import settings
 from lrface.data import protocols, splits
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
@@ -51,16 +52,16 @@ OFFICIAL = "official partition"
 
 def data_root() -> Path:
     """The folder that holds the face sets, named by LRFACE_DATA."""
-    named = os.environ.get("LRFACE_DATA")
-    if not named:
+    named = settings.current().data
+    if named is None:
         raise LrfaceError(
             "LRFACE_DATA is not set: set it to the folder that holds celeba/, lfw/, ..., or use folder:PATH"
         )
-    if not Path(named).is_dir():
+    if not named.is_dir():
         raise LrfaceError(
             f"LRFACE_DATA names {named}, which is not a folder: set it to the folder that holds celeba/, lfw/, ..."
         )
-    return Path(named).resolve()
+    return named.resolve()
 
 
 def check_name(name: str) -> None:

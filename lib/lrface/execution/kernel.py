@@ -24,6 +24,7 @@ from filelock import FileLock
 
 from lrface.errors import LrfaceError
 from lrface.files import clock, project_root, relayed, write_atomic
+from lrface.settings import current
 
 Kind = Literal[
     "exception",
@@ -299,7 +300,7 @@ def end_orphan(pids: Path) -> None:
 def _gpu() -> Iterator[None]:
     """Held by one notebook at a time on each GPU of this machine, whoever's it is; nothing on a
     CPU."""
-    if os.environ.get("LRFACE_DEVICE") == "cpu":
+    if current().device == "cpu":
         yield
         return
     import torch
@@ -323,7 +324,7 @@ def _sockets() -> Iterator[str]:
 
 def require_gpu(preset: str) -> None:
     """Raise one sentence if the preset needs a GPU and there is none."""
-    if preset not in ("gpu", "paper") or os.environ.get("LRFACE_DEVICE") == "cpu":
+    if preset not in ("gpu", "paper") or current().device == "cpu":
         return
     import torch
 

@@ -7,7 +7,6 @@ import contextlib
 import copy
 import difflib
 import io
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import note, project_root
+from lrface.settings import override
 
 if (
     TYPE_CHECKING
@@ -87,13 +87,12 @@ def planned(
             f"{path.name} has {len(tagged)} cells tagged 'plan': a notebook that trains has exactly one"
         )
     space: dict[str, Any] = {}
-    out = os.environ.get("LRFACE_OUT")
     with (
         tempfile.TemporaryDirectory() as elsewhere,
+        override(out=elsewhere),
         contextlib.chdir(project_root()),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        os.environ["LRFACE_OUT"] = elsewhere
         try:
             for number, (source, tags) in enumerate(code[: tagged[0]], 1):
                 exec(
@@ -108,8 +107,6 @@ def planned(
             raise LrfaceError(
                 f"{path.name}, code cell {number}: {type(error).__name__}: {first}"
             ) from error
-        finally:
-            os.environ.pop("LRFACE_OUT") if out is None else os.environ.update(LRFACE_OUT=out)
     configs, train = space.get("configs"), space.get("train")
     sets = train.values() if isinstance(train, dict) else [train]
     several = isinstance(configs, dict) and all(isinstance(c, Config) for c in configs.values())

@@ -7,7 +7,6 @@ import ast
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import re
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 from lrface import data
 from lrface.execution import notebooks
 from lrface.files import project_root, sha256
+from lrface.settings import current
 
 PACKAGE = Path(__file__).parents[1]
 NAMED = 3
@@ -46,7 +46,7 @@ def parts(
     found |= {
         f"parameter {name}": json.dumps(value, sort_keys=True) for name, value in values.items()
     }
-    found["retrain"] = "yes" if os.environ.get("LRFACE_RETRAIN") else "no"
+    found["retrain"] = "yes" if current().retrain else "no"
     found |= {f"data {name}": standing(name) for name in sorted({values["data"], *sets})}
     return found | modules([path, *read.values()])
 

@@ -32,6 +32,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from threadpoolctl import threadpool_limits
 
+from lrface import settings
 from lrface.errors import UsageError
 from lrface.files import cache_dir, progress, sha256, stores, write_atomic
 
@@ -207,7 +208,8 @@ def _run(job: _Job, first: Mapping[str, Cell], workers: str) -> Iterator[tuple[s
             yield job(name, cell)
     elif workers == "processes":
         with parallel_config("loky", inner_max_num_threads=1):
-            calls = [delayed(_one_thread)(job, name, cell) for name, cell in first.items()]
+            given = settings.variables()
+            calls = [delayed(_one_thread)(given, job, name, cell) for name, cell in first.items()]
             yield from Parallel(count, return_as="generator_unordered", batch_size=1)(calls)
     else:
         set_threads = dict(initializer=torch.set_num_threads, initargs=(1,))
@@ -221,7 +223,8 @@ def _run(job: _Job, first: Mapping[str, Cell], workers: str) -> Iterator[tuple[s
                 raise
 
 
-def _one_thread(job: _Job, name: str, cell: Cell) -> tuple[str, Result]:
+def _one_thread(given: dict[str, str], job: _Job, name: str, cell: Cell) -> tuple[str, Result]:
+    settings.adopt(given)
     torch.set_num_threads(1)
     return job(name, cell)
 

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed, nn
 
+from lrface import settings
 from lrface.errors import LrfaceError
 
 Result = TypeVar("Result")
@@ -25,7 +26,7 @@ PATIENCE = timedelta(hours=12)
 
 def fabric(precision: str) -> Fabric:
     """One device a process, chosen by what is there; LRFACE_DEVICE=cpu keeps a run off the GPU."""
-    accelerator = os.environ.get("LRFACE_DEVICE", "auto")
+    accelerator = settings.current().device
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", ".*srun"
@@ -56,7 +57,7 @@ def join() -> None:
     here, all_ = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), int(os.environ.get("WORLD_SIZE", 1))
     if all_ == 1:
         return
-    gpus = torch.cuda.device_count() if os.environ.get("LRFACE_DEVICE", "auto") != "cpu" else 0
+    gpus = torch.cuda.device_count() if settings.current().device != "cpu" else 0
     if 0 < gpus < here:
         raise LrfaceError(
             f"{here} processes on a node of {gpus} GPUs: start no more than one a GPU, or set LRFACE_DEVICE=cpu"

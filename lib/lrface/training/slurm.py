@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import submitit
 from submitit.core.utils import FailedJobError
@@ -27,6 +27,7 @@ from submitit.slurm.slurm import SlurmInfoWatcher
 
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, write_atomic
+from lrface.settings import current
 
 Result = TypeVar("Result")
 Kind = Literal["here", "local", "slurm"]
@@ -57,12 +58,8 @@ class Jobs:
 def chosen() -> Jobs:
     """What LRFACE_JOBS says. Raises one sentence (:class:`UsageError`) for what it does not know,
     and for Slurm without its commands."""
-    text = os.environ.get("LRFACE_JOBS") or "local"
+    text = current().jobs
     kind, _, rest = text.partition(":")
-    if kind not in get_args(Kind) or (rest and kind != "slurm"):
-        raise UsageError(
-            f"LRFACE_JOBS={text}: choose here, local, or slurm with settings if wanted (slurm:partition=gpu,time=60,gpus=1)"
-        )
     settings: dict[str, str | int] = {}
     for pair in filter(None, rest.split(",")):
         name, _, value = pair.partition("=")

@@ -22,6 +22,7 @@ from lrface import models
 from lrface.data import FaceSet
 from lrface.errors import Diverged, LrfaceError
 from lrface.files import cache_dir, progress, relayed, write_atomic
+from lrface.settings import adopt, current, variables
 from lrface.training import runs, slurm
 from lrface.training.runs import Config, Run
 
@@ -97,19 +98,15 @@ def _workers(wave: Wave) -> int:
 
 def _side_by_side(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
     with contextlib.ExitStack() as stack:
-        if "LRFACE_PROGRESS" not in os.environ:
+        if current().progress is None:
             stack.enter_context(relayed("training"))
-        settings = _settings()
+        settings = variables()
         calls = [
             delayed(_in_a_worker)(key, config, faces, _methods(config), settings, os.getpid())
             for key, (config, faces) in wave.items()
         ]
         stack.enter_context(parallel_config("loky", inner_max_num_threads=1))
         yield from Parallel(_workers(wave), return_as="generator_unordered", batch_size=1)(calls)
-
-
-def _settings() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("LRFACE_")}
 
 
 def _methods(config: Config) -> list[models.Method]:
@@ -120,9 +117,7 @@ def _methods(config: Config) -> list[models.Method]:
 
 
 def _take_over(settings: dict[str, str], methods: list[models.Method]) -> None:
-    for name in [n for n in os.environ if n.startswith("LRFACE_")]:
-        del os.environ[name]  # of an earlier call: workers are used again
-    os.environ.update(settings)
+    adopt(settings)
     for method in methods:
         (models.RECOGNISERS if method.name in models.RECOGNISERS else models.METHODS)[
             method.name
@@ -170,7 +165,7 @@ class _Training:
 
 
 def _as_jobs(wave: Wave, where: slurm.Jobs) -> Iterator[tuple[str, Run | LrfaceError, str]]:
-    settings = {name: value for name, value in _settings().items() if name != "LRFACE_PROGRESS"}
+    settings = {name: value for name, value in variables().items() if name != "LRFACE_PROGRESS"}
     files, calls = {}, {}
     for key, (config, faces) in wave.items():
         file = cache_dir("jobs") / f"faces-{faces.attributes_fingerprint}.pkl"
