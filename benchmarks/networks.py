@@ -47,8 +47,9 @@ def measure(method: str, batch: int) -> dict:
     import psutil
     import torch
     from lrface import degrade, models, runs
-    from lrface.models.losses import Batch
-    from lrface.training import cost_model, loop
+    from lrface.models.losses import Pixelwise
+    from lrface.models.objective import Batch
+    from lrface.training import cost_model
 
     chosen = models.method(method)
     loss = "paper" if "paper" in chosen.objectives else "l1"
@@ -78,15 +79,15 @@ def measure(method: str, batch: int) -> dict:
         )
 
     net = models.restorer(method, SCALE, "paper")
-    objective = chosen.objectives[loss](net) if loss in chosen.objectives else loop.Pixelwise(loss)
+    objective = chosen.objectives[loss](net) if loss in chosen.objectives else Pixelwise(loss)
     net.to(device, memory_format=torch.channels_last)
     objective.to(device)
-    adam = getattr(objective, "adam", {})
+    adam = objective.adam
     learners = {
         "loss": torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-4, **adam)
     }
-    if rival := getattr(objective, "rival", None):
-        learners["rival"] = torch.optim.Adam(rival.parameters(), 1e-4, **adam)
+    if (discriminator := objective.discriminator) is not None:
+        learners["discriminator"] = torch.optim.Adam(discriminator.parameters(), 1e-4, **adam)
 
     def step() -> None:
         losses = objective(net, one)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lrface import degrade, models
+from lrface.models import losses
 from lrface.training import loop
 from PIL import Image
 from torch.nn import functional as F
@@ -101,26 +102,11 @@ def training(steps: int = 6) -> None:
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            fields = {
-                "batch": 16,
-                "patch": None,
-                "lr": 1e-4,
-                "schedule": "constant",
-                "precision": "32-true",
-                "seed": 0,
-            }
+            plan = loop.Plan(steps=steps, batch=16, patch=None, lr=1e-4)
+            training = loop.TrainingData(Still(hr), setting)
             net = models.restorer("EDSR", 4, "paper")
-            loop.train(
-                net,
-                Still(hr),
-                None,
-                setting,
-                steps=steps,
-                objective=loop.Pixelwise("l1"),
-                checkpoint=Path(folder, "c.pt"),
-                label="benchmark",
-                **fields,
-            )
+            where = dict(checkpoint=Path(folder, "c.pt"), label="benchmark")
+            loop.train(net, training, losses.Pixelwise("l1"), plan, **where)
 
     a, b = rounds(ours, plain, repeats=5)
     line = {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from lrface import cli
+from lrface import cli, degrade
 from lrface.training import loop
 from PIL import Image
 
@@ -196,6 +196,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def train_tiny(net, faces, setting, objective, checkpoint, label="tiny", **fields):
+    """The training loop on a few faces; ``fields`` are those of its plan and of its data."""
+    names = ("landmarks", "labels", "native")
+    given = {name: fields.pop(name) for name in names if name in fields}
+    data = loop.TrainingData(faces, degrade.setting(setting), **given)
+    plan = loop.Plan(**fields)
+    return loop.train(net, data, objective, plan, checkpoint=checkpoint, label=label)
 
 
 @pytest.fixture

@@ -416,7 +416,7 @@ def hallucinate(
         raise UsageError(f"--setting {setting} enlarges {chosen.scale}x, --scale says {scale}")
     hallucination.images_in(source)
     if models.method(method).trainable:
-        run = runs.trained(method, setting)
+        run = runs.best_run(method, setting)
         console.print(f"{run.config.label}, {run.config.steps} steps")
         net = run.model()
     else:

@@ -123,13 +123,13 @@ def test_a_run_starts_from_one_on_other_faces(faces):
 
     fields = dict(degradation=degrade.setting("4x"), data="synthetic", steps=2, batch=2, patch=32)
     first = runs.Config(method="SRCNN", **fields)
-    start = runs.Trained(config=first, faces=faces.fingerprint)
+    start = runs.RunRef(config=first, faces=faces.fingerprint)
     second = runs.Config(method="SRCNN", seed=1, init=start, **fields)
     small = data.load("synthetic", "train", 8)
     with pytest.raises(LrfaceError, match="train that first"):
         runs.fit(second, small)
     train = data.load("synthetic", "train", 6)
-    second = second.model_copy(update={"init": runs.Trained(config=first, faces=train.fingerprint)})
+    second = second.model_copy(update={"init": runs.RunRef(config=first, faces=train.fingerprint)})
     assert runs.fit(first, train).record["key"] == second.init.key
     run = runs.fit(second, small)
     assert (

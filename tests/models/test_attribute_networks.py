@@ -7,7 +7,7 @@ from conftest import noise
 from lrface import data, degrade, models, runs
 from lrface.errors import LrfaceError, UsageError
 from lrface.models.layers import LocallyShared
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from lrface.models.recognition import deepid2
 from torch.nn import functional as F
 

@@ -6,10 +6,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import noise
+from conftest import noise, train_tiny
 from lrface import degrade, models, runs
 from lrface.models import csri
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from lrface.models.recognition import centreface
 from lrface.models.recognition.align import unaligned_crop
 from lrface.models.sr import vdsr
@@ -150,16 +150,8 @@ FIELDS = {"batch": 4, "patch": None, "lr": 1e-2, "schedule": "drops", "seed": 0}
 
 
 def trained(net, objective, checkpoint, steps=4, precision="32-true"):
-    setting = degrade.setting("4x")
-    more = {
-        "steps": steps,
-        "objective": objective,
-        "checkpoint": checkpoint,
-        "labels": LABELS,
-        "precision": precision,
-        "label": "csri",
-    }
-    return loop.train(net, noise(6, 32), None, setting, **more, **FIELDS)
+    more = {"steps": steps, "labels": LABELS, "precision": precision}
+    return train_tiny(net, noise(6, 32), "4x", objective, checkpoint, **more, **FIELDS)
 
 
 def test_without_super_resolution_and_natives_it_is_the_plain_chain(tmp_path):
@@ -172,7 +164,8 @@ def test_without_super_resolution_and_natives_it_is_the_plain_chain(tmp_path):
     adam = torch.optim.Adam(
         [*restorer.parameters(), *recogniser.parameters()], FIELDS["lr"], weight_decay=5e-4
     )
-    batches = loop.batches(noise(6, 32), degrade.setting("4x"), 4, None, 0, 0, 4, None, LABELS)
+    some = loop.TrainingData(noise(6, 32), degrade.setting("4x"), labels=LABELS)
+    batches = loop.batches(some, loop.Plan(steps=4, **FIELDS))
     for step, one in enumerate(batches):
         one = one.to(torch.device("cpu"))
         adam.param_groups[0]["lr"] = loop.learning_rate("drops", FIELDS["lr"], step, 4)

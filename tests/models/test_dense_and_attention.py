@@ -3,10 +3,10 @@
 import pytest
 import torch
 from lrface import models
-from lrface.models.losses import Batch
+from lrface.models.losses import Pixelwise
+from lrface.models.objective import Batch
 from lrface.models.sr.han import ChannelSpatialAttention, LayerAttention
 from lrface.models.sr.rdn import ResidualDenseBlock
-from lrface.training.loop import Pixelwise
 from torch.nn import functional as F
 
 

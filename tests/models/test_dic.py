@@ -6,7 +6,7 @@ import pytest
 import torch
 from lrface import models
 from lrface.errors import UsageError
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from lrface.models.sr import dic
 from torch.nn import functional as F
 
@@ -186,12 +186,15 @@ def test_dicgans_objective(variant):
             else sum((face - hr).abs().mean() for face in faces)
         )
         feature = (objective.features(last)[-1] - objective.features(hr)[-1]).abs().mean()
-        fake, real = torch.sigmoid(objective.rival(last)), torch.sigmoid(objective.rival(hr))
+        fake, real = (
+            torch.sigmoid(objective.discriminator(last)),
+            torch.sigmoid(objective.discriminator(hr)),
+        )
         expected = (
             pixel + 0.1 * slow_alignment(maps, points) + 0.1 * feature - 0.005 * fake.log().mean()
         )
         assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
-        assert losses["rival"].item() == pytest.approx(
+        assert losses["discriminator"].item() == pytest.approx(
             -(real.log().mean() + (1 - fake).log().mean()).item(), rel=1e-4
         )
 
@@ -205,27 +208,29 @@ def test_the_released_quirk_changes_what_the_first_steps_learn():
     assert pixel["code"].item() != pytest.approx(pixel["paper"].item(), rel=1e-6)
 
 
-def test_rivals_do_not_teach_each_other_and_the_hourglass_holds_still():
+def test_discriminators_do_not_teach_each_other_and_the_hourglass_holds_still():
     made, (lr, hr, points) = net(), batch()
     objective = dic.GAN_OBJECTIVES["paper"](made)
     losses = objective(made, Batch(lr, hr, points))
     losses["loss"].backward()
-    assert all(p.grad is None for p in objective.rival.parameters())
+    assert all(p.grad is None for p in objective.discriminator.parameters())
     assert all(p.grad is None and not p.requires_grad for p in made.hourglass.parameters())
     assert any((p.grad != 0).any() for p in made.first.parameters())
     made.zero_grad(set_to_none=True)
-    losses["rival"].backward()
+    losses["discriminator"].backward()
     assert all(p.grad is None for p in made.parameters())
-    assert all(p.grad is not None for p in objective.rival.parameters())
+    assert all(p.grad is not None for p in objective.discriminator.parameters())
     assert all(not p.requires_grad for p in objective.features.parameters())
 
 
-def test_the_rival_has_lightcnns_layout():
+def test_the_discriminator_has_lightcnns_layout():
     with torch.device("meta"):
-        rival = dic.LightCNN9()
-        assert rival(torch.zeros(2, 3, 128, 128)).shape == (2, 1)
-        assert rival.features(torch.zeros(1, 3, 128, 128)).shape == (1, 128, 8, 8)
+        discriminator = dic.LightCNN9()
+        assert discriminator(torch.zeros(2, 3, 128, 128)).shape == (2, 1)
+        assert discriminator.features(torch.zeros(1, 3, 128, 128)).shape == (1, 128, 8, 8)
     widths = [
-        m.layer.weight.shape[0] // 2 for m in rival.modules() if isinstance(m, dic.MaxFeatureMap)
+        m.layer.weight.shape[0] // 2
+        for m in discriminator.modules()
+        if isinstance(m, dic.MaxFeatureMap)
     ]
     assert widths == [48, 48, 96, 96, 192, 192, 128, 128, 128, 256]

@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import noise
+from conftest import noise, train_tiny
 from lrface import degrade, models, runs
 from lrface.data.landmarks import MIRRORED
 from lrface.errors import UsageError
-from lrface.models.losses import Batch, Behind
+from lrface.models.losses import WithPreprocessor
+from lrface.models.objective import Batch
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import SIZE, TEMPLATE, align, five_points
-from lrface.training import loop
 
 
 def points68(five):
@@ -168,11 +168,11 @@ def test_the_paper_objective_adds_the_centre_loss_of_the_centres_before_the_step
     )
     features, logits = net(align(batch.hr, batch.points))
     for _ in range(2):
-        before = objective.memory.centres.clone()
+        before = objective.state.centres.clone()
         distance = (features - before[batch.labels]).square().sum(1).mean() / 2
         expected = torch.nn.functional.cross_entropy(logits, batch.labels) + 0.008 * distance
         assert objective(net, batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
-        assert not torch.equal(objective.memory.centres, before)
+        assert not torch.equal(objective.state.centres, before)
 
 
 def test_behind_a_frozen_restorer_it_sees_that_ones_faces():
@@ -185,49 +185,37 @@ def test_behind_a_frozen_restorer_it_sees_that_ones_faces():
         torch.tensor([0, 2]),
     )
     seen = degrade.round_uint8(front(batch.lr).detach())
-    objective = Behind(front, frnet.PaperLoss(net))
+    objective = WithPreprocessor(front, frnet.PaperLoss(net))
     losses = objective(net, batch)
     assert torch.equal(losses["loss"], frnet.PaperLoss(net)(net, batch._replace(hr=seen))["loss"])
     losses["loss"].backward()
     assert all(p.grad is None for p in front.parameters()) and all(
         p.grad is not None for p in net.parameters()
     )
-    assert objective.adam == frnet.Softmax.adam and objective.memory.centres.any()
-    assert getattr(Behind(front, frnet.Softmax()), "memory", None) is None
+    assert objective.adam == frnet.Softmax.adam and objective.state.centres.any()
+    assert WithPreprocessor(front, frnet.Softmax()).state is None
 
 
 def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
     def run(checkpoint):
         torch.manual_seed(0)
         net = tiny()
-        objective = Behind(models.restorer("SRNET", 4), frnet.PaperLoss(net))
+        objective = WithPreprocessor(models.restorer("SRNET", 4), frnet.PaperLoss(net))
         fields = {
             "batch": 4,
             "patch": None,
             "lr": 1e-2,
             "schedule": "drops",
-            "precision": "32-true",
-            "seed": 0,
-            "label": "centres",
+            "steps": 6,
         }
         points, labels = np.full((6, 68, 2), np.nan, np.float32), np.array([0, 0, 1, 1, 2, 2])
-        net, _, facts = loop.train(
-            net,
-            noise(6, 32),
-            None,
-            degrade.setting("4x"),
-            steps=6,
-            objective=objective,
-            checkpoint=checkpoint,
-            points=points,
-            labels=labels,
-            **fields,
-        )
+        fields |= {"landmarks": points, "labels": labels}
+        net, _, facts = train_tiny(net, noise(6, 32), "4x", objective, checkpoint, **fields)
         return torch.cat(
-            [p.detach().flatten() for p in [*net.parameters(), objective.memory.centres]]
+            [p.detach().flatten() for p in [*net.parameters(), objective.state.centres]]
         ), facts
 
     (whole, _), stopped = interrupted(run, 4)
-    assert torch.load(stopped, weights_only=True)["memory"]["centres"].any()
+    assert torch.load(stopped, weights_only=True)["state"]["centres"].any()
     again, facts = run(stopped)
     assert facts["resumed"] == 1 and torch.equal(whole, again)

@@ -3,12 +3,11 @@ VGG19's."""
 
 import pytest
 import torch
-from conftest import noise
-from lrface import degrade, models
+from conftest import noise, train_tiny
+from lrface import models
 from lrface.models import losses
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from lrface.models.sr import hifacegan
-from lrface.training import loop
 from torch.nn import functional as F
 
 
@@ -83,17 +82,17 @@ def test_spade_scales_by_gamma_alone():
 def test_the_objective_has_no_pixel_loss():
     made, (lr, hr) = net(), batch()
     objective = hifacegan.OBJECTIVES["paper"](made)
-    assert objective.adam == {"betas": (0.0, 0.9)} and objective.rival_rate == 4
+    assert objective.adam == {"betas": (0.0, 0.9)} and objective.discriminator_lr_ratio == 4
     (
         made.eval(),
-        objective.rival.eval(),
+        objective.discriminator.eval(),
     )  # spectral and batch normalisation hold still between the two computations
     found = objective(made, Batch(lr, hr))
     with torch.no_grad():
         sr, given = made(lr), 2 * models.restorer("bicubic", 4)(lr) - 1
         fake, real = (
-            objective.rival(torch.cat([given, 2 * sr - 1], 1)),
-            objective.rival(torch.cat([given, 2 * hr - 1], 1)),
+            objective.discriminator(torch.cat([given, 2 * sr - 1], 1)),
+            objective.discriminator(torch.cat([given, 2 * hr - 1], 1)),
         )
         gan = sum((scale[-1] - 1).square().mean() for scale in fake) / 2
         matching = (
@@ -106,7 +105,7 @@ def test_the_objective_has_no_pixel_loss():
             strict=True,
         )
         deep = sum(weight * (a - b).abs().mean() for weight, a, b in pairs)
-        rival = (
+        discriminator = (
             sum(
                 (r[-1] - 1).square().mean() + f[-1].square().mean()
                 for r, f in zip(real, fake, strict=True)
@@ -114,15 +113,15 @@ def test_the_objective_has_no_pixel_loss():
             / 2
         )
     assert found["loss"].item() == pytest.approx((gan + 10 * matching + 10 * deep).item(), rel=1e-4)
-    assert found["rival"].item() == pytest.approx(rival.item(), rel=1e-4)
+    assert found["discriminator"].item() == pytest.approx(discriminator.item(), rel=1e-4)
 
 
-def test_rivals_do_not_teach_each_other():
+def test_discriminators_do_not_teach_each_other():
     made, (lr, hr) = net(), batch()
     objective = hifacegan.OBJECTIVES["paper"](made)
     found = objective(made, Batch(lr, hr))
     found["loss"].backward()
-    assert all(p.grad is None for p in objective.rival.parameters())
+    assert all(p.grad is None for p in objective.discriminator.parameters())
     used = {
         name: p.grad
         for name, p in made.named_parameters()
@@ -130,14 +129,16 @@ def test_rivals_do_not_teach_each_other():
     }
     assert all(g is not None and g.isfinite().all() for g in used.values())
     made.zero_grad(set_to_none=True)
-    found["rival"].backward()
+    found["discriminator"].backward()
     assert all(p.grad is None for p in made.parameters())
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.rival.parameters())
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() for p in objective.discriminator.parameters()
+    )
 
 
-def test_the_rival_judges_patches_at_two_scales():
+def test_the_discriminator_judges_patches_at_two_scales():
     with torch.device("meta"):
-        found = hifacegan.Rival()(torch.zeros(1, 6, 128, 128))
+        found = hifacegan.Discriminator()(torch.zeros(1, 6, 128, 128))
     assert [[f.shape[1:] for f in scale] for scale in found] == [
         [(64, 65, 65), (128, 33, 33), (256, 17, 17), (512, 18, 18), (1, 19, 19)],
         [(64, 33, 33), (128, 17, 17), (256, 9, 9), (512, 10, 10), (1, 11, 11)],
@@ -182,7 +183,7 @@ def test_frozen_lets_gradients_through_and_is_lifted_after_an_error():
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(interrupted):
-    """Batch statistics, the vectors of spectral normalisation and the rival are all in the
+    """Batch statistics, the vectors of spectral normalisation and the discriminator are all in the
     checkpoint; the deep features are not."""
 
     def run(checkpoint):
@@ -193,22 +194,11 @@ def test_an_interrupted_run_ends_with_the_same_weights(interrupted):
             "patch": None,
             "lr": 1e-3,
             "schedule": "constant",
-            "precision": "32-true",
-            "seed": 0,
-            "label": "rivals",
+            "steps": 4,
         }
         objective = hifacegan.OBJECTIVES["paper"](made)
-        loop.train(
-            made,
-            noise(2, 32),
-            None,
-            degrade.setting("4x"),
-            steps=4,
-            objective=objective,
-            checkpoint=checkpoint,
-            **fields,
-        )
-        return [*made.state_dict().values(), *objective.rival.state_dict().values()]
+        train_tiny(made, noise(2, 32), "4x", objective, checkpoint, **fields)
+        return [*made.state_dict().values(), *objective.discriminator.state_dict().values()]
 
     whole, stopped = interrupted(run, 2)
     assert all(torch.equal(a, b) for a, b in zip(whole, run(stopped), strict=True))

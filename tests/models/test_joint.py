@@ -6,14 +6,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import noise
+from conftest import noise, train_tiny
 from lrface import degrade, models, runs
 from lrface.models import joint
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import align
 from lrface.models.sr import srnet
-from lrface.training import loop
 from torch.nn import functional as F
 
 ALPHA, BETA1, BETA2 = 0.7, 1.3, 0.6
@@ -55,8 +54,8 @@ def with_centres(net):
     """A float64 objective whose centres are somewhere."""
     objective = joint.PaperLoss(net, ALPHA, BETA1, BETA2).double()
     random = torch.Generator().manual_seed(7)
-    objective.memory.centres.copy_(
-        torch.randn(objective.memory.centres.shape, generator=random, dtype=torch.float64)
+    objective.state.centres.copy_(
+        torch.randn(objective.state.centres.shape, generator=random, dtype=torch.float64)
     )
     return objective
 
@@ -82,7 +81,7 @@ def test_paper_size():
         1,
         1,
         0.008,
-    ) and objective.memory.centres.shape == (10, 512)
+    ) and objective.state.centres.shape == (10, 512)
 
 
 def test_it_restores_and_recognises():
@@ -101,7 +100,7 @@ def test_it_restores_and_recognises():
 def test_the_gradients_are_equations_7_to_12():
     net, batch = tiny().double(), double_batch()
     objective = with_centres(net)
-    centres, n = objective.memory.centres.clone(), len(batch.hr)
+    centres, n = objective.state.centres.clone(), len(batch.hr)
     objective(net, batch)["loss"].backward()
     grads = {name: p.grad for name, p in net.named_parameters()}
 
@@ -181,22 +180,11 @@ def trained(net, objective, checkpoint, steps=5, precision="32-true"):
         "lr": 1e-2,
         "schedule": "drops",
         "precision": precision,
-        "seed": 0,
-        "label": "joint",
+        "steps": steps,
+        "landmarks": POINTS,
+        "labels": LABELS,
     }
-    net, log, facts = loop.train(
-        net,
-        noise(6, 48),
-        None,
-        degrade.setting("4x"),
-        steps=steps,
-        objective=objective,
-        checkpoint=checkpoint,
-        points=POINTS,
-        labels=LABELS,
-        **fields,
-    )
-    return net, log, facts
+    return train_tiny(net, noise(6, 48), "4x", objective, checkpoint, **fields)
 
 
 def same(a, b):
@@ -227,7 +215,7 @@ def test_with_one_seed_srnet_starts_as_it_does_alone():
     assert same(*starts)
 
 
-class OnSRNET(torch.nn.Module):
+class OnSRNET(Objective):
     """FRNET's own objective, on what an SRNET that learns with it makes of the face."""
 
     adam = frnet.PaperLoss.adam
@@ -235,7 +223,7 @@ class OnSRNET(torch.nn.Module):
     def __init__(self, net):
         super().__init__()
         self.plain = frnet.PaperLoss(net.recogniser)
-        self.memory = self.plain.memory
+        self.state = self.plain.state
 
     def forward(self, net, batch):
         sr, *found = net(batch.lr, batch.points)
@@ -252,7 +240,7 @@ def test_without_the_hallucination_loss_it_is_frnet_on_srnet(tmp_path):
     whole, plain = joint.PaperLoss(both, 0), OnSRNET(cascade)
     both, log, _ = trained(both, whole, tmp_path / "a")
     cascade, other, _ = trained(cascade, plain, tmp_path / "b")
-    assert same(both, cascade) and torch.equal(whole.memory.centres, plain.memory.centres)
+    assert same(both, cascade) and torch.equal(whole.state.centres, plain.state.centres)
     assert not same(both.restorer, tiny().restorer) and [r["loss"] for r in log] == [
         r["loss"] for r in other
     ]
@@ -271,7 +259,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
         net = tiny()
         objective = joint.PaperLoss(net)
         net, _, facts = trained(net, objective, checkpoint)
-        return net, objective.memory.centres, facts["resumed"]
+        return net, objective.state.centres, facts["resumed"]
 
     (whole, centres, _), stopped = interrupted(run, 3)
     again, found, resumed = run(stopped)
@@ -282,7 +270,7 @@ def test_half_precision_trains_it_too(tmp_path):
     net = tiny()
     objective = joint.PaperLoss(net)
     assert np.isfinite(trained(net, objective, tmp_path / "a", 2, "bf16-mixed")[1][-1]["loss"])
-    assert objective.memory.centres.dtype == torch.float32
+    assert objective.state.centres.dtype == torch.float32
 
 
 def test_it_goes_through_the_same_fit_and_both_networks_come_out():

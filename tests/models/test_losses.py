@@ -5,7 +5,7 @@ import pytest
 import torch
 from lrface import data, degrade, metrics, models, runs
 from lrface.models import losses
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from torch.nn import functional as F
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import noise
-from lrface import degrade, models
+from conftest import noise, train_tiny
+from lrface import models
 from lrface.degrade import resize_matrix
 from lrface.errors import UsageError
-from lrface.training import loop
+from lrface.models import losses
+from lrface.models.objective import Batch
+from lrface.training.config import LOOP_VERSION
 
 PARAMETERS = {  # the papers' released codes, or their tables, counted
     ("SRCNN", 2): 20_099,
@@ -135,23 +137,23 @@ def behaviour(name, scale=4):
         objective = (
             method.objectives["paper"](net)
             if "paper" in method.objectives
-            else loop.Pixelwise("l1")
+            else losses.Pixelwise("l1")
         )
     before = net.eval()(lr).detach()
     if method.fit_closed_form:
         method.fit_closed_form(net, iter([(lr, hr)]))
-        losses = {}
+        found = {}
     else:
         optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-3)
-        losses = objective(net.train(), loop.Batch(lr, hr, points))
-        losses["loss"].backward()
+        found = objective(net.train(), Batch(lr, hr, points))
+        found["loss"].backward()
         optimiser.step()
     after = net.eval()(lr).detach()
     numbers = [
         before.mean(),
         before.std(),
         before[0, 1, 3, 5],
-        *(v.detach() for v in losses.values()),
+        *(v.detach() for v in found.values()),
         after.mean(),
         after[1, 2, 7, 30],
     ]
@@ -178,11 +180,11 @@ def recogniser_behaviour(name):
         )
         optimiser = torch.optim.Adam(net.parameters(), 1e-4)
         for _ in range(2):  # of the centres only the second step sees anything
-            losses = objective(net.train(), loop.Batch(lr, hr, points, labels))
+            found = objective(net.train(), Batch(lr, hr, points, labels))
             optimiser.zero_grad()
-            losses["loss"].backward()
+            found["loss"].backward()
             optimiser.step()
-            numbers += [v.detach() for v in losses.values()]
+            numbers += [v.detach() for v in found.values()]
         numbers += [w.detach().abs().mean() for w in (*net.parameters(),)[::16]]
     return {"version": method.version, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
 
@@ -198,29 +200,19 @@ def loop_behaviour():
         "patch": 32,
         "lr": 1e-3,
         "schedule": "cosine",
-        "precision": "32-true",
         "seed": 5,
+        "steps": 5,
     }
     with tempfile.TemporaryDirectory() as folder:
-        setting = degrade.setting("4x_DN")
-        net, log, _ = loop.train(
-            net,
-            noise(3, 64),
-            None,
-            setting,
-            steps=5,
-            objective=loop.Pixelwise("l1"),
-            checkpoint=Path(folder, "c"),
-            label="loop",
-            **fields,
-        )
+        objective, checkpoint = losses.Pixelwise("l1"), Path(folder, "c")
+        net, log, _ = train_tiny(net, noise(3, 64), "4x_DN", objective, checkpoint, **fields)
     weights = torch.cat([p.detach().flatten() for p in net.parameters()])
     numbers = (
         [row["loss"] for row in log]
         + [row["lr"] for row in log]
         + [weights.abs().sum(), weights.std()]
     )
-    return {"version": loop.VERSION, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
+    return {"version": LOOP_VERSION, "numbers": [float(f"{float(v):.6g}") for v in numbers]}
 
 
 def all_behaviour():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from lrface import degrade, models, runs
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from lrface.models.sr import srnet
 
 TABLE_1 = [(9, 64), (1, 32), (1, 3)]

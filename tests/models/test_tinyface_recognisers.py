@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import noise
+from conftest import noise, train_tiny
 from lrface import degrade, models, runs
 from lrface.degrade import resize, resize_matrix
 from lrface.errors import UsageError
 from lrface.models.layers import PReLUUnit
-from lrface.models.losses import Batch, Behind, Classification
+from lrface.models.losses import Classification, WithPreprocessor
+from lrface.models.objective import Batch
 from lrface.models.recognition import centreface, deepid2, rpcn, sphereface, vgg_face
 from lrface.models.recognition.align import unaligned_crop
-from lrface.training import cost_model, loop
+from lrface.training import cost_model
 from torch import nn
 from torch.nn import functional as F
 
@@ -274,7 +275,7 @@ def test_centreface_adds_the_centre_loss_to_the_softmax_of_whole_faces():
         float(plain + 0.004 * features.square().sum(1).mean()), rel=1e-5
     )
     # eight identities, a face each: the centres went a quarter of the way
-    assert torch.allclose(objective.memory.centres, features / 4, atol=1e-5)
+    assert torch.allclose(objective.state.centres, features / 4, atol=1e-5)
 
 
 def test_deepid2_on_whole_faces_has_the_same_losses():
@@ -289,10 +290,10 @@ def test_deepid2_on_whole_faces_has_the_same_losses():
     assert float(taken_whole(net, one)["loss"].detach()) == pytest.approx(
         float(expected.detach()), rel=1e-6
     )
-    assert aligned.landmarks and not taken_whole.landmarks
+    assert aligned.needs_landmarks and not taken_whole.needs_landmarks
     assert (
-        Behind(models.restorer("bicubic", 2), aligned).landmarks
-        and not Behind(models.restorer("bicubic", 2), taken_whole).landmarks
+        WithPreprocessor(models.restorer("bicubic", 2), aligned).needs_landmarks
+        and not WithPreprocessor(models.restorer("bicubic", 2), taken_whole).needs_landmarks
     )
 
 
@@ -414,15 +415,12 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_memory(name, loss, in
             "patch": None,
             "lr": 1e-3,
             "schedule": "constant",
-            "precision": "32-true",
-            "seed": 0,
-            "label": name,
         }
-        fields |= {"labels": np.array([0, 0, 1, 1, 2, 2]), "steps": 3, "checkpoint": checkpoint}
-        net, _, facts = loop.train(
-            net, noise(6, 64), None, degrade.setting("2x"), objective=objective, **fields
-        )
-        kept = [*net.state_dict().values(), *getattr(objective, "memory", nn.Identity()).buffers()]
+        fields |= {"labels": np.array([0, 0, 1, 1, 2, 2]), "steps": 3}
+        faces = noise(6, 64)
+        net, _, facts = train_tiny(net, faces, "2x", objective, checkpoint, **fields)
+        state = objective.state or nn.Identity()
+        kept = [*net.state_dict().values(), *state.buffers()]
         return torch.cat([t.double().flatten() for t in kept]), facts["resumed"]
 
     (unbroken, _), stopped = interrupted(run, 2)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 from lrface import models
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from lrface.models.sr.wavelet_srnet import PaperLoss, inverse_wavelet_packet, wavelet_packet
 
 

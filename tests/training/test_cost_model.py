@@ -52,13 +52,17 @@ def test_a_network_counted_by_hand(toy):
     assert found.macs == pixels * (2 * 3 * 8 * 9 + 3 * 2 * 12 * 9)
     # the input, the rectified features (kept by two operations, counted once), and L1's difference
     # of the two faces
-    assert found.kept == 5 * 4 * pixels * (3 + 8 + 12)
-    assert found.held == 4 * 4 * weights
+    assert found.activations == 5 * 4 * pixels * (3 + 8 + 12)
+    assert found.weights == 4 * 4 * weights
 
 
 def test_twice_the_batch_keeps_twice_as_much_and_holds_the_same(toy):
     small, large = cost_model.cost(toy), cost_model.cost(toy.model_copy(update={"batch": 10}))
-    assert large.kept == 2 * small.kept and large[:2] == small[:2] and large.held == small.held
+    assert (
+        large.activations == 2 * small.activations
+        and large[:2] == small[:2]
+        and large.weights == small.weights
+    )
 
 
 @pytest.mark.parametrize("method", ["SRCNN", "EDSR"])
@@ -109,17 +113,24 @@ def test_what_is_solved_has_one_pass_and_no_optimiser():
 
 
 class Judged(nn.Module):
-    """A rival of 28 weights and a frozen layer of 12, for networks of RGB faces."""
+    """A discriminator of 28 weights and a frozen layer of 12, for networks of RGB faces."""
 
     def __init__(self, net):
         super().__init__()
-        self.rival, self.features = nn.Conv2d(3, 1, 3), nn.Conv2d(3, 3, 1).requires_grad_(False)
+        self.discriminator, self.features = (
+            nn.Conv2d(3, 1, 3),
+            nn.Conv2d(3, 3, 1).requires_grad_(False),
+        )
 
     def forward(self, net, batch):
         sr = net(batch.lr)
-        with frozen(self.rival):
-            loss = self.features(sr).square().mean() - self.rival(sr).mean()
-        return {"loss": loss, "rival": self.rival(sr.detach()).mean() - self.rival(batch.hr).mean()}
+        with frozen(self.discriminator):
+            loss = self.features(sr).square().mean() - self.discriminator(sr).mean()
+        return {
+            "loss": loss,
+            "discriminator": self.discriminator(sr.detach()).mean()
+            - self.discriminator(batch.hr).mean(),
+        }
 
 
 def test_what_the_objective_adds_counts(toy, monkeypatch):
@@ -128,13 +139,16 @@ def test_what_the_objective_adds_counts(toy, monkeypatch):
     )
     monkeypatch.setitem(models.METHODS, "Toy", method)
     plain, judged = cost_model.cost(toy), cost_model.cost(toy.model_copy(update={"loss": "paper"}))
-    assert judged.parameters == plain.parameters and judged.held - plain.held == 4 * 4 * 28 + 4 * 12
-    # the frozen layers pass gradients to the face (twice their forward), the rival's own two turns
+    assert (
+        judged.parameters == plain.parameters
+        and judged.weights - plain.weights == 4 * 4 * 28 + 4 * 12
+    )
+    # the frozen layers pass gradients to the face (twice their forward), the discriminator's own two turns
     # give weights theirs (twice, too)
     assert judged.macs - plain.macs == 2 * 3 * 3 * 32**2 + (2 + 2 + 2) * 27 * 30**2
     # the face once for all three, the true face, and the features that are squared, instead of the
     # difference
-    assert judged.kept - plain.kept == 5 * 4 * 3 * 32**2 * (3 - 1)
+    assert judged.activations - plain.activations == 5 * 4 * 3 * 32**2 * (3 - 1)
 
 
 def test_a_recogniser_needs_the_number_of_identities():
@@ -156,7 +170,9 @@ def test_the_restorer_before_a_recogniser_counts():
         "loss": "paper",
     }
     front = runs.Config(method="SRNET", **fields)
-    plain, behind = (runs.Config(method="FRNET", front=given, **fields) for given in (None, front))
+    plain, behind = (
+        runs.Config(method="FRNET", preprocessor=given, **fields) for given in (None, front)
+    )
     table = cost_model.plan([behind, plain, runs.Config(method="Joint", **fields)], 100, 40)
     assert table["method"].tolist() == ["SRNET", "FRNET", "FRNET", "Joint"]
     alone, after, without, joint = table["parameters"]
@@ -164,7 +180,7 @@ def test_the_restorer_before_a_recogniser_counts():
     forward = models.cost(models.restorer("SRNET", 4), 32)["macs"]
     assert cost_model.cost(behind, 40).macs - cost_model.cost(plain, 40).macs == forward
     assert (
-        cost_model.cost(behind, 40).held - cost_model.cost(plain, 40).held == 4 * alone
+        cost_model.cost(behind, 40).weights - cost_model.cost(plain, 40).weights == 4 * alone
     )  # frozen: no gradient, no moments
 
 

@@ -16,6 +16,7 @@ import torch
 from conftest import noise
 from lrface import data, degrade, models, runs
 from lrface.errors import LrfaceError
+from lrface.models.objective import Batch
 from lrface.training import distributed, loop
 from safetensors.torch import load_file
 
@@ -26,13 +27,13 @@ LINE = re.search(
 )[1]
 SPY = """
 import sys, torch
-from lrface import fit, train
+from lrface.training import __main__
 step = torch.optim.Adam.step
 def spied(self, *arguments, **options):
     torch.save([p.grad for group in self.param_groups for p in group["params"]], sys.argv[1] + ".gradients")
     return step(self, *arguments, **options)
 torch.optim.Adam.step = spied
-raise SystemExit(fit.main())
+raise SystemExit(__main__.main())
 """
 OFTEN = (
     "from lrface.training import __main__, loop\n"
@@ -174,7 +175,7 @@ def test_an_objective_is_shared_only_if_shares_averaged_are_the_whole(
         net = models.build(method, 4, classes=7)
         objective, n = make(net), 4
         with monkeypatch.context() as patch:
-            patch.setattr(distributed, "share", lambda: (0, 2))
+            patch.setattr(distributed, "rank_and_world_size", lambda: (0, 2))
             try:
                 distributed.check_split(net, objective, n, method)
             except LrfaceError:
@@ -183,10 +184,8 @@ def test_an_objective_is_shared_only_if_shares_averaged_are_the_whole(
         points = 20 + 88 * torch.rand(n, 68, 2)
         points[0] = torch.nan if known.restores else points[0]
         native = torch.tensor([True, False, False, False])
-        whole = loop.Batch(
-            torch.rand(n, 3, 32, 32), torch.rand(n, 3, 128, 128), points, labels, native
-        )
-        parts = [loop.Batch(*(part[i::2] for part in whole)) for i in range(2)]
+        whole = Batch(torch.rand(n, 3, 32, 32), torch.rand(n, 3, 128, 128), points, labels, native)
+        parts = [Batch(*(part[i::2] for part in whole)) for i in range(2)]
         with torch.no_grad():
             # a new one for each: some count the steps they have seen
             losses = [float(make(net)(net, batch)["loss"]) for batch in (whole, *parts)]
@@ -199,12 +198,11 @@ def test_shares_of_a_batch_are_the_batch():
         np.random.default_rng(0).random((9, 68, 2), np.float32),
         np.arange(9),
     )
-    arguments = (faces, degrade.setting("4x_DN"), 6, 32, 1, 2, 4, points, labels, labels % 2 == 0)
-    for whole, *parts in zip(
-        loop.batches(*arguments),
-        *(loop.batches(*arguments, slice(i, None, 3)) for i in range(3)),
-        strict=True,
-    ):
+    setting = degrade.setting("4x_DN")
+    training = loop.TrainingData(faces, setting, points, labels, labels % 2 == 0)
+    plan = loop.Plan(steps=4, batch=6, patch=32, lr=1.0, seed=1)
+    shares = [loop.batches(training, plan, 2, slice(i, None, 3)) for i in range(3)]
+    for whole, *parts in zip(loop.batches(training, plan, 2), *shares, strict=True):
         for i, part in enumerate(parts):
             assert all(
                 torch.equal(mine, all_[i::3])
@@ -227,6 +225,8 @@ def test_a_config_that_is_none_is_said_in_one_sentence(tmp_path, monkeypatch, ca
     monkeypatch.setattr(sys, "argv", ["fit", str(tmp_path / "config.json")])
     assert __main__.main() == 0 and ": trained, " in capsys.readouterr().out
     assert (
-        runs.kept(runs.key_for(config(method="SRCNN", steps=1), data.load("celeba", "train", 32)))
+        runs.load_run(
+            runs.key_for(config(method="SRCNN", steps=1), data.load("celeba", "train", 32))
+        )
         is not None
     )

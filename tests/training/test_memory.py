@@ -3,14 +3,15 @@ left as it was."""
 
 import pytest
 import torch
-from conftest import noise
-from lrface import degrade, models
+from conftest import noise, train_tiny
+from lrface import models
 from lrface.errors import LrfaceError
-from lrface.models.losses import Batch
+from lrface.models import losses
+from lrface.models.objective import Batch
 from lrface.training import loop
 
 
-class Hungry(loop.Pixelwise):
+class Hungry(losses.Pixelwise):
     """Out of memory with more than ``room`` faces, at ``where`` of a step; not in the first
     ``well`` steps."""
 
@@ -34,12 +35,9 @@ class Hungry(loop.Pixelwise):
 
 def run(objective, checkpoint, **changes):
     net = models.restorer("SRCNN", 4)
-    settings = (
-        dict(steps=6, batch=12, patch=16, lr=1e-3, schedule="constant", precision="32-true", seed=0)
-        | changes
-    )
-    settings |= dict(objective=objective, checkpoint=checkpoint, label="SRCNN-small 4x on noise")
-    return loop.train(net, noise(12, 32), None, degrade.setting("4x"), **settings)
+    fields = dict(steps=6, batch=12, patch=16, lr=1e-3) | changes
+    fields |= dict(label="SRCNN-small 4x on noise")
+    return train_tiny(net, noise(12, 32), "4x", objective, checkpoint, **fields)
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Still, noise
-from lrface import data, degrade, models, runs
+from conftest import Still, noise, train_tiny
+from lrface import data, degrade, files, models, runs
 from lrface.data.landmarks import MIRRORED
 from lrface.errors import LrfaceError
+from lrface.models.objective import Objective
+from lrface.training import config as config_module
 from lrface.training import loop, quantize
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -86,7 +88,7 @@ def test_any_changed_hyperparameter_is_another_run(change):
 def test_data_and_versions_are_in_the_key(monkeypatch):
     before = runs.key(config(), "f")
     assert runs.key(config(), "g") != before
-    monkeypatch.setattr(loop, "VERSION", loop.VERSION + 1)
+    monkeypatch.setattr(config_module, "LOOP_VERSION", config_module.LOOP_VERSION + 1)
     assert runs.key(config(), "f") != before
     monkeypatch.undo()
     old = models.METHODS["SRCNN"]
@@ -134,7 +136,7 @@ def test_a_released_run_comes_before_the_cache(own_places, monkeypatch):
     run.folder.rename(released / run.folder.name)
     monkeypatch.setenv("LRFACE_ROOT", str(own_places / "project"))
     assert runs.fit(config()).source == "released"
-    assert runs.trained("SRCNN", "4x").source == "released"
+    assert runs.best_run("SRCNN", "4x").source == "released"
 
 
 def test_a_released_run_may_be_stored_in_half_precision():
@@ -143,7 +145,7 @@ def test_a_released_run_may_be_stored_in_half_precision():
 
     file = run.folder / "model.safetensors"
     save_file({k: v.half() for k, v in weights(run).items()}, file)
-    record = json.loads((run.folder / "record.json").read_text()) | {"sha256": runs._sha256(file)}
+    record = json.loads((run.folder / "record.json").read_text()) | {"sha256": files.sha256(file)}
     (run.folder / "record.json").write_text(json.dumps(record))
     assert all(p.dtype == torch.float32 for p in runs.fit(config()).model().parameters())
 
@@ -229,17 +231,16 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence():
 
 
 def test_every_epoch_shows_every_face_once():
-    rows = np.concatenate([loop.drawn(10, 4, step, seed=0) for step in range(5)])
+    rows = np.concatenate([loop.batch_indices(10, 4, step, seed=0) for step in range(5)])
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
     assert not np.array_equal(rows[:10], rows[10:])
 
 
 def test_batches_are_aligned_pairs_whatever_the_start():
     faces, d = data.load("celeba", "train", 16), degrade.setting("4x", rounding="none")
-    all_of_them = list(loop.batches(faces, d, 4, 64, 0, 0, 5))
-    for (lr, hr, *_), (lr2, hr2, *_) in zip(
-        all_of_them[3:], loop.batches(faces, d, 4, 64, 0, 3, 5), strict=True
-    ):
+    training, plan = loop.TrainingData(faces, d), loop.Plan(steps=5, batch=4, patch=64, lr=1.0)
+    all_of_them, later = list(loop.batches(training, plan)), loop.batches(training, plan, 3)
+    for (lr, hr, *_), (lr2, hr2, *_) in zip(all_of_them[3:], later, strict=True):
         assert torch.equal(lr, lr2) and torch.equal(hr, hr2)
     lr, hr, *_ = all_of_them[0]
     assert lr.shape == (4, 3, 16, 16) and hr.shape == (4, 3, 64, 64)
@@ -256,9 +257,9 @@ def test_landmarks_follow_the_mirror_and_the_cut(patch):
     pictures = torch.full((3, 3, 128, 128), 255, dtype=torch.uint8)
     for i in range(3):
         pictures[i, :, points[i, :, 1].astype(int), points[i, :, 0].astype(int)] = 0
-    for _, hr, marks, *_ in loop.batches(
-        Still(pictures), degrade.setting("4x"), 6, patch, 0, 0, 3, points
-    ):
+    training = loop.TrainingData(Still(pictures), degrade.setting("4x"), points)
+    plan = loop.Plan(steps=3, batch=6, patch=patch, lr=1.0)
+    for _, hr, marks, *_ in loop.batches(training, plan):
         inside = ((marks >= 0) & (marks < hr.shape[2])).all(2)
         assert inside.any() and (patch is not None or inside.all())
         for i in range(6):
@@ -279,23 +280,23 @@ def test_the_mirror_image_of_the_landmarks_has_their_names():
     )
 
 
-class Adversary(torch.nn.Module):
-    """The smallest adversarial objective: a rival that sees the mean."""
+class Adversary(Objective):
+    """The smallest adversarial objective: a discriminator that sees the mean."""
 
-    adam, rival_rate = {"betas": (0.0, 0.9)}, 4.0
+    adam, discriminator_lr_ratio = {"betas": (0.0, 0.9)}, 4.0
 
     def __init__(self, net):
         super().__init__()
-        self.rival = torch.nn.Conv2d(3, 1, 3)
+        self.discriminator = torch.nn.Conv2d(3, 1, 3)
 
     def forward(self, net, batch):
         sr, hr = net(batch.lr), batch.hr
-        loss = torch.nn.functional.l1_loss(sr, hr) - 0.01 * self.rival(sr).mean()
+        loss = torch.nn.functional.l1_loss(sr, hr) - 0.01 * self.discriminator(sr).mean()
         return {
             "loss": loss,
-            "rival": self.rival(sr.detach()).mean()
-            - self.rival(hr).mean()
-            + self.rival.weight.square().sum(),
+            "discriminator": self.discriminator(sr.detach()).mean()
+            - self.discriminator(hr).mean()
+            + self.discriminator.weight.square().sum(),
         }
 
 
@@ -308,25 +309,17 @@ def test_an_adversarial_run_resumes_to_the_same_weights(interrupted):
             "patch": 32,
             "lr": 1e-3,
             "schedule": "constant",
-            "precision": "32-true",
-            "seed": 0,
-            "label": "rivals",
+            "steps": 8,
         }
         objective = Adversary(net)
-        start = objective.rival.weight.detach().clone()
-        net, _, facts = loop.train(
-            net,
-            noise(3, 128),
-            None,
-            degrade.setting("4x"),
-            steps=8,
-            objective=objective,
-            checkpoint=checkpoint,
-            **fields,
-        )
-        assert not torch.equal(objective.rival.weight, start)
+        start = objective.discriminator.weight.detach().clone()
+        net, _, facts = train_tiny(net, noise(3, 128), "4x", objective, checkpoint, **fields)
+        assert not torch.equal(objective.discriminator.weight, start)
         return torch.cat(
-            [p.detach().flatten() for p in [*net.parameters(), *objective.rival.parameters()]]
+            [
+                p.detach().flatten()
+                for p in [*net.parameters(), *objective.discriminator.parameters()]
+            ]
         ), facts
 
     (whole, _), stopped = interrupted(run, 5)
@@ -362,20 +355,20 @@ def test_what_was_released_keeps_its_key():
 def test_a_recogniser_can_stand_behind_a_frozen_restorer():
     fields = {"method": "FRNET", "loss": "paper", "n_train": 8, "steps": 1, "patch": None}
     front = config(n_train=8, steps=2)
-    fitted = [runs.fit(config(**fields, front=given)) for given in (None, "bicubic", front)]
+    fitted = [runs.fit(config(**fields, preprocessor=given)) for given in (None, "bicubic", front)]
     assert len({run.record["key"] for run in fitted}) == 3
     assert len({run.record["loss"] for run in fitted}) == 3  # each saw other faces
     fingerprint = fitted[0].record["data"]["fingerprint"]
     assert (
-        runs.kept(runs.key(front, fingerprint)).config == front
+        runs.load_run(runs.key(front, fingerprint)).config == front
     )  # it was trained on the way, as a run of its own
-    again = runs.fit(config(**fields, front=front))
+    again = runs.fit(config(**fields, preprocessor=front))
     assert (
         again.source == "cached"
-        and again.config.front == front
-        and runs.fit(config(**fields, front="bicubic")).source == "cached"
+        and again.config.preprocessor == front
+        and runs.fit(config(**fields, preprocessor="bicubic")).source == "cached"
     )
-    other = config(**fields, front=config(n_train=8, steps=3))
+    other = config(**fields, preprocessor=config(n_train=8, steps=3))
     assert runs.key(other, fingerprint) != again.record["key"]
 
 
@@ -434,7 +427,7 @@ def test_a_released_run_comes_first_in_half_precision(tmp_path, monkeypatch):
     released = runs.release(run, tmp_path / "results" / "synthetic" / "quick" / "checkpoints")
     assert (
         runs.fit(config()).source == "released"
-        and runs.kept(run.record["key"]).source == "released"
+        and runs.load_run(run.record["key"]).source == "released"
     )
     assert (released.folder / "model.safetensors").stat().st_size < 0.6 * (
         run.folder / "model.safetensors"
@@ -451,12 +444,12 @@ def test_a_released_run_comes_first_in_half_precision(tmp_path, monkeypatch):
     ) as file:  # a damaged release is left aside for the cache
         file.write(b"damage")
     assert runs.fit(config()).source == "cached"
-    assert runs.kept("0" * 16) is None
+    assert runs.load_run("0" * 16) is None
 
 
 def test_nothing_trained_is_said_with_the_way_out():
     with pytest.raises(LrfaceError, match="make reproduce"):
-        runs.trained("Eigenface", "8x")  # never released
+        runs.best_run("Eigenface", "8x")  # never released
     with pytest.raises(LrfaceError, match="nothing to train"):
         runs.fit(config(method="bicubic"))
 

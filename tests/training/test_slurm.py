@@ -146,7 +146,7 @@ def test_a_cancelled_job_is_submitted_again_once_and_never_counted(times, monkey
             match="1 of 1 networks to train failed.* its job ended twice without a result",
         ):
             sweep.fit({"long": (long, faces)})
-        assert runs.kept(runs.key_for(long, faces)) is None
+        assert runs.load_run(runs.key_for(long, faces)) is None
     assert (
         len(cancelled) == times and len(list(files.cache_dir("jobs").glob("*_submission.sh"))) == 2
     )

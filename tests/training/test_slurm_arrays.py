@@ -171,7 +171,9 @@ def test_a_lost_network_stops_the_study_after_the_others_and_is_never_counted(
     ):
         sweep.fit({"dies": (killed, faces), "lives": (config(), faces)})
     assert submitted == [2, 1]
-    assert runs.kept(runs.key_for(config(), faces)) and not runs.kept(runs.key_for(killed, faces))
+    assert runs.load_run(runs.key_for(config(), faces)) and not runs.load_run(
+        runs.key_for(killed, faces)
+    )
 
 
 def test_a_run_that_this_machine_cannot_see_is_not_believed(monkeypatch):

@@ -40,7 +40,7 @@ def release(outcome: Outcome) -> int:
     )
     new = 0
     for key in networks:
-        run = runs.kept(key)
+        run = runs.load_run(key)
         if (
             run is not None
             and run.source == "cached"

@@ -22,7 +22,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrface.models.losses import Batch, Classification, frozen, mean_over
+from lrface.models.losses import Classification, frozen, mean_over
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition import centreface
 from lrface.models.recognition.align import unaligned_crop
 from lrface.models.sr import vdsr
@@ -52,7 +53,7 @@ class CSRI(nn.Module):
         return sr, *self.recogniser(unaligned_crop(sr.to(lr.dtype), self.recogniser.input_size))
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """Equation 4, or equation 3 for a batch whose ``native`` is None.
 
     A term of weight 0 is left out: without super-resolution loss and native faces, training is bit
@@ -61,7 +62,7 @@ class PaperLoss(nn.Module):
 
     adam = Classification.adam
     # means over two kinds of faces, of which one share of a batch may have more than another
-    whole_batch = True
+    needs_whole_batch = True
 
     def __init__(self, weight: float = LAMBDA):
         super().__init__()
@@ -88,7 +89,7 @@ class PaperLoss(nn.Module):
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()}
 
 
-class RecogniserLoss(nn.Module):
+class RecogniserLoss(Objective):
     """Cross-entropy with a frozen restorer: the fine-tuning after joint training (section 5.3)."""
 
     adam = Classification.adam

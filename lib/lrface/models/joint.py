@@ -20,7 +20,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import align
 from lrface.models.sr import srnet
@@ -51,7 +51,7 @@ class Joint(nn.Module):
         return sr, *self.recogniser(align(sr.to(lr.dtype), points))
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """Equation 5 with the paper's weights 1, 1 and 0.008, and the update of the centres (equations
     13 and 14).
 
@@ -59,27 +59,27 @@ class PaperLoss(nn.Module):
     """
 
     adam = srnet.PaperLoss.adam
-    whole_batch = True
+    needs_whole_batch = True
 
     def __init__(
         self, net: Joint, alpha: float = 1.0, beta1: float = 1.0, beta2: float = frnet.BETA2
     ):
         super().__init__()
         self.alpha, self.beta1, self.beta2 = alpha, beta1, beta2
-        self.memory = frnet.Centres(net.recogniser)
+        self.state = frnet.Centres(net.recogniser)
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         sr, features, logits = net(batch.lr, batch.points)
         terms = {
             "hallucination": srnet.hallucination_loss(sr, batch.hr),
             "classification": F.cross_entropy(logits, batch.labels),
-            "centre": self.memory(features, batch.labels),
+            "centre": self.state(features, batch.labels),
         }
         weights = (self.alpha, self.beta1, self.beta2)
         loss = sum(
             weight * term for weight, term in zip(weights, terms.values(), strict=True) if weight
         )
-        self.memory.update(features, batch.labels)
+        self.state.update(features, batch.labels)
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()}
 
 

@@ -1,46 +1,33 @@
-"""What the objectives of several methods share: the batch, deep features, a frozen preprocessor."""
+"""What the objectives of several methods share: deep features, a frozen preprocessor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.degrade import round_uint8
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import unaligned_crop
 from lrface.models.recognition.dlib_resnet import CHIP_SIZE, FIVE_OF_68, DlibResNet, chips
 
+PIXEL = {"l1": F.l1_loss, "mse": F.mse_loss}
+"""Losses between the restored and the true face that every restorer can be trained with."""
 
-class Batch(NamedTuple):
-    """What one step sees, on the device it runs on."""
 
-    lr: Tensor
-    """float (N, 3, h, w) in [0, 1]."""
-    hr: Tensor
-    """float (N, 3, H, W) in [0, 1]."""
-    points: Tensor | None = None
-    """float (N, 68, 2): the landmarks in pixels of ``hr``, NaN where unknown; only for a method
-    that wants them."""
-    labels: Tensor | None = None
-    """int64 (N,): the number of each face's identity among the training identities in order of
-    their names; or float (N, A): 1 for each attribute of the set that the face has, else 0."""
-    native: Tensor | None = None
-    """bool (N,): the native faces, pictures of few pixels, enlarged in ``hr``, for there is no
-    high-resolution truth; None: none is."""
+class Pixelwise(Objective):
+    """One loss of :data:`PIXEL` between the restored and the true face."""
 
-    def to(self, device: torch.device) -> Batch:
-        pictures = (
-            t.to(device).contiguous(memory_format=torch.channels_last) for t in (self.lr, self.hr)
-        )
-        return Batch(
-            *pictures,
-            *(t if t is None else t.to(device) for t in (self.points, self.labels, self.native)),
-        )
+    def __init__(self, loss: str):
+        super().__init__()
+        self.loss = PIXEL[loss]
+
+    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.loss(net(batch.lr).float(), batch.hr)}
 
 
 class DeepFeatures(nn.Module):
@@ -76,7 +63,7 @@ class DeepFeatures(nn.Module):
         return features
 
 
-class Identity(nn.Module):
+class Identity(Objective):
     """L1 of the face + :attr:`weight` times one minus the cosine of its and the true vector.
 
     Vectors are those of dlib's pretrained recogniser, on chips cut by the true face's landmarks. An
@@ -85,7 +72,7 @@ class Identity(nn.Module):
     Ours, after the joint model (Wu et al. 2016), whose recogniser is trained with the restorer.
     """
 
-    landmarks = True
+    needs_landmarks = True
     weight = 0.5
 
     def __init__(self) -> None:
@@ -111,7 +98,7 @@ def mean_over(values: Tensor, faces: Tensor) -> Tensor:
     return (values * faces).sum() / faces.sum().clamp_min(1)
 
 
-class Classification(nn.Module):
+class Classification(Objective):
     """Cross-entropy over the training identities, of unaligned faces at the network's
     ``input_size``."""
 
@@ -122,24 +109,25 @@ class Classification(nn.Module):
         return {"loss": F.cross_entropy(logits.float(), batch.labels)}
 
 
-class Behind(nn.Module):
+class WithPreprocessor(Objective):
     """A recogniser's objective on faces restored by a frozen network, in place of the true ones.
 
-    It is rounded to 8 bits, as in a set of stored faces (joint model, section 4.2, settings 4 and
-    5: networks trained on enlarged or hallucinated faces).
+    They are rounded to 8 bits, as in a set of stored faces (joint model, section 4.2, settings 4
+    and 5: networks trained on enlarged or hallucinated faces).
     """
 
-    def __init__(self, front: nn.Module, objective: nn.Module):
+    def __init__(self, preprocessor: nn.Module, objective: Objective):
         super().__init__()
-        self.front, self.objective = front.eval().requires_grad_(False), objective
-        self.adam, self.memory = objective.adam, getattr(objective, "memory", None)
-        self.landmarks = getattr(objective, "landmarks", False)
-        self.whole_batch = getattr(objective, "whole_batch", False)
+        self.preprocessor = preprocessor.eval().requires_grad_(False)
+        self.objective, self.state = objective, objective.state
+        self.adam = objective.adam
+        self.needs_landmarks = objective.needs_landmarks
+        self.needs_whole_batch = objective.needs_whole_batch
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
-            seen = round_uint8(self.front(batch.lr))
-        return self.objective(net, batch._replace(hr=seen))
+            restored = round_uint8(self.preprocessor(batch.lr))
+        return self.objective(net, batch._replace(hr=restored))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from lrface import data
 from lrface.errors import LrfaceError, UsageError
 from lrface.training import distributed, runs
 from lrface.training.runs import Config, Run
-from lrface.training.sweep import leave_with
+from lrface.training.sweep import exit_with_parent
 
 
 def fit(file: Path) -> Run:
@@ -34,9 +34,8 @@ def fit(file: Path) -> Run:
         raise UsageError(
             f"{file} is no config: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
         ) from None
-    distributed.join()
     distributed.check_batch(config.batch, config.label)
-    with distributed.first_first():
+    with distributed.rank0_first():
         faces = data.load(config.data, "train", config.n_train, config.split_seed)
     return runs.fit(config, faces)
 
@@ -44,7 +43,7 @@ def fit(file: Path) -> Run:
 def main() -> int:
     """Exit codes as the command line's; the first process speaks for all."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     code, said = 0, ""
     try:
         if len(sys.argv) != 2:

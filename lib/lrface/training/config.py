@@ -1,4 +1,4 @@
-"""What decides what a trained network is, and the key under which it is kept."""
+"""What decides what a trained network is, and the key under which it is stored."""
 
 from __future__ import annotations
 
@@ -6,25 +6,37 @@ import hashlib
 import json
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from lrface import models
 from lrface.data import FaceSet
 from lrface.degrade import Degradation
-from lrface.training import loop as training
+from lrface.models.losses import PIXEL
+
+LOOP_VERSION = 1
+"""Raised when the meaning of the training loop changes: it is part of every run's key."""
 
 
 class Config(BaseModel):
     """Everything that decides what a trained restorer or recogniser is. Unknown or wrongly typed
-    fields are refused."""
+    fields are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Examples
+    --------
+    >>> from lrface import degrade
+    >>> setting = degrade.setting("4x")
+    >>> config = Config(method="EDSR", degradation=setting, data="synthetic", steps=100)
+    >>> config.label
+    'EDSR-small 4x on synthetic'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
 
     method: str
     degradation: Degradation
     data: str
-    """Data set the training split is taken from."""
+    """The face set whose training split it learns from."""
     size: Literal["small", "paper"] = "small"
     n_train: int | None = Field(None, ge=1)
     """At most this many training faces (None: all)."""
@@ -36,51 +48,52 @@ class Config(BaseModel):
     schedule: Literal[
         "cosine", "constant", "halve", "halve-once", "halve-early", "tail", "drops"
     ] = "cosine"
+    """See :func:`lrface.training.loop.learning_rate`."""
     loss: str = "l1"
     """``l1`` or ``mse`` between the pictures, or one of the method's own objectives (``paper``,
     ...)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: int = Field(0, ge=0)
     split_seed: int = Field(0, ge=0)
-    init: Config | Trained | None = None
-    """A run to start from: its weights are taken over wherever name and shape agree."""
-    front: Config | Trained | Literal["bicubic"] | None = None
+    init: Config | RunRef | None = None
+    """A run to initialise from: its weights are taken wherever name and shape agree."""
+    preprocessor: Config | RunRef | Literal["bicubic"] | None = Field(
+        None,
+        validation_alias=AliasChoices("preprocessor", "front"),
+        serialization_alias="front",
+    )
     """What stands, frozen, before a recogniser that restores nothing itself: it learns from the
     degraded face, restored by this run or by bicubic interpolation (None: from the true face). The
-    run's model is the recogniser alone."""
+    run's model is the recogniser alone. (Stored as ``front``, its name in released configs.)"""
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
-        known = [
-            *([] if self.method in models.RECOGNISERS else training.PIXEL),
-            *models.find(self.method).objectives,
-        ]
-        if self.loss not in known:
-            raise ValueError(
-                f"{self.method} has no loss {self.loss!r}: choose one of {', '.join(known)}"
-            )
-        front, scale = self.front, self.degradation.scale
-        if front is not None and models.find(self.method).restores:
-            raise ValueError(
-                f"{self.method} restores faces itself: a front is for a recogniser that does not"
-            )
-        before = front.config if isinstance(front, Trained) else front
-        if isinstance(before, Config) and (
-            not models.find(before.method).restores or before.degradation.scale != scale
-        ):
-            raise ValueError(
-                f"the front of {self.method} must restore at {scale}x: {before.label} does not"
-            )
+        method = models.find(self.method)
+        losses = [*([] if self.method in models.RECOGNISERS else PIXEL), *method.objectives]
+        if self.loss not in losses:
+            advice = f"choose one of {', '.join(losses)}"
+            raise ValueError(f"{self.method} has no loss {self.loss!r}: {advice}")
+        if self.preprocessor is not None and method.restores:
+            why = "a preprocessor is for a recogniser that does not"
+            raise ValueError(f"{self.method} restores faces itself: {why}")
+        before, scale = self.preprocessor, self.degradation.scale
+        before = before.config if isinstance(before, RunRef) else before
+        if isinstance(before, Config):
+            restores = models.find(before.method).restores and before.degradation.scale == scale
+            if not restores:
+                what = f"the preprocessor of {self.method} must restore at {scale}x"
+                raise ValueError(f"{what}: {before.label} does not")
         return self
 
     @property
-    def before(self) -> tuple[Config, ...]:
-        """The networks that are trained before this one, on the same faces."""
-        return tuple(one for one in (self.init, self.front) if isinstance(one, Config))
+    def parents(self) -> tuple[Config | RunRef, ...]:
+        """The runs that this one is initialised from or stands behind."""
+        both = (self.init, self.preprocessor)
+        return tuple(one for one in both if isinstance(one, Config | RunRef))
 
     def build(self, classes: int | None = None) -> nn.Module:
-        """Its untrained network; ``classes`` is the number of training identities, for a
-        recogniser."""
+        """Its untrained network; ``classes`` is the number of training identities or attributes,
+        for a recogniser."""
         return models.build(self.method, self.degradation.scale, self.size, classes)
 
     @property
@@ -89,11 +102,11 @@ class Config(BaseModel):
         return f"{self.method}-{self.size} {self.degradation.name} on {self.data}"
 
 
-class Trained(BaseModel):
-    """A config and the faces it was trained on, where these are others than those of the network
-    that starts from it."""
+class RunRef(BaseModel):
+    """A run by its config and the faces it was trained on, where these are not the faces of the run
+    that refers to it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
 
     config: Config
     faces: str
@@ -101,30 +114,33 @@ class Trained(BaseModel):
 
     @property
     def key(self) -> str:
+        """The key of the run."""
         return key(self.config, self.faces)
 
 
 def key(config: Config, fingerprint: str) -> str:
     """16 hex digits over the config, the training data's fingerprint, and the versions of the
-    method and of the loop."""
-    # a field that came later counts only where it is used: what was trained before it keeps its key
-    fields = config.model_dump(mode="json", exclude={"init", "front"})
-    for name in ("init", "front"):
-        if (given := getattr(config, name)) is not None:
-            fields[name] = (
-                given
-                if isinstance(given, str)
-                else given.key
-                if isinstance(given, Trained)
-                else key(given, fingerprint)
-            )
-    identity = {
+    method and of the loop.
+
+    Module paths are no part of it, and a renamed field counts under its first name, so released
+    runs keep their keys.
+    """
+    # A field that came later counts only where it is used: older runs keep their keys.
+    fields = config.model_dump(mode="json", exclude={"init", "preprocessor"})
+    for name, parent in (("init", config.init), ("front", config.preprocessor)):
+        if isinstance(parent, str):
+            fields[name] = parent
+        elif isinstance(parent, RunRef):
+            fields[name] = parent.key
+        elif parent is not None:
+            fields[name] = key(parent, fingerprint)
+    facts = {
         "config": fields,
         "data": fingerprint,
         "method_version": models.find(config.method).version,
-        "train_version": training.VERSION,
+        "train_version": LOOP_VERSION,
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def key_for(config: Config, faces: FaceSet) -> str:

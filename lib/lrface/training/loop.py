@@ -1,4 +1,4 @@
-"""The one training loop: what it does at step s depends on the seed and on s alone, so it can stop
+"""The training loop: what it does at step s depends on the seed and on s alone, so it can stop
 anywhere and go on."""
 
 from __future__ import annotations
@@ -10,48 +10,68 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lrface.data import FaceSet
 from lrface.data.landmarks import MIRRORED
 from lrface.degrade import Degradation, round_uint8
 from lrface.errors import Diverged, LrfaceError
 from lrface.files import progress, write_atomic
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 from lrface.training import distributed
 
-VERSION = 1
-"""Raised when the loop's meaning changes: it is part of every run's key."""
-
-PIXEL = {"l1": F.l1_loss, "mse": F.mse_loss}
 SAVE_SECONDS = 30.0
 
 
-class Pixelwise(nn.Module):
-    """The plainest objective: one loss between the restored and the true face."""
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a network is trained on."""
 
-    def __init__(self, loss: str):
-        super().__init__()
-        self.loss = PIXEL[loss]
+    faces: FaceSet
+    degradation: Degradation
+    landmarks: np.ndarray | None = None
+    """float32 (N, 68, 2), pixels of each face, for an objective that needs them."""
+    labels: np.ndarray | None = None
+    """int64 (N,), the number of each face's identity; or float32 (N, A), its attributes."""
+    native: np.ndarray | None = None
+    """bool (N,), whether each face is a native one without a high-resolution truth."""
 
-    def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return {"loss": self.loss(net(batch.lr).float(), batch.hr)}
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how a network is trained; see :class:`lrface.training.config.Config`."""
+
+    steps: int
+    batch: int
+    patch: int | None
+    lr: float
+    schedule: str = "constant"
+    precision: str = "32-true"
+    seed: int = 0
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return learning_rate(self.schedule, self.lr, step, self.steps)
 
 
 def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
-    """``cosine``: 2 % linear warm-up, then a half cosine to zero; ``constant``; and the papers'
-    own, as fractions of their runs: ``halve``: halved at each fifth (RDN, RCAN); ``halve-once``: at
-    two thirds (EDSR); ``halve-early``: at 1, 2, 4 and 8 fifteenths (DICNet); ``tail``: constant,
-    then linearly to zero over the last two fifths (HiFaceGAN); ``drops``: a tenth at 4 sevenths and
-    again at 6, that is at 16,000 and 24,000 of 28,000 (joint model, section 4.1, which calls the
-    last "epochs")."""
+    """The learning rate of a step under a schedule.
+
+    - ``cosine``: 2 % linear warm-up, then a half cosine to zero; ``constant``;
+    - the papers' own, as fractions of a run: ``halve`` at each fifth (RDN, RCAN); ``halve-once`` at
+      two thirds (EDSR); ``halve-early`` at 1, 2, 4 and 8 fifteenths (DICNet); ``tail``: constant,
+      then linearly to zero over the last two fifths (HiFaceGAN); ``drops`` to a tenth at 4 sevenths
+      and again at 6, that is at 16,000 and 24,000 of 28,000 (joint model, section 4.1, which calls
+      the last "epochs").
+    """
     if schedule == "cosine":
         warm = max(1, steps // 50)
         return (
@@ -77,9 +97,9 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
 
 
-def drawn(n: int, batch: int, step: int, seed: int) -> np.ndarray:
-    """The rows of batch ``step``: every epoch is a new permutation of all n rows, whatever has run
-    before."""
+def batch_indices(n: int, batch: int, step: int, seed: int) -> np.ndarray:
+    """The rows of batch ``step``: every epoch is a new permutation of all n rows, independent of what
+    ran before."""
     positions = np.arange(step * batch, (step + 1) * batch)
     epochs = positions // n
     rows = np.empty(batch, dtype=np.int64)
@@ -89,70 +109,58 @@ def drawn(n: int, batch: int, step: int, seed: int) -> np.ndarray:
 
 
 def batches(
-    faces: FaceSet,
-    degrade: Degradation,
-    batch: int,
-    patch: int | None,
-    seed: int,
-    first: int,
-    steps: int,
-    points: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
-    native: np.ndarray | None = None,
-    share: slice = slice(None),
+    data: TrainingData, plan: Plan, first: int = 0, share: slice = slice(None)
 ) -> Iterator[Batch]:
-    """The batches of steps ``first``..``steps``-1: mirrored at random, cut to ``patch`` HR pixels
-    (None: whole).
+    """The batches of steps ``first``..``plan.steps`` - 1: mirrored at random, cut to ``plan.patch``
+    HR pixels (None: whole faces).
 
-    ``points`` (N, 68, 2), ``labels`` (N,) and ``native`` (N,) are those of every face, for batches
-    that carry them. The face is degraded whole and cut afterwards, so no border of a patch is ever
-    filled in. The next batch is prepared meanwhile. ``share`` takes a part of every batch: what it
-    holds is then what the whole one has in these places.
+    A face is degraded whole and cut afterwards, so no border of a patch is ever filled in. The next
+    batch is prepared while one is used. ``share`` takes a part of every batch: it then holds what
+    the whole batch has in these places.
     """
-
-    def make(step: int) -> Batch:
-        rows = drawn(len(faces), batch, step, seed)[share]
-        hr = faces.stack(rows).float().div(255)
-        random = np.random.Generator(np.random.Philox(key=[seed, (1 << 62) + step]))
-        flip = torch.from_numpy(random.random(batch)[share] < 0.5).view(-1, 1, 1, 1)
-        hr = torch.where(flip, hr.flip(3), hr)
-        lr = degrade(hr, torch.arange(step * batch, (step + 1) * batch)[share])
-        marks, names = None, None if labels is None else torch.from_numpy(labels[rows])
-        small = None if native is None else torch.from_numpy(native[rows])
-        if points is not None:
-            marks = torch.from_numpy(points[rows])
-            mirrored = marks[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor(
-                [hr.shape[3] - 1.0, 0.0]
-            )
-            marks = torch.where(flip[..., 0], mirrored, marks)
-        if patch is None:
-            return Batch(lr, hr, marks, names, small)
-        cut = patch // degrade.scale
-        top, left = (random.integers(0, side - cut + 1, batch)[share] for side in lr.shape[2:])
-        s = degrade.scale
-        pieces = [
-            (
-                lr[i, :, t : t + cut, c : c + cut],
-                hr[i, :, t * s : (t + cut) * s, c * s : (c + cut) * s],
-            )
-            for i, (t, c) in enumerate(zip(top, left, strict=True))
-        ]
-        if marks is not None:
-            marks = marks - s * torch.from_numpy(np.stack([left, top], 1)).float()[:, None]
-        return Batch(
-            torch.stack([a for a, _ in pieces]),
-            torch.stack([b for _, b in pieces]),
-            marks,
-            names,
-            small,
-        )
-
     with ThreadPoolExecutor(1) as ahead:
-        pending = ahead.submit(make, first) if first < steps else None
-        for step in range(first, steps):
+
+        def prepare(step: int):
+            return ahead.submit(_batch, data, plan, step, share) if step < plan.steps else None
+
+        pending = prepare(first)
+        for step in range(first, plan.steps):
             ready = pending.result()
-            pending = ahead.submit(make, step + 1) if step + 1 < steps else None
+            pending = prepare(step + 1)
             yield ready
+
+
+def _batch(data: TrainingData, plan: Plan, step: int, share: slice) -> Batch:
+    batch, scale = plan.batch, data.degradation.scale
+    rows = batch_indices(len(data.faces), batch, step, plan.seed)[share]
+    hr = data.faces.stack(rows).float().div(255)
+    random = np.random.Generator(np.random.Philox(key=[plan.seed, (1 << 62) + step]))
+    flip = torch.from_numpy(random.random(batch)[share] < 0.5).view(-1, 1, 1, 1)
+    hr = torch.where(flip, hr.flip(3), hr)
+    lr = data.degradation(hr, torch.arange(step * batch, (step + 1) * batch)[share])
+    labels, native = (
+        None if values is None else torch.from_numpy(values[rows])
+        for values in (data.labels, data.native)
+    )
+    points = None
+    if data.landmarks is not None:
+        points = torch.from_numpy(data.landmarks[rows])
+        width = torch.tensor([hr.shape[3] - 1.0, 0.0])
+        mirrored = points[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + width
+        points = torch.where(flip[..., 0], mirrored, points)
+    if plan.patch is None:
+        return Batch(lr, hr, points, labels, native)
+    cut = plan.patch // scale
+    top, left = (random.integers(0, side - cut + 1, batch)[share] for side in lr.shape[2:])
+
+    def cuts(pictures: Tensor, by: int) -> Tensor:
+        size = cut * by
+        corners = zip(pictures, top * by, left * by, strict=True)
+        return torch.stack([x[:, y : y + size, c : c + size] for x, y, c in corners])
+
+    if points is not None:
+        points = points - scale * torch.from_numpy(np.stack([left, top], 1)).float()[:, None]
+    return Batch(cuts(lr, 1), cuts(hr, scale), points, labels, native)
 
 
 @torch.no_grad()
@@ -169,247 +177,258 @@ def validate(net: nn.Module, faces: FaceSet, degrade: Degradation, device: torch
     return total / count
 
 
-def train(
-    net: nn.Module,
-    faces: FaceSet,
-    validation: FaceSet | None,
-    degrade: Degradation,
-    *,
-    steps: int,
-    batch: int,
-    patch: int | None,
-    lr: float,
-    schedule: str,
-    objective: nn.Module,
-    precision: str,
-    seed: int,
-    checkpoint: Path,
-    label: str,
-    points: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
-    native: np.ndarray | None = None,
-) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
-    """Train ``net`` in place and return it with its log (a row each fiftieth of the run) and the
-    facts of the run.
+class _Learner:
+    """The network, its objective and their optimisers on the device, and one step of them."""
 
-    ``objective(net, batch)`` gives the scalars to descend: ``loss`` by the network and, for an
-    adversarial method, ``rival`` by ``objective.rival``, the module that judges it. Further entries
-    are logged. A network in training mode may return more than the image, for its objective; in
-    evaluation mode it returns the image. ``objective.adam`` holds Adam's other settings (``betas``,
-    ``weight_decay``), ``objective.rival_rate`` the rival's learning rate as a multiple of the
-    network's, ``objective.memory`` a module that the objective changes itself, by no gradient (the
-    centres of identities): a checkpoint holds it, too. ``objective.landmarks`` says that it wants
-    them, if not every objective of its method does. ``points`` are the faces' landmarks (N, 68, 2),
-    ``labels`` (N,) their identities and ``native`` (N,) whether each is a native face without a
-    true one, for an objective that wants them. ``checkpoint`` holds everything needed to go on; it
-    is written every half minute and read if it exists. A loss that is not finite raises
-    :class:`lrface.errors.Diverged` and leaves the last good checkpoint. A step that does not fit in
-    a GPU's memory raises :class:`LrfaceError` with a batch size that does.
+    def __init__(self, net: nn.Module, objective: Objective, plan: Plan):
+        self.fabric: Fabric = distributed.fabric(plan.precision)
+        self.objective = objective
+        net = net.to(memory_format=torch.channels_last)
+        trainable = [p for p in net.parameters() if p.requires_grad]
+        optimiser = torch.optim.Adam(trainable, plan.lr, **objective.adam)
+        self.net, self.optimiser = self.fabric.setup(net, optimiser)
+        objective.to(self.fabric.device)
+        self.parts: dict[str, Any] = {"model": self.net, "optimiser": self.optimiser}
+        """What a checkpoint holds of it, by name."""
+        self.discriminator_optimiser = None
+        if (discriminator := objective.discriminator) is not None:
+            optimiser = torch.optim.Adam(discriminator.parameters(), plan.lr, **objective.adam)
+            objective.discriminator, optimiser = self.fabric.setup(discriminator, optimiser)
+            self.discriminator_optimiser = optimiser
+            self.parts |= {"discriminator": objective.discriminator}
+            self.parts |= {"discriminator_optimiser": optimiser}
+        if objective.state is not None:
+            self.parts["state"] = objective.state
 
-    Of several processes (:mod:`lrface.training.distributed`) each takes every so many-th row of
-    every batch, and their gradients are averaged; the first writes the checkpoint, validates and
-    shows the progress.
-    """
-    number, processes = distributed.share()
-    distributed.check_split(net, objective, batch, label)
-    runner = distributed.fabric(precision)
-    net = net.to(memory_format=torch.channels_last)
-    adam = getattr(objective, "adam", {})
-    optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr, **adam)
-    net, optimiser = runner.setup(net, optimiser)
-    objective.to(runner.device)
-    parts: dict[str, Any] = {"model": net, "optimiser": optimiser}
-    rival = getattr(objective, "rival", None)
-    if rival is not None:
-        objective.rival, rival_optimiser = runner.setup(
-            rival, torch.optim.Adam(rival.parameters(), lr, **adam)
-        )
-        parts |= {"rival": objective.rival, "rival_optimiser": rival_optimiser}
-    if getattr(objective, "memory", None) is not None:
-        parts["memory"] = objective.memory
-    first, log, spent, resumed = 0, [], 0.0, 0
-    total, seen, every = torch.zeros((), device=runner.device), 0, max(1, steps // 50)
-    if checkpoint.exists():
-        fresh = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
-        try:
-            state = torch.load(checkpoint, map_location=runner.device, weights_only=True)
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-            first, log, spent, resumed = (
-                state["step"],
-                state["log"],
-                state["seconds"],
-                state["resumed"] + 1,
-            )
-            total, seen = state["total"].to(runner.device), state["seen"]
-        except (
-            Exception
-        ) as error:  # a damaged file says so in many ways; none of them is worth losing the run for
-            for name, part in parts.items():
-                part.load_state_dict(fresh[name])
-            print(
-                f"{label}: cannot read {checkpoint.name} ({type(error).__name__}); training starts again from step 0"
-            )
-    if distributed.by_first(lambda: first) != first:
-        raise LrfaceError(
-            f"{label}: the processes do not read the same {checkpoint.name}: put LRFACE_CACHE where all nodes see it"
-        )
-
-    began = saved = time.monotonic()
-    good = first
-
-    def save(step: int) -> None:
-        state = {name: part.state_dict() for name, part in parts.items()} | {
-            "step": step,
-            "log": log,
-            "total": total,
-            "seen": seen,
-            "seconds": spent + time.monotonic() - began,
-            "resumed": resumed,
-        }
-        held = io.BytesIO()  # torch.save hides a full disk behind errors of its own
-        torch.save(state, held)
-        write_atomic(checkpoint, lambda temporary: temporary.write_bytes(held.getbuffer()))
-
-    def descend(one: Batch, rate: float) -> Tensor:
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        losses = objective(net, one.to(runner.device))
-        optimiser.zero_grad()
-        runner.backward(losses["loss"])
-        optimiser.step()
-        if rival is not None:
-            for group in rival_optimiser.param_groups:
-                group["lr"] = rate * getattr(objective, "rival_rate", 1.0)
-            rival_optimiser.zero_grad()  # also of what the network's own loss left there
-            runner.backward(losses["rival"])
-            rival_optimiser.step()
+    def step(self, batch: Batch, lr: float) -> Tensor:
+        """One step on a batch; gives the loss, detached."""
+        _set_lr(self.optimiser, lr)
+        losses = self.objective(self.net, batch.to(self.fabric.device))
+        self.optimiser.zero_grad()
+        self.fabric.backward(losses["loss"])
+        self.optimiser.step()
+        if self.discriminator_optimiser is not None:
+            _set_lr(self.discriminator_optimiser, lr * self.objective.discriminator_lr_ratio)
+            # also of the gradients that the network's own loss left in the discriminator
+            self.discriminator_optimiser.zero_grad()
+            self.fabric.backward(losses["discriminator"])
+            self.discriminator_optimiser.step()
         return losses["loss"].detach()
 
-    step = first
-    own = slice(number, None, processes)
+
+def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+@dataclass
+class _Progress:
+    """Where a training stands: all that a checkpoint holds beside the weights."""
+
+    step: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+    total: Tensor | None = None
+    """Sum of the losses since the last row of the log, on the device."""
+    seen: int = 0
+    """Number of losses in ``total``."""
+    seconds: float = 0.0
+    resumed: int = 0
+
+
+def train(
+    net: nn.Module,
+    data: TrainingData,
+    objective: Objective,
+    plan: Plan,
+    *,
+    checkpoint: Path,
+    label: str,
+    validation: FaceSet | None = None,
+) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
+    """Train a network in place.
+
+    Of several processes (:mod:`lrface.training.distributed`) each takes every so many-th row of
+    every batch, and their gradients are averaged; rank 0 writes the checkpoint, validates and shows
+    the progress.
+
+    Parameters
+    ----------
+    net : the network, initialised.
+    data : faces, degradation and what the objective needs of each face.
+    objective : what is descended.
+    plan : steps, batch, patch, learning rate, schedule, precision and seed.
+    checkpoint : file with everything needed to go on, written every half minute and read if it
+        exists.
+    label : the training's name in messages.
+    validation : faces on which the PSNR of the learning curve is measured.
+
+    Returns
+    -------
+    The network, its log (a row each fiftieth of the run) and facts of the run (seconds, device,
+    times resumed, ...).
+
+    Raises
+    ------
+    Diverged : the loss is not finite; the last good checkpoint is left.
+    LrfaceError : a step does not fit in a GPU's memory; the sentence names a batch size that does.
+    """
+    rank, world_size = distributed.rank_and_world_size()
+    distributed.check_split(net, objective, plan.batch, label)
+    learner = _Learner(net, objective, plan)
+    done = _resume(learner, checkpoint, label)
+    began = saved = time.monotonic()
+    spent, good, every = done.seconds, done.step, max(1, plan.steps // 50)
+    own = slice(rank, None, world_size)
+    show = progress(label, plan.steps) if rank == 0 else nullcontext(lambda *_: None)
     try:
-        with progress(label, steps) if number == 0 else nullcontext(lambda *_: None) as advance:
-            advance(first)
-            for one in batches(
-                faces, degrade, batch, patch, seed, first, steps, points, labels, native, own
-            ):
-                try:
-                    value = descend(one, learning_rate(schedule, lr, step, steps))
-                except torch.OutOfMemoryError:
-                    # and not here: while the error is at hand, so is all that the step held
-                    value = None
-                if value is None:
-                    optimiser.zero_grad()
-                    raise LrfaceError(
-                        _too_large(lambda few: descend(few, 0.0), one, batch, processes, label)
-                    )
-                if processes > 1:
-                    value = runner.all_reduce(value, reduce_op="mean")
-                total, seen, step = total + value, seen + 1, step + 1
-                if step % every == 0 or step == steps:
-                    mean = float(total / seen)
-                    if not math.isfinite(mean):
-                        raise Diverged(
-                            f"{label}: the loss is {mean} near step {step}, the last good checkpoint is at step {good}: lower the learning "
-                            f"rate ({lr:g}) and run again"
-                        )
-                    row = {
-                        "step": step,
-                        "loss": mean,
-                        "lr": optimiser.param_groups[0]["lr"],
-                        "val_psnr": float("nan"),
-                    }
-                    # ten points make a learning curve; a run too short to have one is looked at
-                    # once
-                    if (
-                        validation is not None
-                        and number == 0
-                        and ((step % (every * 5) == 0 and steps >= 100) or step == steps)
-                    ):
-                        net.eval()
-                        row["val_psnr"] = validate(net, validation, degrade, runner.device)
-                        net.train()
-                    log.append(row)
-                    total, seen = torch.zeros_like(total), 0
-                if (
-                    number == 0
-                    and time.monotonic() - saved > SAVE_SECONDS
-                    and step < steps
-                    and torch.isfinite(total)
-                ):
-                    save(step)
-                    saved, good = time.monotonic(), step
-                advance(1, f"loss {log[-1]['loss']:.4f}" if log else "")
+        with show as advance:
+            advance(done.step)
+            for batch in batches(data, plan, done.step, own):
+                loss = _step_in_memory(learner, batch, plan, done.step, world_size, label)
+                if world_size > 1:
+                    loss = learner.fabric.all_reduce(loss, reduce_op="mean")
+                done.total, done.seen, done.step = done.total + loss, done.seen + 1, done.step + 1
+                if done.step % every == 0 or done.step == plan.steps:
+                    row = _log_row(done, plan, learner, good, label)
+                    # ten points make a learning curve; a run too short to have one has its end
+                    due = done.step % (every * 5) == 0 and plan.steps >= 100
+                    if validation is not None and rank == 0 and (due or done.step == plan.steps):
+                        row["val_psnr"] = _validate(learner, validation, data.degradation)
+                    done.log.append(row)
+                    done.total, done.seen = torch.zeros_like(done.total), 0
+                now = time.monotonic()
+                due = rank == 0 and now - saved > SAVE_SECONDS and done.step < plan.steps
+                if due and torch.isfinite(done.total):
+                    done.seconds = spent + now - began
+                    _save(learner, done, checkpoint)
+                    saved, good = time.monotonic(), done.step
+                advance(1, f"loss {done.log[-1]['loss']:.4f}" if done.log else "")
     except KeyboardInterrupt:
-        print(
-            f"{label}: interrupted at step {step} of {steps}; the same command goes on from the last checkpoint"
-        )
+        where = f"interrupted at step {done.step} of {plan.steps}"
+        print(f"{label}: {where}; the same command goes on from the last checkpoint")
         raise
-    device = torch.cuda.get_device_name() if runner.device.type == "cuda" else "cpu"
+    cuda = learner.fabric.device.type == "cuda"
     facts = {
         "seconds": spent + time.monotonic() - began,
-        "resumed": resumed,
-        "device": device,
+        "resumed": done.resumed,
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
         "threads": torch.get_num_threads(),
     }
-    return net.module, log, facts | ({"processes": processes} if processes > 1 else {})
+    facts |= {"processes": world_size} if world_size > 1 else {}
+    return learner.net.module, done.log, facts
 
 
-def _too_large(
-    descend: Callable[[Batch], Tensor], one: Batch, batch: int, processes: int, label: str
-) -> str:
-    """The sentence about a step that ran out of memory; to know what fits, halves of the batch are
-    tried until a whole step passes.
+def _resume(learner: _Learner, checkpoint: Path, label: str) -> _Progress:
+    """The progress that a checkpoint holds, its weights put in place; a fresh one without a
+    checkpoint, or with a damaged one."""
+    device = learner.fabric.device
+    done = _Progress(total=torch.zeros((), device=device))
+    if checkpoint.exists():
+        fresh = {name: copy.deepcopy(part.state_dict()) for name, part in learner.parts.items()}
+        try:
+            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            for name, part in learner.parts.items():
+                part.load_state_dict(state[name])
+            facts = {name: state[name] for name in ("step", "log", "seen", "seconds")}
+            total = state["total"].to(device)
+            done = _Progress(total=total, resumed=state["resumed"] + 1, **facts)
+        except Exception as error:  # a damaged file raises errors of many kinds
+            for name, part in learner.parts.items():
+                part.load_state_dict(fresh[name])
+            what = f"cannot read {checkpoint.name} ({type(error).__name__})"
+            print(f"{label}: {what}; training starts again from step 0")
+    if distributed.broadcast_from_rank0(lambda: done.step) != done.step:
+        what = f"the processes do not read the same {checkpoint.name}"
+        raise LrfaceError(f"{label}: {what}: put LRFACE_CACHE where all nodes see it")
+    return done
 
-    The run is given up, and its checkpoint is written, so what such a step does to the network is
-    seen by nobody.
-    """
-    said = f"{label}: out of memory on {torch.cuda.get_device_name() if torch.cuda.is_available() else 'the device'} with batch {batch}"
-    if processes > 1:  # the others take no part in a trial
-        return f"{said} in {processes} processes: start more processes, or choose a smaller batch"
-    size = batch // 2
+
+def _save(learner: _Learner, done: _Progress, checkpoint: Path) -> None:
+    state = {name: part.state_dict() for name, part in learner.parts.items()} | vars(done)
+    held = io.BytesIO()  # torch.save hides a full disk behind errors of its own
+    torch.save(state, held)
+    write_atomic(checkpoint, lambda temporary: temporary.write_bytes(held.getbuffer()))
+
+
+def _log_row(
+    done: _Progress, plan: Plan, learner: _Learner, good: int, label: str
+) -> dict[str, float]:
+    loss = float(done.total / done.seen)
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"{label}: the loss is {loss} near step {done.step}, the last good checkpoint is at "
+            f"step {good}: lower the learning rate ({plan.lr:g}) and run again"
+        )
+    lr = learner.optimiser.param_groups[0]["lr"]
+    return {"step": done.step, "loss": loss, "lr": lr, "val_psnr": float("nan")}
+
+
+def _validate(learner: _Learner, validation: FaceSet, degradation: Degradation) -> float:
+    learner.net.eval()
+    psnr = validate(learner.net, validation, degradation, learner.fabric.device)
+    learner.net.train()
+    return psnr
+
+
+def _step_in_memory(
+    learner: _Learner, batch: Batch, plan: Plan, step: int, world_size: int, label: str
+) -> Tensor:
+    """One step, or one sentence (:class:`LrfaceError`) if it does not fit in memory."""
+    try:
+        return learner.step(batch, plan.learning_rate(step))
+    except torch.OutOfMemoryError:
+        pass  # outside the clause the error, and all that the step held, is gone
+    learner.optimiser.zero_grad()
+    fits = None if world_size > 1 else _what_fits(lambda few: learner.step(few, 0.0), batch)
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "the device"
+    what = f"{label}: out of memory on {name} with batch {plan.batch}"
+    if world_size > 1:  # the others take no part in a trial
+        advice = "start more processes, or choose a smaller batch"
+        raise LrfaceError(f"{what} in {world_size} processes: {advice}")
+    if fits:
+        raise LrfaceError(f"{what}: batch {fits} fits")
+    advice = "choose a smaller patch or a smaller network"
+    raise LrfaceError(f"{what}, and with one face alone: {advice}")
+
+
+def _what_fits(step: Callable[[Batch], Tensor], batch: Batch) -> int:
+    """The largest half, quarter, ... of a batch with which a whole step fits in memory, or 0. The
+    run ends here, so what such a step does to the network is seen by nobody."""
+    size = len(batch.lr) // 2
     while size:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         with suppress(torch.OutOfMemoryError):
-            descend(Batch(*(part if part is None else part[:size] for part in one)))
-            return f"{said}: batch {size} fits"
+            step(Batch(*(part if part is None else part[:size] for part in batch)))
+            return size
         size //= 2
-    return f"{said}, and with one face alone: choose a smaller patch or a smaller network"
+    return 0
 
 
-def solve(
+def fit_closed_form(
     net: nn.Module,
-    fill: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None],
-    faces: FaceSet,
-    validation: FaceSet | None,
-    degrade: Degradation,
+    fit: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None],
+    data: TrainingData,
     batch: int,
     label: str,
+    validation: FaceSet | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
     """As :func:`train`, for a network that is computed from one pass over the training pairs (whole
     faces, not mirrored)."""
+    faces, degradation = data.faces, data.degradation
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
         with progress(label, len(faces)) as advance:
             for first, hr in zip(range(0, len(faces), batch), faces.batches(batch), strict=True):
                 hr = hr.float().div(255)
-                yield degrade(hr, torch.arange(first, first + len(hr))), hr
+                yield degradation(hr, torch.arange(first, first + len(hr))), hr
                 advance(len(hr))
 
     began = time.monotonic()
-    fill(net, pairs())
+    fit(net, pairs())
     net.eval()
-    score = (
-        validate(net, validation, degrade, torch.device("cpu"))
-        if validation is not None
-        else float("nan")
-    )
-    facts = {
-        "seconds": time.monotonic() - began,
-        "resumed": 0,
-        "device": "cpu",
-        "threads": torch.get_num_threads(),
-    }
-    return net, [{"step": 1, "loss": float("nan"), "lr": float("nan"), "val_psnr": score}], facts
+    cpu, nan = torch.device("cpu"), float("nan")
+    psnr = nan if validation is None else validate(net, validation, degradation, cpu)
+    facts = {"resumed": 0, "device": "cpu", "threads": torch.get_num_threads()}
+    facts = {"seconds": time.monotonic() - began} | facts
+    return net, [{"step": 1, "loss": nan, "lr": nan, "val_psnr": psnr}], facts

@@ -1,10 +1,9 @@
-"""Fit once, keep, reuse: a config has a key, a key has one folder, and the folder appears only when
-it is complete."""
+"""Runs: a config has a key, a key has one folder, and the folder appears only when it is complete.
+What is trained once is reused."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
@@ -30,25 +30,25 @@ from lrface import data, models
 from lrface.data import FaceSet
 from lrface.data.landmarks import landmarks
 from lrface.errors import LrfaceError
-from lrface.files import cache_dir, project_root, stores, write_atomic, write_text
-from lrface.models.losses import Behind
-from lrface.training import distributed, quantize
-from lrface.training import loop as training
-from lrface.training.config import Config, Trained, key, key_for
+from lrface.files import cache_dir, project_root, sha256, stores, write_atomic, write_text
+from lrface.models.losses import Pixelwise, WithPreprocessor
+from lrface.models.objective import Objective
+from lrface.training import distributed, loop, quantize
+from lrface.training.config import LOOP_VERSION, Config, RunRef, key, key_for
 
 __all__ = [
     "Config",
     "Run",
-    "Trained",
+    "RunRef",
+    "best_run",
     "device",
     "environment",
     "fit",
-    "kept",
     "key",
     "key_for",
     "listing",
+    "load_run",
     "release",
-    "trained",
 ]
 
 VALIDATION_FACES = 64
@@ -66,7 +66,7 @@ class Run:
     def model(self) -> nn.Module:
         """The trained network in evaluation mode, on the CPU."""
         net = self.config.build(self.record.get("classes"))
-        net.load_state_dict(quantize.unpacked(load_file(self.folder / "model.safetensors")))
+        net.load_state_dict(quantize.dequantized(load_file(self.folder / "model.safetensors")))
         return net.eval().to(memory_format=torch.channels_last)
 
     @property
@@ -76,11 +76,6 @@ class Run:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _open(folder: Path, source: Literal["cached", "released"]) -> Run | None:
     """The run in ``folder`` if it is whole: its weights match the sha256 in its record."""
     try:
@@ -88,7 +83,7 @@ def _open(folder: Path, source: Literal["cached", "released"]) -> Run | None:
         # Strictness is for people; a stored config has been through JSON, which knows no tuples or
         # dataclasses.
         config = Config.model_validate_json((folder / "config.json").read_text())
-        if _sha256(folder / "model.safetensors") == record["sha256"]:
+        if sha256(folder / "model.safetensors") == record["sha256"]:
             return Run(folder, config, record, source)
     except (
         OSError,
@@ -102,24 +97,31 @@ def _open(folder: Path, source: Literal["cached", "released"]) -> Run | None:
 
 
 def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> Run:
-    """The run of this config: released with the project, else from the cache, else trained now (and
-    then cached).
+    """The run of a config: released with the project, else from the cache, else trained now (and
+    then cached). A damaged run is set aside, with a warning, and trained again.
 
-    ``train`` is the training set if the caller holds it already; by default it is loaded from the
-    config. ``retrain`` ignores released and cached runs but goes on with an unfinished one. A
-    damaged run is set aside, with a warning, and trained again.
+    Parameters
+    ----------
+    config : what to train.
+    train : the training set, if the caller has loaded it; default: the config's.
+    retrain : ignore released and cached runs; an unfinished one goes on all the same.
+
+    Raises
+    ------
+    LrfaceError : nothing to train, training and held-out faces share people or pictures, the run it
+        starts from is not there, or several processes cannot share it.
+    Diverged : the loss is not finite.
     """
     if not models.find(config.method).trainable:
-        raise LrfaceError(
-            f"{config.method} has nothing to train: use models.restorer({config.method!r}, scale)"
-        )
-    faces = (
-        train
-        if train is not None
-        else data.load(config.data, "train", config.n_train, config.split_seed)
-    )
+        advice = f"use models.restorer({config.method!r}, scale)"
+        raise LrfaceError(f"{config.method} has nothing to train: {advice}")
+    faces = train
+    if faces is None:
+        faces = data.load(config.data, "train", config.n_train, config.split_seed)
     name = key_for(config, faces)
-    run = None if retrain else distributed.by_first(lambda: _stored(name, config.label))
+    run = None
+    if not retrain:
+        run = distributed.broadcast_from_rank0(lambda: _stored(name, config.label))
     return run or _train(config, faces, cache_dir("runs") / name, retrain)
 
 
@@ -137,146 +139,143 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
     data.check_leakage(faces.table, held_out, "training and held-out")
     work = folder.with_name(folder.name + ".training")
     with distributed.locked(folder.with_name(folder.name + ".lock"), config.label):
-        if run := distributed.by_first(lambda: _ready(work, folder, retrain)):
+        if run := distributed.broadcast_from_rank0(lambda: _ready(work, folder, retrain)):
             return run
-        method = models.find(config.method)
-        recognises = config.method in models.RECOGNISERS
-        names, labels = faces.classes(method.labels) if recognises else ((), None)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            net = config.build(len(names))
-            if config.init is not None:
-                _take_over(net, _standing(config.init, faces, config.label), config.label)
-            objective = (
-                method.objectives[config.loss](net)
-                if config.loss in method.objectives
-                else training.Pixelwise(config.loss)
-            )
-            if config.front is not None:
-                named = isinstance(config.front, str)
-                scale = config.degradation.scale
-                front = (
-                    models.build(config.front, scale)
-                    if named
-                    else _standing(config.front, faces, config.label).model()
-                )
-                objective = Behind(front, objective)
+        net, objective, labels, classes = _build(config, faces)
         distributed.check_split(net, objective, config.batch, config.label)
-        with distributed.first_first():
-            points = (
-                landmarks(faces)
-                if method.needs_landmarks or getattr(objective, "landmarks", False)
-                else None
-            )
+        training_data = _training_data(config, faces, objective, labels)
+        validation = _validation(config, faces, held_out)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        # A small folder may have nobody to validate on; its learning curve is then the loss alone.
-        watched = method.restores and (held_out["split"] == "val").any()
-        enough = min(VALIDATION_FACES, len(faces))
-        validation = (
-            data.load(config.data, "val", enough, config.split_seed).sized(faces.side)
-            if watched
-            else None
-        )
-        native = (faces.table["source"] != "hr").to_numpy() if "source" in faces.table else None
-        fields = config.model_dump(
-            include={"steps", "batch", "patch", "lr", "schedule", "precision", "seed"}
-        )
-        if method.fit_closed_form:
-            net, log, facts = training.solve(
-                net,
-                method.fit_closed_form,
-                faces,
-                validation,
-                config.degradation,
-                config.batch,
-                config.label,
-            )
+        fit_closed_form = models.find(config.method).fit_closed_form
+        if fit_closed_form:
+            how = dict(batch=config.batch, label=config.label, validation=validation)
+            net, log, facts = loop.fit_closed_form(net, fit_closed_form, training_data, **how)
         else:
-            net, log, facts = training.train(
-                net,
-                faces,
-                validation,
-                config.degradation,
-                objective=objective,
-                points=points,
-                labels=labels,
-                native=native,
-                checkpoint=work / "last.pt",
-                label=config.label,
-                **fields,
-            )
-        if distributed.share()[0]:
-            return distributed.by_first(lambda: None)
-        weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
-        write_atomic(work / "model.safetensors", lambda path: path.write_bytes(serialise(weights)))
-        write_text(work / "config.json", config.model_dump_json(indent=1))
-        with open(work / "log.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, log[0].keys())
-            writer.writeheader()
-            writer.writerows(log)
-        record = {
-            "key": folder.name,
-            "method_version": models.find(config.method).version,
-            "train_version": training.VERSION,
-            "data": {
-                "name": faces.name,
-                "n": len(faces),
-                "fingerprint": faces.fingerprint,
-                "manifest": faces.manifest["sha256"],
-            },
-            **({"classes": len(names)} if recognises else {}),
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "loss": log[-1]["loss"],
-            "val_psnr": log[-1]["val_psnr"],
-            **facts,
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            "images_per_second": config.steps * config.batch / facts["seconds"],
-            "started": started,
-            "sha256": _sha256(work / "model.safetensors"),
-            **environment(),
-        }
-        write_text(work / "record.json", json.dumps(record, indent=1))
-        run = _promote(Run(work, config, record, "trained"), folder, "trained")
-        return distributed.by_first(lambda: run)
+            names = {"steps", "batch", "patch", "lr", "schedule", "precision", "seed"}
+            plan = loop.Plan(**config.model_dump(include=names))
+            how = dict(checkpoint=work / "last.pt", label=config.label, validation=validation)
+            net, log, facts = loop.train(net, training_data, objective, plan, **how)
+        if distributed.rank_and_world_size()[0]:
+            return distributed.broadcast_from_rank0(lambda: None)
+        facts |= {"classes": classes} if config.method in models.RECOGNISERS else {}
+        run = _finish(config, faces, net, log, facts | {"started": started}, work, folder)
+        return distributed.broadcast_from_rank0(lambda: run)
+
+
+def _build(config: Config, faces: FaceSet) -> tuple[nn.Module, Objective, np.ndarray | None, int]:
+    """The network as training begins, its objective, the labels of the faces, and the number of
+    classes."""
+    method = models.find(config.method)
+    names, labels = (), None
+    if config.method in models.RECOGNISERS:
+        names, labels = faces.classes(method.labels)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        net = config.build(len(names))
+        if config.init is not None:
+            init_from(net, parent_run(config.init, faces, config.label), config.label)
+        own = config.loss in method.objectives
+        objective = method.objectives[config.loss](net) if own else Pixelwise(config.loss)
+        if isinstance(config.preprocessor, str):
+            before = models.build(config.preprocessor, config.degradation.scale)
+            objective = WithPreprocessor(before, objective)
+        elif config.preprocessor is not None:
+            before = parent_run(config.preprocessor, faces, config.label).model()
+            objective = WithPreprocessor(before, objective)
+    return net, objective, labels, len(names)
+
+
+def _training_data(
+    config: Config, faces: FaceSet, objective: Objective, labels: np.ndarray | None
+) -> loop.TrainingData:
+    points = native = None
+    with distributed.rank0_first():
+        if models.find(config.method).needs_landmarks or objective.needs_landmarks:
+            points = landmarks(faces)
+    if "source" in faces.table:
+        native = (faces.table["source"] != "hr").to_numpy()
+    return loop.TrainingData(faces, config.degradation, points, labels, native)
+
+
+def _validation(config: Config, faces: FaceSet, held_out: pd.DataFrame) -> FaceSet | None:
+    """A few faces for the learning curve of a restorer. A small folder may have nobody for it."""
+    if not models.find(config.method).restores or not (held_out["split"] == "val").any():
+        return None
+    enough = min(VALIDATION_FACES, len(faces))
+    return data.load(config.data, "val", enough, config.split_seed).sized(faces.side)
+
+
+def _finish(
+    config: Config,
+    faces: FaceSet,
+    net: nn.Module,
+    log: list[dict[str, float]],
+    facts: dict[str, Any],
+    work: Path,
+    folder: Path,
+) -> Run:
+    """Write a trained network and its record, and give the folder its name."""
+    weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
+    write_atomic(work / "model.safetensors", lambda path: path.write_bytes(serialise(weights)))
+    write_text(work / "config.json", config.model_dump_json(indent=1))
+    with open(work / "log.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, log[0].keys())
+        writer.writeheader()
+        writer.writerows(log)
+    record = {
+        "key": folder.name,
+        "method_version": models.find(config.method).version,
+        "train_version": LOOP_VERSION,
+        "data": {
+            "name": faces.name,
+            "n": len(faces),
+            "fingerprint": faces.fingerprint,
+            "manifest": faces.manifest["sha256"],
+        },
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "loss": log[-1]["loss"],
+        "val_psnr": log[-1]["val_psnr"],
+        **facts,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "images_per_second": config.steps * config.batch / facts["seconds"],
+        "sha256": sha256(work / "model.safetensors"),
+        **environment(),
+    }
+    write_text(work / "record.json", json.dumps(record, indent=1))
+    return _promote(Run(work, config, record, "trained"), folder, "trained")
 
 
 def _ready(work: Path, folder: Path, retrain: bool) -> Run | None:
-    """The run if it is there by now; else its working folder is."""
-    if not retrain and (
-        run := _open(folder, "cached")
-    ):  # another process trained it while this one waited
-        return run
+    """The run if it is there by now; else its working folder is made."""
+    if not retrain and (run := _open(folder, "cached")):
+        return run  # another process trained it while this one waited
     work.mkdir(parents=True, exist_ok=True)
     for part in work.glob(".*.part*"):
         part.unlink()
-    if not retrain and (
-        run := _open(work, "cached")
-    ):  # killed between the last write and the rename
-        return _promote(run, folder, "cached")
+    if not retrain and (run := _open(work, "cached")):
+        return _promote(run, folder, "cached")  # killed between the last write and the rename
     return None
 
 
-def _standing(given: Config | Trained, faces: FaceSet, label: str) -> Run:
-    """The run that another starts from or stands behind: trained on the same faces, or on others
-    and then already there."""
-    if isinstance(given, Config):
-        return fit(given, faces)
-    run = kept(given.key)
+def parent_run(parent: Config | RunRef, faces: FaceSet, label: str) -> Run:
+    """The run that another is initialised from or stands behind: trained on the same faces
+    (a config), or on others and then already there (a reference)."""
+    if isinstance(parent, Config):
+        return fit(parent, faces)
+    run = load_run(parent.key)
     if run is None:
-        raise LrfaceError(
-            f"{label}: {given.config.label} ({given.key}), which it needs, is not there: train that first"
-        )
+        what = f"{parent.config.label} ({parent.key}), which it needs, is not there"
+        raise LrfaceError(f"{label}: {what}: train that first")
     return run
 
 
-def _take_over(net: nn.Module, run: Run, label: str) -> None:
-    """Start ``net`` from the weights of ``run`` that have the same name and shape."""
+def init_from(net: nn.Module, run: Run, label: str) -> None:
+    """Initialise ``net`` with the weights of ``run`` that have the same name and shape."""
     own, given = net.state_dict(), run.model().state_dict()
     shared = {name: w for name, w in given.items() if name in own and own[name].shape == w.shape}
     if not shared:
-        raise LrfaceError(
-            f"{label}: {run.config.label} has no weight in common with it to start from"
-        )
+        what = f"{run.config.label} has no weight in common with it"
+        raise LrfaceError(f"{label}: {what} to start from")
     net.load_state_dict(own | shared)
 
 
@@ -293,31 +292,26 @@ def release(run: Run, folder: Path) -> Run:
     """Copy a run into ``folder`` (a ``checkpoints`` folder under ``results/``) with its weights in
     16 or 8 bits.
 
-    What is released is what every later table is computed with, so a table must be made again after
-    its runs were released.
+    Later tables are computed with what is released, so a table must be made again after its runs
+    were released.
     """
     target = folder / run.folder.name
     if target.is_dir() and (there := _open(target, "released")):
         return there
-    packed = quantize.packed(load_file(run.folder / "model.safetensors"))
-    write_atomic(target / "model.safetensors", lambda path: path.write_bytes(serialise(packed)))
+    weights = quantize.quantized(load_file(run.folder / "model.safetensors"))
+    write_atomic(target / "model.safetensors", lambda path: path.write_bytes(serialise(weights)))
     write_text(target / "config.json", (run.folder / "config.json").read_text())
-    write_text(
-        target / "log.csv",
-        pd.read_csv(run.folder / "log.csv").to_csv(index=False, float_format="%.6g", na_rep="nan"),
-    )
-    record = {
-        **run.record,
-        "trained_sha256": run.record["sha256"],
-        "sha256": _sha256(target / "model.safetensors"),
-    }
-    write_text(
-        target / "record.json", json.dumps(record, indent=1)
-    )  # last: without it the folder is no run
+    log = pd.read_csv(run.folder / "log.csv")
+    write_text(target / "log.csv", log.to_csv(index=False, float_format="%.6g", na_rep="nan"))
+    hashes = {"trained_sha256": run.record["sha256"]}
+    hashes["sha256"] = sha256(target / "model.safetensors")
+    record = run.record | hashes
+    # last: without a record the folder is no run
+    write_text(target / "record.json", json.dumps(record, indent=1))
     return Run(target, run.config, record, "released")
 
 
-def kept(key: str) -> Run | None:
+def load_run(key: str) -> Run | None:
     """The run of this key, released or cached, if there is one and it is whole."""
     for place, source in stores("checkpoints", "runs"):
         if (place / key).is_dir() and (run := _open(place / key, source)):
@@ -325,59 +319,53 @@ def kept(key: str) -> Run | None:
     return None
 
 
-def listing(trained: Iterable[Run]) -> pd.DataFrame:
-    """A row a run: what was trained, on what, how long, and the hash of what came out. The record
-    of a table's numbers."""
+def listing(found: Iterable[Run]) -> pd.DataFrame:
+    """A row a run: what was trained, on what, how long, and the hash of the weights. The record of
+    a table's networks."""
     rows = [
-        (
-            run.record["key"],
-            run.config.method,
-            run.config.size,
-            run.config.degradation.name,
-            run.config.steps,
-            run.record["parameters"],
-            run.record["data"]["n"],
-            run.record["data"]["fingerprint"],
-            run.record["val_psnr"],
-            round(run.record["seconds"]),
-            run.record["images_per_second"],
-            run.record["device"],
-            run.record["sha256"],
-        )
-        for run in trained
+        {
+            "key": run.record["key"],
+            "method": run.config.method,
+            "size": run.config.size,
+            "setting": run.config.degradation.name,
+            "steps": run.config.steps,
+            "parameters": run.record["parameters"],
+            "n_train": run.record["data"]["n"],
+            "train_fingerprint": run.record["data"]["fingerprint"],
+            "val_psnr": run.record["val_psnr"],
+            "seconds": round(run.record["seconds"]),
+            "images_per_second": run.record["images_per_second"],
+            "device": run.record["device"],
+            "sha256": run.record["sha256"],
+        }
+        for run in found
     ]
-    columns = "key method size setting steps parameters n_train train_fingerprint val_psnr seconds images_per_second device sha256"
-    return pd.DataFrame(rows, columns=columns.split())
+    columns = "key method size setting steps parameters n_train train_fingerprint val_psnr seconds"
+    return pd.DataFrame(rows, columns=[*columns.split(), "images_per_second", "device", "sha256"])
 
 
-def trained(method: str, setting: str) -> Run:
-    """The best-trained run at hand of a method in a setting: most steps, then most faces, then
-    newest. For users' own photos."""
-    wanted = (method, setting, models.method(method).version, training.VERSION)
+def best_run(method: str, setting: str) -> Run:
+    """The best-trained run at hand of a method in a setting, for users' own photographs: paper size
+    first, then most steps, most faces, newest. Raises :class:`LrfaceError` if there is none."""
+    wanted = (method, setting, models.method(method).version, LOOP_VERSION)
     found = []
     for place, source in stores("checkpoints", "runs"):
         for file in place.glob("*/record.json"):
-            run = _open(file.parent, source)
-            if run is None:
+            if (run := _open(file.parent, source)) is None:
                 continue
             versions = (run.record["method_version"], run.record["train_version"])
             if (run.config.method, run.config.degradation.name, *versions) == wanted:
                 found.append(run)
     if not found:
-        raise LrfaceError(
-            f"no trained {method} for {setting} is at hand: run `make reproduce DATA=... STUDY=01` once (it trains and keeps it), "
-            "or choose --method bicubic"
-        )
-    # a network of a few smoke steps is no answer while a longer training is at hand
-    return max(
-        found,
-        key=lambda run: (
-            run.config.size == "paper",
-            run.config.steps,
-            run.record["data"]["n"],
-            run.record["started"],
-        ),
-    )
+        advice = "run `make reproduce DATA=... STUDY=01` once (it trains and keeps it)"
+        what = f"no trained {method} for {setting} is at hand"
+        raise LrfaceError(f"{what}: {advice}, or choose --method bicubic")
+
+    def training(run: Run) -> tuple:
+        n, started = run.record["data"]["n"], run.record["started"]
+        return run.config.size == "paper", run.config.steps, n, started
+
+    return max(found, key=training)
 
 
 def device() -> torch.device:

@@ -1,5 +1,5 @@
-"""The networks of a whole notebook: what is not there yet is trained side by side, on the cores of
-this machine or as jobs of a cluster."""
+"""The networks of a whole study: those that are not there yet are trained, several at once on the
+cores of this machine or as jobs of a cluster, parents before those that start from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,57 +24,98 @@ from lrface.errors import Diverged, LrfaceError
 from lrface.files import cache_dir, progress, relayed, write_atomic
 from lrface.settings import adopt, current, variables
 from lrface.training import runs, slurm
-from lrface.training.runs import Config, Run
+from lrface.training.runs import Config, Run, RunRef
 
 Name = TypeVar("Name", bound=Hashable)
-ROOM = 3 << 30
+MEMORY = 3 << 30
 """Bytes of free memory for each training at a time; the hungriest small network takes 2 GB."""
 
 
-def fit(wanted: Mapping[Name, tuple[Config, FaceSet]]) -> tuple[dict[Name, Run], dict[Name, str]]:
-    """The run of every wanted config on its faces, as :func:`lrface.training.runs.fit` gives it;
-    and a sentence for each that was given up.
+def fit(
+    wanted: Mapping[Name, tuple[Config, FaceSet]], only: Collection[Name] | None = None
+) -> tuple[dict[Name, Run], dict[Name, str]]:
+    """The runs of a study, trained where they are not there yet (:func:`lrface.runs.fit`).
 
-    A training whose loss is no longer a number is given up, the others go on. A small network
-    leaves half of two cores idle, so on a CPU small networks are trained in one process a core,
-    with one thread whatever the machine; paper-size networks, and all on a GPU, one after another.
+    A network that another starts from, or that stands before it, is trained before it. A training
+    whose loss is not finite is given up, with those that start from it; the others go on.
     Interrupted or killed, the same call goes on.
 
-    That is LRFACE_JOBS=local. With ``here`` nothing is trained side by side. With ``slurm`` (see
-    :mod:`lrface.training.slurm`) each network is a job of an array: one that is lost is submitted
-    once more; if it is lost again, :class:`LrfaceError` says so once all others have ended, and the
-    same call goes on.
+    Parameters
+    ----------
+    wanted : of each network its config and its training faces, in any order.
+    only : names of the networks that are needed. Of the others those are trained that a needed and
+        absent one starts from or stands behind. Default: all are needed.
+
+    Returns
+    -------
+    The runs by name, and for each training that diverged a sentence.
+
+    Raises
+    ------
+    LrfaceError : a training failed otherwise, said when all others have ended.
+
+    Notes
+    -----
+    LRFACE_JOBS says where: ``local`` (default: small networks on a CPU in one process a core, with
+    one thread whatever the machine; paper-size networks, and all on a GPU, one after another),
+    ``here`` (one after another), or ``slurm`` (:mod:`lrface.training.slurm`: each network a job of
+    an array; one that is lost is submitted once more, then reported).
     """
     where = slurm.chosen()
     keys = {name: runs.key_for(config, faces) for name, (config, faces) in wanted.items()}
-    results: dict[str, Run | LrfaceError | None] = {
-        key: runs.kept(key) for key in dict.fromkeys(keys.values())
-    }
-    missing = {key: wanted[name] for name, key in keys.items() if results[key] is None}
-    with progress("networks", len(missing)) as advance:
-        for starts in (
-            True,
-            False,
-            # first what others start from, so that nobody waits for a start that is still in training
-        ):
-            wave = {key: one for key, one in missing.items() if bool(one[0].before) != starts}
+    by_key = {keys[name]: one for name, one in wanted.items()}
+    found: dict[str, Run | LrfaceError] = {}
+    waiting: dict[str, tuple[Config, FaceSet]] = {}
+    ask = [keys[name] for name in wanted if only is None or name in only]
+    while ask:
+        key = ask.pop(0)
+        if key in found or key in waiting:
+            continue
+        if run := runs.load_run(key):
+            found[key] = run
+        else:
+            waiting[key] = by_key[key]
+            ask += [parent for parent in _parents(*by_key[key]) if parent in by_key]
+    missing = len(waiting)
+    with progress("networks", missing) as advance:
+        while waiting:
+            for key in [k for k in waiting if _failed_parent(waiting[k], found)]:
+                found[key] = _failed_parent(waiting.pop(key), found)
+                advance()
+            parents = {
+                key: [p for p in _parents(*one) if p in waiting] for key, one in waiting.items()
+            }
+            wave = {key: waiting[key] for key in waiting if not parents[key]}
             for key, run, said in _trained(wave, where):
                 print(said, end="")
-                results[key] = run
+                found[key] = run
+                del waiting[key]
                 advance()
-    failed = [
-        error
-        for error in results.values()
-        if isinstance(error, LrfaceError) and not isinstance(error, Diverged)
-    ]
+    errors = [error for error in found.values() if isinstance(error, LrfaceError)]
+    failed = [error for error in errors if not isinstance(error, Diverged)]
     if failed:
-        raise LrfaceError(
-            f"{len(failed)} of {len(missing)} networks to train failed, the others are kept: {failed[0]}"
-        )
-    given_up = {
-        name: str(results[key]) for name, key in keys.items() if isinstance(results[key], Diverged)
-    }
-    return {name: results[key] for name, key in keys.items() if name not in given_up}, given_up
+        what = f"{len(failed)} of {missing} networks to train failed, the others are kept"
+        raise LrfaceError(f"{what}: {failed[0]}")
+    there = {name: found[key] for name, key in keys.items() if key in found}
+    diverged = {name: str(one) for name, one in there.items() if isinstance(one, Diverged)}
+    return {name: run for name, run in there.items() if name not in diverged}, diverged
+
+
+def _parents(config: Config, faces: FaceSet) -> list[str]:
+    """The keys of the runs that one starts from or stands behind."""
+    found = []
+    for one in config.parents:
+        found.append(one.key if isinstance(one, RunRef) else runs.key_for(one, faces))
+    return found
+
+
+def _failed_parent(
+    one: tuple[Config, FaceSet], found: Mapping[str, Run | LrfaceError]
+) -> LrfaceError | None:
+    for parent in _parents(*one):
+        if isinstance(error := found.get(parent), LrfaceError):
+            return type(error)(f"{one[0].label}: not trained, for its parent failed: {error}")
+    return None
 
 
 def _on_cpu(config: Config) -> bool:
@@ -93,7 +134,7 @@ def _trained(wave: Wave, where: slurm.Jobs) -> Iterator[tuple[str, Run | LrfaceE
 def _workers(wave: Wave) -> int:
     if not all(_on_cpu(config) for config, _ in wave.values()):
         return 1
-    return min(len(wave), os.cpu_count() or 1, max(1, psutil.virtual_memory().available // ROOM))
+    return min(len(wave), os.cpu_count() or 1, max(1, psutil.virtual_memory().available // MEMORY))
 
 
 def _side_by_side(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
@@ -112,16 +153,15 @@ def _side_by_side(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
 def _methods(config: Config) -> list[models.Method]:
     """A method that was registered in a notebook is known to no other process, so it travels with
     its config."""
-    standing = [one.config for one in (config.init, config.front) if isinstance(one, runs.Trained)]
-    return [models.find(c.method) for c in (config, *config.before, *standing)]
+    parents = [one.config if isinstance(one, RunRef) else one for one in config.parents]
+    return [models.find(one.method) for one in (config, *parents)]
 
 
-def _take_over(settings: dict[str, str], methods: list[models.Method]) -> None:
+def _set_up_worker(settings: dict[str, str], methods: list[models.Method]) -> None:
     adopt(settings)
     for method in methods:
-        (models.RECOGNISERS if method.name in models.RECOGNISERS else models.METHODS)[
-            method.name
-        ] = method
+        kind = models.RECOGNISERS if method.name in models.RECOGNISERS else models.METHODS
+        kind[method.name] = method
 
 
 def _in_a_worker(
@@ -132,10 +172,9 @@ def _in_a_worker(
     settings: dict[str, str],
     parent: int,
 ):
-    _take_over(
-        settings | {"LRFACE_PROGRESS": f"{settings['LRFACE_PROGRESS']}.{os.getpid()}"}, methods
-    )
-    threading.Thread(target=leave_with, args=(parent,), daemon=True).start()
+    own = {"LRFACE_PROGRESS": f"{settings['LRFACE_PROGRESS']}.{os.getpid()}"}
+    _set_up_worker(settings | own, methods)
+    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
     with contextlib.redirect_stdout(io.StringIO()) as said:
         run = _fit(config, faces)
     return key, run, said.getvalue()
@@ -152,12 +191,11 @@ class _Training:
     settings: dict[str, str]
 
     def __call__(self) -> tuple[Run | LrfaceError, str]:
-        _take_over(self.settings, self.methods)
+        _set_up_worker(self.settings, self.methods)
+        faces = pickle.loads(self.faces.read_bytes())
         with contextlib.redirect_stdout(io.StringIO()) as said:
             try:
-                ((_, run, _),) = _in_turn(
-                    {"": (self.config, pickle.loads(self.faces.read_bytes()))}
-                )
+                ((_, run, _),) = _in_turn({"": (self.config, faces)})
             except LrfaceError as error:
                 run = error
         print(said.getvalue(), end="")
@@ -170,29 +208,28 @@ def _as_jobs(wave: Wave, where: slurm.Jobs) -> Iterator[tuple[str, Run | LrfaceE
     for key, (config, faces) in wave.items():
         file = cache_dir("jobs") / f"faces-{faces.attributes_fingerprint}.pkl"
         if id(faces) not in files:
-            files[id(faces)] = write_atomic(
-                file, lambda path, faces=faces: path.write_bytes(pickle.dumps(faces))
-            )
+            pickled = pickle.dumps(faces)
+            files[id(faces)] = write_atomic(file, lambda path, p=pickled: path.write_bytes(p))
         calls[key] = _Training(config, files[id(faces)], _methods(config), settings)
     for key, result in slurm.array("training", calls, where.settings):
         run, said = (result, "") if isinstance(result, LrfaceError) else result
         if isinstance(run, LrfaceError):
             label = wave[key][0].label
             yield key, run if str(run).startswith(label) else type(run)(f"{label}, {run}"), said
-        elif runs.kept(key) is None:  # a job is believed only by what it left
-            why = f"its job ended, and no run {key} is in {cache_dir('runs')}: put LRFACE_CACHE where all nodes see it"
+        elif runs.load_run(key) is None:  # what counts is what a job left
+            why = f"its job ended, and no run {key} is in {cache_dir('runs')}"
+            why += ": put LRFACE_CACHE where all nodes see it"
             yield key, LrfaceError(f"{wave[key][0].label}: {why}"), said
         else:
-            yield key, replace(runs.kept(key), source=run.source), said
+            yield key, replace(runs.load_run(key), source=run.source), said
 
 
 def _in_turn(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
     for key, (config, faces) in wave.items():
         before = torch.get_num_threads()
         if _on_cpu(config):
-            torch.set_num_threads(
-                1
-            )  # as side by side: the weights are the same however many are trained together
+            # as side by side: the weights are the same however many are trained at once
+            torch.set_num_threads(1)
         try:
             yield key, _fit(config, faces), ""
         finally:
@@ -207,8 +244,8 @@ def _fit(config: Config, faces: FaceSet) -> Run | Diverged:
         return error
 
 
-def leave_with(parent: int) -> None:
-    """A killed parent takes its trainings along: their checkpoints are then free for the next call."""
+def exit_with_parent(parent: int) -> None:
+    """Exit when the parent process is gone: its checkpoints are then free for the next call."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

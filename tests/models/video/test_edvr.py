@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from lrface.errors import UsageError
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from lrface.models.video import edvr
 from lrface.models.video.cost import cost
 from torch.nn import functional as F

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch
 from lrface.models.video import mucan
 from lrface.models.video.cost import cost
 from torch.nn import functional as F

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.models.layers import LocallyShared
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import SIZE as FRAME
 from lrface.models.recognition.align import align
 
@@ -100,7 +100,7 @@ class PANDA(nn.Module):
         return (features, self.attribute(features)) if self.training else features
 
 
-class Logistic(nn.Module):
+class Logistic(Objective):
     """Binary cross-entropy, mean over attributes and faces."""
 
     adam = {"weight_decay": 5e-4}

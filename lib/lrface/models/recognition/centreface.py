@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.models.layers import PReLUUnit, conv_prelu, xavier
-from lrface.models.losses import Batch, Classification
+from lrface.models.losses import Classification
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import unaligned_crop
 from lrface.models.recognition.frnet import Centres
 
@@ -81,23 +82,23 @@ class CentreFace(nn.Module):
         return (features, self.identity(features)) if self.training else features
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """Cross-entropy + 0.008 times the centre loss, of unaligned faces."""
 
     adam = Classification.adam
-    whole_batch = True
+    needs_whole_batch = True
 
     def __init__(self, net: CentreFace):
         super().__init__()
-        self.memory = Centres(net)
+        self.state = Centres(net)
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = (x.float() for x in net(unaligned_crop(batch.hr, net.input_size)))
         classification, centre = (
             F.cross_entropy(logits, batch.labels),
-            self.memory(features, batch.labels),
+            self.state(features, batch.labels),
         )
-        self.memory.update(features, batch.labels)
+        self.state.update(features, batch.labels)
         return {
             "loss": classification + WEIGHT * centre,
             "classification": classification.detach(),

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.models.layers import LocallyShared
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import align, unaligned_crop
 
 VERSION = 1
@@ -74,20 +74,20 @@ def verification(features: Tensor, labels: Tensor) -> Tensor:
     return (attract + repel) / 2
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """Identification signal + 0.05 times verification signal, of aligned or of unaligned faces."""
 
     adam = {"weight_decay": 5e-4}
-    whole_batch = True
+    needs_whole_batch = True
 
     def __init__(self, aligned: bool = True):
         super().__init__()
-        self.landmarks = aligned
+        self.needs_landmarks = aligned
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = net(
             align(batch.hr, batch.points, SIZE)
-            if self.landmarks
+            if self.needs_landmarks
             else unaligned_crop(batch.hr, SIZE)
         )
         identification, pairs = (

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import SIZE, align
 
 VERSION = 1
@@ -94,7 +94,7 @@ def describe(net: FRNET, faces: Tensor) -> Tensor:
     return torch.cat([net(faces), net(faces.flip(3))], 1)
 
 
-class Softmax(nn.Module):
+class Softmax(Objective):
     """Cross-entropy over the training identities, of aligned faces."""
 
     adam = {"weight_decay": 5e-4}
@@ -130,23 +130,23 @@ class Centres(nn.Module):
         self.centres -= RATE * (count * self.centres - members @ features) / (1 + count)
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """L_c + 0.008 L_d of aligned faces, for the stand-alone FRNET of settings 1 to 5 of Table 4."""
 
     adam = Softmax.adam
-    whole_batch = True
+    needs_whole_batch = True
 
     def __init__(self, net: FRNET):
         super().__init__()
-        self.memory = Centres(net)
+        self.state = Centres(net)
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = net(align(batch.hr, batch.points))
         classification, centre = (
             F.cross_entropy(logits, batch.labels),
-            self.memory(features, batch.labels),
+            self.state(features, batch.labels),
         )
-        self.memory.update(features, batch.labels)
+        self.state.update(features, batch.labels)
         return {
             "loss": classification + BETA2 * centre,
             "classification": classification.detach(),

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 from lrface.degrade import resize
 from lrface.models.layers import xavier
-from lrface.models.losses import Batch, Classification, mean_over
+from lrface.models.losses import Classification, mean_over
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import unaligned_crop
 
 VERSION = 1
@@ -111,13 +112,13 @@ def branch_inputs(batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     )
 
 
-class SuperResolution(nn.Module):
+class SuperResolution(Objective):
     """The first stage: both branches reconstruct the HR face (Huber's loss); native faces, which
     have none, are left out."""
 
     adam: dict[str, float] = {}
     # a mean over two kinds of faces, of which one share of a batch may have more than another
-    whole_batch = True
+    needs_whole_batch = True
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lr, hr = branch_inputs(batch, net.input_size)
@@ -128,11 +129,11 @@ class SuperResolution(nn.Module):
         return {"loss": errors.mean() if batch.native is None else mean_over(errors, ~batch.native)}
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """The second stage: cross-entropy of both branches, native faces in the LR branch only."""
 
     adam = Classification.adam
-    whole_batch = True  # as above
+    needs_whole_batch = True  # as above
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         small, large = (

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 from lrface.degrade import full_precision
 from lrface.models.layers import PReLUUnit, conv_prelu, xavier
-from lrface.models.losses import Batch, Classification
+from lrface.models.losses import Classification
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import unaligned_crop
 
 VERSION = 1
@@ -110,20 +111,20 @@ def margin_logits(
     return logits.scatter_add(1, labels[:, None], (length * psi(own / length) - own) / (1 + plain))
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """Cross-entropy of the logits with the angular margin, of unaligned faces."""
 
     adam = Classification.adam
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory = Annealing()
+        self.state = Annealing()
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = (x.float() for x in net(unaligned_crop(batch.hr, net.input_size)))
         return {
             "loss": F.cross_entropy(
-                margin_logits(features, logits, batch.labels, self.memory()), batch.labels
+                margin_logits(features, logits, batch.labels, self.state()), batch.labels
             )
         }
 

@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.models.layers import conv3
-from lrface.models.losses import Batch, DeepFeatures, frozen
+from lrface.models.losses import DeepFeatures, frozen
+from lrface.models.objective import Batch, Objective
 from lrface.models.recipe import Recipe
 
 VERSION = 1
@@ -284,7 +285,7 @@ def alignment_loss(maps: list[Tensor], points: Tensor) -> Tensor:
     return sum(((step.float() - truth).square() * finite).sum() / count for step in maps)
 
 
-class Iterative(nn.Module):
+class Iterative(Objective):
     """DICNet's objective: summed over steps, L1 of the face + 0.1 times the heat maps' error.
 
     The paper starts from an hourglass pretrained on landmarks and freezes it for 2,000 steps. Its
@@ -293,7 +294,7 @@ class Iterative(nn.Module):
 
     # a mean over the landmarks that are known, of which one share of a batch may have more than
     # another
-    whole_batch = True
+    needs_whole_batch = True
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lr, hr, points = batch[:3]
@@ -349,7 +350,7 @@ class LightCNN9(nn.Module):
         return self.judge(F.adaptive_avg_pool2d(self.features(face - self.mean), 8).flatten(1))
 
 
-class Adversarial(nn.Module):
+class Adversarial(Objective):
     """DICGAN's objective, to start from a trained DICNet (``Config.init``) with a frozen hourglass.
 
     Summed over steps L1 and 0.1 alignment, as DICNet's; for the last face also 0.1 L1 of deep
@@ -364,7 +365,7 @@ class Adversarial(nn.Module):
         super().__init__()
         self.last_face_only = last_face_only
         net.hourglass.requires_grad_(False)
-        self.rival = LightCNN9(net.exit[1].in_channels)
+        self.discriminator = LightCNN9(net.exit[1].in_channels)
         self.features = DeepFeatures()
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -378,13 +379,16 @@ class Adversarial(nn.Module):
         with torch.no_grad():
             wanted = self.features(hr)[-1]
         feature = F.l1_loss(self.features(last)[-1], wanted)
-        with frozen(self.rival):
-            gan = F.softplus(-self.rival(last)).mean()
-        rival = F.softplus(-self.rival(hr)).mean() + F.softplus(self.rival(last.detach())).mean()
+        with frozen(self.discriminator):
+            gan = F.softplus(-self.discriminator(last)).mean()
+        discriminator = (
+            F.softplus(-self.discriminator(hr)).mean()
+            + F.softplus(self.discriminator(last.detach())).mean()
+        )
         loss = pixel + 0.1 * align + 0.1 * feature + 0.005 * gan
         return {
             "loss": loss,
-            "rival": rival,
+            "discriminator": discriminator,
             "pixel": pixel,
             "align": align,
             "feature": feature,

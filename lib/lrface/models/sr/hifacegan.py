@@ -30,7 +30,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from lrface.degrade import resize
 from lrface.models.layers import conv3
-from lrface.models.losses import Batch, DeepFeatures, frozen
+from lrface.models.losses import DeepFeatures, frozen
+from lrface.models.objective import Batch, Objective
 from lrface.models.recipe import Recipe
 
 VERSION = 1
@@ -169,7 +170,7 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-class Rival(nn.Module):
+class Discriminator(nn.Module):
     """Two patch discriminators, at full and at half resolution: (N, 6, H, W), the enlarged input
     and the face, to the features of every layer.
 
@@ -210,7 +211,7 @@ class Rival(nn.Module):
         return found
 
 
-class Renovation(nn.Module):
+class Renovation(Objective):
     """Least-squares adversarial loss + 10 feature matching + 10 deep features; no pixel loss.
 
     Feature matching is the L1 between the discriminator's features of the restored and the true
@@ -221,22 +222,22 @@ class Renovation(nn.Module):
     """
 
     adam = {"betas": (0.0, 0.9)}
-    rival_rate = 4.0
+    discriminator_lr_ratio = 4.0
     weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
     def __init__(self, net: nn.Module):
         super().__init__()
-        self.rival = Rival(net.encoder.head[0].out_channels)
+        self.discriminator = Discriminator(net.encoder.head[0].out_channels)
         self.features = DeepFeatures()
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lr, hr, *_ = batch
         given, sr = 2 * enlarged(lr, hr.shape[2] // lr.shape[2]) - 1, net(lr).float()
         fake, real = torch.cat([given, 2 * sr - 1], 1), torch.cat([given, 2 * hr - 1], 1)
-        with frozen(self.rival):
-            seen = self.rival(fake)
-        of_fake, of_real = self.rival(fake.detach()), self.rival(real)
-        rival = _mean(
+        with frozen(self.discriminator):
+            seen = self.discriminator(fake)
+        of_fake, of_real = self.discriminator(fake.detach()), self.discriminator(real)
+        discriminator = _mean(
             (last - 1).square().mean() + other.square().mean()
             for (*_, last), (*_, other) in zip(of_real, of_fake, strict=True)
         )
@@ -253,7 +254,7 @@ class Renovation(nn.Module):
         )
         return {
             "loss": gan + 10 * matching + 10 * deep,
-            "rival": rival,
+            "discriminator": discriminator,
             "gan": gan,
             "matching": matching,
             "deep": deep,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.degrade import resize
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 
 VERSION = 1
 WIDTHS = {"paper": (64, 32), "small": (32, 16)}
@@ -60,7 +60,7 @@ def hallucination_loss(sr: Tensor, hr: Tensor) -> Tensor:
     return ((sr - hr) * (255 / 128)).square().sum() / len(hr)
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """L_h alone, for the stand-alone SRNET of Tables 4 and 5.
 
     Its weight decay is FRNET's, as in joint training.

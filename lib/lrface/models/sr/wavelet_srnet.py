@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 from lrface.models.recipe import Recipe
 
 VERSION = 1
@@ -133,7 +133,7 @@ class WaveletSRNet(nn.Module):
         return inverse_wavelet_packet(torch.cat([low, *detail], 1), self.depth)
 
 
-class PaperLoss(nn.Module):
+class PaperLoss(Objective):
     """0.99 detail + 0.01 low + 0.1 image + texture, with the released code's weights and sums.
 
     ``detail``, ``low`` and ``image`` are sums of squares divided by twice the batch size.

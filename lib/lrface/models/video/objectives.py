@@ -12,7 +12,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrface.models.losses import Batch
+from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import five_points
 
 MIRRORED_5 = (1, 0, 2, 4, 3)
@@ -57,7 +57,7 @@ def charbonnier(error: Tensor, epsilon: float) -> Tensor:
     return (error.square() + epsilon**2).sqrt()
 
 
-class Charbonnier(nn.Module):
+class Charbonnier(Objective):
     """Charbonnier loss of the reference frame.
 
     EDVR sums it over the frame with epsilon 1e-6; MuCAN takes the mean with epsilon 1e-3.
@@ -75,7 +75,7 @@ class Charbonnier(nn.Module):
         return {"loss": loss.mean() if self.mean else loss.sum() / len(loss)}
 
 
-class VidFaceLoss(nn.Module):
+class VidFaceLoss(Objective):
     """Charbonnier loss of all frames, and smooth L1 of the landmarks of every iteration.
 
     Iteration i (from 0) counts 2 ** i times. Pixel errors are in [-1, 1], the range that the
@@ -103,7 +103,7 @@ class VidFaceLoss(nn.Module):
     """
 
     adam = {"betas": (0.9, 0.99)}
-    landmarks = True
+    needs_landmarks = True
     clip_norm = 0.05
     lookahead = {"alpha": 0.5, "every": 6}
 
