@@ -251,3 +251,15 @@ def setting(name: str, **changes) -> Degradation:
             f"unknown degradation setting {name!r}: choose one of {', '.join(SETTINGS)}, or make a Degradation of your own"
         )
     return replace(SETTINGS[name], **changes)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images as they are stored in files: float (N, 3, H, W) in [0, 1] to uint8, clipped and
+    rounded.
+
+    Examples
+    --------
+    >>> to_uint8(torch.tensor([[[[-0.1, 0.5, 2.0]]]])).tolist()
+    [[[[0, 128, 255]]]]
+    """
+    return round_uint8(images).mul(255).round().byte()

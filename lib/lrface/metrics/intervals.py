@@ -13,12 +13,26 @@ from scipy.stats import t as student
 
 
 class Estimate(NamedTuple):
-    """A mean with its interval and the number of values it rests on."""
+    """A number with its 95 % interval and the count of values it rests on.
+
+    A format applies to all three numbers.
+
+    Examples
+    --------
+    >>> f"{Estimate(0.117, 0.067, 0.175, 612):+.1%}"
+    '+11.7 % [+6.7, +17.5]'
+    """
 
     value: float
     low: float
     high: float
     n: int
+
+    def __format__(self, spec: str) -> str:
+        value, low, high = (format(x, spec) for x in self[:3])
+        unit = " %" if value.endswith("%") else ""
+        value, low, high = (x.removesuffix("%") for x in (value, low, high))
+        return f"{value}{unit} [{low}, {high}]"
 
 
 @lru_cache(maxsize=32)  # the same faces are resampled for every method and metric

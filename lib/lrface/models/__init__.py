@@ -58,6 +58,7 @@ __all__ = [
     "cost",
     "embedder",
     "find",
+    "in_batches",
     "method",
     "recogniser",
     "register",
@@ -506,3 +507,26 @@ def cost(net: nn.Module, lr_size: int) -> dict[str, int]:
 def _check_size(name: str, size: str) -> None:
     if size not in ("paper", "small"):
         raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
+
+
+@torch.no_grad()
+def in_batches(
+    function: Callable[..., Tensor],
+    *inputs: Tensor,
+    size: int = 16,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """``function`` of inputs that belong together row by row, so many rows at a time on a device,
+    without gradients; the results are joined on the CPU.
+
+    Examples
+    --------
+    >>> in_batches(lambda x, y: x + y, torch.ones(5, 2), torch.ones(5, 2), size=2).shape
+    torch.Size([5, 2])
+    """
+    found = []
+    for start in range(0, len(inputs[0]), size):
+        rows = (x[start : start + size] for x in inputs)
+        rows = (x.to(device) if torch.is_tensor(x) else x for x in rows)
+        found.append(function(*rows).cpu())
+    return torch.cat(found)

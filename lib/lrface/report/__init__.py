@@ -17,11 +17,13 @@ from lrface.files import note, noting, output_root, places, slug, write_atomic, 
 from lrface.report import figures
 from lrface.report.claims import COLUMNS as CLAIM_COLUMNS
 from lrface.report.claims import Claim, verdict
+from lrface.report.summary import Summary, words
 from lrface.report.tables import long, pivot, published, row
 
 __all__ = [
     "Claim",
     "Study",
+    "Summary",
     "figures",
     "ledger",
     "long",
@@ -32,6 +34,7 @@ __all__ = [
     "row",
     "slug",
     "verdict",
+    "words",
 ]
 
 
@@ -109,12 +112,19 @@ class Study:
         self._csv(self.results / f"{name}.csv", frame)
         return frame
 
-    def figure(self, name: str, figure: Figure, frame: pd.DataFrame, faces: bool = False) -> None:
-        """Save a figure as PNG, PDF and the CSV it was drawn from, and show it. ``faces``: it shows
-        faces of the set.
+    def figure(
+        self, name: str, figure: Figure, frame: pd.DataFrame, faces: bool = False, alt: str = ""
+    ) -> None:
+        """Save a figure as PNG, PDF and the CSV it was drawn from, and show it.
 
-        A picture of real people's faces is marked in the notebook, so that publishing the notebook
-        can leave it out.
+        Parameters
+        ----------
+        name : of the files.
+        figure : drawn in the style of :mod:`lrface.report.figures`.
+        frame : the numbers it was drawn from.
+        faces : whether it shows faces of the set. A picture of real people's faces is marked in the
+            notebook, so that publishing the notebook can leave it out.
+        alt : what it shows, in words, for those who do not see it.
         """
         figure.text(0.995, 0.005, self.footer, ha="right", va="bottom", fontsize=5, color="#666666")
         self._csv(self.figures / f"{name}.csv", frame)
@@ -131,6 +141,7 @@ class Study:
         )  # a grid of faces is ten times as large as PNG
         figure.savefig(small, format=format, dpi=110)
         mark = {"lrface": {"figure": name, "photos": faces and self.faces.photos}}
+        mark |= {f"image/{format}": {"alt": alt}} if alt else {}
         display(Image(small.getvalue(), format=format), metadata=mark)
 
     def claims(self, claims: list[Claim]) -> None:

@@ -1,11 +1,42 @@
-"""Figures: drawn once, saved as PNG, PDF and the numbers they were drawn from, signed with their
-data and preset."""
+"""Figures: one style for all studies, saved as PNG, PDF and the numbers they were drawn from."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
 import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from lrface.metrics.intervals import Estimate
+
+THEME = {
+    **sns.axes_style("ticks"),
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 4,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
+    "figure.dpi": 100,
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+}
+"""Fonts, sizes and lines of every figure."""
 
 METHOD_COLOURS = {
     "HR": "#000000",
@@ -20,7 +51,151 @@ METHOD_COLOURS = {
     "DICGAN": "#b78ad4",
     "WaveletSRNet": "#c9a227",
     "HiFaceGAN": "#c44e52",
+    # recognisers (study 05)
+    "CSRI": "#c44e52",
+    "joint": "#dd8452",
+    "CentreFace": "#4c72b0",
+    "SphereFace": "#55a868",
+    "VGG-Face-like": "#8172b3",
+    "DeepID2": "#937860",
+    "CentreFace + VDSR": "#64b5cd",
+    "RPCN-like": "#8c8c8c",
+    "CentreFace, same height": "#55a868",
+    "never saw a poor camera": "#8c8c8c",
+    "fine-tuned on native faces": "#4c72b0",
+    # learning from imbalanced classes (study 04)
+    "softmax": "#8c8c8c",
+    "undersampling": "#64b5cd",
+    "oversampling": "#4c72b0",
+    "cost-sensitive": "#2f6b3a",
+    "Triplet-kNN": "#dd8452",
+    "LMLE-kNN": "#c44e52",
+    "ANet-like": "#8172b3",
+    "PANDA-like": "#c9a227",
 }
+"""A method's colour, the same in every figure."""
+
+AXIS_TITLES = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "alignment": "alignment, NRMSE",
+    "identity": "identity, cosine (dlib)",
+    "identity_frnet": "identity, cosine (FRNET)",
+    "lost": "faces lost by the detector",
+    "mAP": "mean average precision",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "ms": "milliseconds a face",
+    "parameters": "parameters",
+    "macs": "multiply-accumulates",
+}
+
+
+def axis_title(metric: str) -> str:
+    """A metric's name in words.
+
+    Examples
+    --------
+    >>> axis_title("tpr_at_1e-3"), axis_title("rank20"), axis_title("psnr")
+    ('TPR at FPR 0.1 %', 'rank 20', 'PSNR, dB')
+    """
+    if found := re.fullmatch(r"tpr_at_([\de.-]+)", metric):
+        return f"TPR at FPR {100 * float(found[1]):g} %"
+    if found := re.fullmatch(r"rank(\d+)", metric):
+        return f"rank {found[1]}"
+    return AXIS_TITLES.get(metric, metric.replace("_", " "))
+
+
+def colour(name: str) -> str | None:
+    """The colour of a method, recogniser or condition; None (the next of the cycle) if it has none."""
+    return METHOD_COLOURS.get(name)
+
+
+def use_theme() -> None:
+    """Make :data:`THEME` the style of this process, whatever a user's matplotlibrc says."""
+    fixed = {"backend", "interactive", "toolbar", "timezone"}
+    defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in fixed}
+    with matplotlib._api.suppress_matplotlib_deprecation_warning():
+        matplotlib.rcParams.update(defaults | THEME)
+
+
+def axes(
+    ncols: int = 1, nrows: int = 1, *, size: tuple[float, float], **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure in the theme and its axes, row by row.
+
+    Parameters
+    ----------
+    ncols, nrows : panels.
+    size : width and height in inches.
+    options : of ``Figure.subplots`` (``sharex``, ``sharey``, ...).
+
+    Examples
+    --------
+    >>> figure, (left, right) = axes(ncols=2, size=(6, 3), sharey=True)
+    """
+    use_theme()
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, list(figure.subplots(nrows, ncols, squeeze=False, **options).flat)
+
+
+def legend(figure: Figure, ax: Axes | None = None, **options: Any) -> None:
+    """One legend above the panels, outside the data, of everything that is labelled in ``ax``
+    (default: in all axes)."""
+    found: dict[str, Any] = {}
+    for one in figure.axes if ax is None else [ax]:
+        handles, labels = one.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            found.setdefault(label, handle)
+    if not found:
+        return
+    width = figure.get_size_inches()[0]
+    longest = max(map(len, found))
+    ncol = max(1, min(len(found), int(width / (0.35 + 0.062 * longest))))
+    place = {"loc": "outside upper center", "ncol": ncol} | options
+    figure.legend(found.values(), found.keys(), **place)
+
+
+def _frame(estimates: pd.DataFrame | Sequence[Estimate]) -> pd.DataFrame:
+    return estimates if isinstance(estimates, pd.DataFrame) else pd.DataFrame(estimates)
+
+
+def band(
+    ax: Axes,
+    x: Sequence[float],
+    estimates: pd.DataFrame | Sequence[Estimate],
+    style: str = "-",
+    label: str | None = None,
+    colour: str | None = None,
+    **options: Any,
+) -> None:
+    """A line with the band of its intervals; ``estimates`` have ``value``, ``low`` and ``high``."""
+    frame = _frame(estimates)
+    line = ax.plot(x, frame["value"], style, label=label, color=colour, **options)[0]
+    shade = dict(color=line.get_color(), alpha=0.14, lw=0)
+    ax.fill_between(x, frame["low"], frame["high"], **shade)
+
+
+def points(
+    ax: Axes,
+    x: Sequence[float],
+    estimates: pd.DataFrame | Sequence[Estimate],
+    style: str = "o",
+    label: str | None = None,
+    colour: str | None = None,
+    horizontal: bool = False,
+    **options: Any,
+) -> None:
+    """Points with their intervals as error bars; ``horizontal``: ``x`` are the heights of rows."""
+    frame = _frame(estimates)
+    error = np.stack([frame["value"] - frame["low"], frame["high"] - frame["value"]])
+    error = np.nan_to_num(np.abs(error.astype(float)))
+    look = dict(fmt=style, capsize=2, label=label, color=colour) | options
+    if horizontal:
+        ax.errorbar(frame["value"], x, xerr=error, **look)
+    else:
+        ax.errorbar(x, frame["value"], error, **look)
+
 
 Box = tuple[float, float, float, float]
 
@@ -80,6 +255,7 @@ def comparison(
     lines = 1 + max(name.count("\n") for name in columns)
     margin = (180 if titles else 10, 30 + 30 * lines)  # left, top
     size = (margin[0] + width + 10, margin[1] + height + 40)
+    use_theme()
     figure = Figure(figsize=(size[0] / dpi, size[1] / dpi), dpi=dpi)
     axes = figure.add_axes((margin[0] / size[0], 40 / size[1], width / size[0], height / size[1]))
     axes.imshow(canvas, interpolation="nearest", aspect="auto")
@@ -98,46 +274,25 @@ def comparison(
     return figure
 
 
-def intervals(figure: Figure, table, metrics: dict[str, str]) -> None:
-    """Draw a long table into ``figure``: a panel a metric (name -> axis label), a group a setting,
-    a point with interval a method."""
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for ax, (metric, label) in zip(axes, metrics.items(), strict=True):
+def intervals(table: pd.DataFrame, metrics: Mapping[str, str] | Sequence[str]) -> Figure:
+    """A long table as a figure: a panel a metric, a group a setting, a point with its interval a
+    method, a cross the published value.
+
+    ``metrics`` are metrics, or metric -> axis title.
+    """
+    titles = metrics if isinstance(metrics, Mapping) else {m: axis_title(m) for m in metrics}
+    figure, panels = axes(ncols=len(titles), size=(3.25 * len(titles), 3.6))
+    for ax, (metric, title) in zip(panels, titles.items(), strict=True):
         here = table[table["metric"] == metric]
-        settings, methods = (
-            list(dict.fromkeys(here["setting"])),
-            list(dict.fromkeys(here["method"])),
-        )
+        settings, methods = (list(dict.fromkeys(here[c])) for c in ("setting", "method"))
         for m, method in enumerate(methods):
             rows = here[here["method"] == method].set_index("setting").reindex(settings)
             x = np.arange(len(settings)) + (m - (len(methods) - 1) / 2) * 0.7 / len(methods)
-            error = np.abs(
-                np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]])
-            ).astype(float)
-            colour = METHOD_COLOURS.get(method)
-            ax.errorbar(
-                x,
-                rows["value"],
-                np.nan_to_num(error),
-                fmt="o",
-                ms=4,
-                capsize=2,
-                color=colour,
-                label=method,
-            )
-            ax.plot(x, rows["published"], "x", ms=5, color=colour)
-        ax.set_xticks(range(len(settings)), settings, fontsize=8)
-        ax.set_title(label, fontsize=9)
+            points(ax, x, rows, label=method, colour=colour(method))
+            ax.plot(x, rows["published"], "x", ms=5, color=colour(method))
+        ax.set_xticks(range(len(settings)), settings)
+        ax.set_title(title)
         ax.grid(axis="y", alpha=0.3)
-        ax.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    cross = axes[0].plot([], [], "kx", ms=5)[0]
-    figure.legend(
-        [*handles, cross],
-        [*labels, "published"],
-        ncol=len(labels) + 1,
-        loc="upper center",
-        fontsize=8,
-        frameon=False,
-    )
-    figure.subplots_adjust(left=0.05, right=0.99, top=0.8, bottom=0.16)
+    panels[0].plot([], [], "kx", ms=5, label="published")
+    legend(figure, panels[0])
+    return figure
