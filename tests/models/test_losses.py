@@ -8,6 +8,8 @@ from lrface.models import losses
 from lrface.models.objective import Batch
 from torch.nn import functional as F
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def face():
