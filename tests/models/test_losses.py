@@ -6,6 +6,7 @@ import torch
 from lrface import data, degrade, metrics, models, runs
 from lrface.models import losses
 from lrface.models.objective import Batch
+from lrface.training import cost_model
 from torch.nn import functional as F
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,3 +73,8 @@ def test_it_trains_through_fit_with_dlibs_landmarks():
     fields = dict(degradation=degrade.setting("4x"), data="celeba", n_train=8, steps=1, batch=2)
     run = runs.fit(runs.Config(method="SRNET", loss="identity", **fields))
     assert np.isfinite(run.record["loss"])
+
+
+def test_a_step_can_be_planned_without_numbers():
+    fields = dict(degradation=degrade.setting("4x"), data="celeba", steps=1, batch=2)
+    assert cost_model.cost(runs.Config(method="EDSR", loss="identity", **fields)).macs > 0

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrface.data.landmarks import model_file
+from lrface.degrade import full_precision
 from lrface.errors import LrfaceError, UsageError
 
 CHIP_SIZE = 150
@@ -164,7 +165,7 @@ class DlibResNet(nn.Module):
                 f"dlib's network wants chips of shape (N, 3, {CHIP_SIZE}, {CHIP_SIZE}), "
                 f"got {tuple(chips.shape)}"
             )
-        with torch.autocast(chips.device.type, enabled=False):
+        with full_precision(chips.device):
             x = (chips.to(self.mean.dtype) - self.mean) / 256
             x = F.relu(self.stem(x.contiguous(memory_format=torch.channels_last)))
             x = self.blocks(F.max_pool2d(x, 3, 2))

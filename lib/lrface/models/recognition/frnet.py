@@ -29,7 +29,7 @@ SIZES = {
     "small": {"widths": (16, 32, 64, 128), "units": (1, 1, 2, 1), "features": 256},
 }
 BETA2 = 0.008
-"""Weight of the centre loss beside the classification loss (section 4.2, setting 6)."""
+"""Weight of the centre loss (section 4.2, setting 6)."""
 RATE = 0.5
 """Learning rate gamma of the centres. The paper prints none and follows Wen et al.: their code
 ties it to the network's learning rate, their paper is usually quoted with 0.5."""
