@@ -38,7 +38,7 @@ def test_the_five_points_are_dlibs(face):
 
 def test_identity_is_one_minus_the_cosine_of_the_judge(face):
     hr, points = face[0].float() / 255, face[1]
-    net, objective = models.restorer("bicubic", 4), losses.Identity()
+    net, objective = models.restorer("bicubic", 4), losses.IdentityLoss()
     lr = degrade.setting("4x")(hr)
     found = objective(net, Batch(lr, hr, points))
     judge = models.embedder("dlib")
@@ -56,7 +56,7 @@ def test_identity_is_one_minus_the_cosine_of_the_judge(face):
 
 def test_a_face_without_landmarks_counts_for_its_pixels_alone(face):
     hr, points = face[0].float() / 255, face[1].clone()
-    net, objective = models.restorer("SRCNN", 4), losses.Identity()
+    net, objective = models.restorer("SRCNN", 4), losses.IdentityLoss()
     lr = degrade.setting("4x")(hr)
     one = objective(net, Batch(lr, hr, points))["identity"]
     points[1] = torch.nan

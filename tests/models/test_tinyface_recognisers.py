@@ -332,8 +332,10 @@ def test_rpcn_leaves_native_faces_out_where_they_have_no_truth():
     assert torch.equal(sr(net, marked)["loss"], sr(net, other)["loss"])
     assert sr(net, marked)["loss"].item() == pytest.approx(sr(net, part)["loss"].item(), rel=1e-5)
     found = paper(net, marked)
-    assert found["large"].item() == pytest.approx(paper(net, part)["large"].item(), rel=1e-5)
-    assert found["small"].item() == pytest.approx(paper(net, one)["small"].item(), rel=1e-6)
+    assert found["hr_branch"].item() == pytest.approx(
+        paper(net, part)["hr_branch"].item(), rel=1e-5
+    )
+    assert found["lr_branch"].item() == pytest.approx(paper(net, one)["lr_branch"].item(), rel=1e-6)
     everything = {name for name, _ in net.named_parameters()}
     head = {name for name in everything if name.startswith(("feature", "identity"))}
     picture = {name for name in everything if name.startswith("picture")}

@@ -121,7 +121,7 @@ METHODS: dict[str, Method] = {
             srnet.VERSION,
             objectives={
                 "paper": lambda net: srnet.PaperLoss(),
-                "identity": lambda net: losses.Identity(),
+                "identity": lambda net: losses.IdentityLoss(),
             },
         ),
         Method(
@@ -129,7 +129,7 @@ METHODS: dict[str, Method] = {
             edsr.build,
             "Lim et al., CVPRW 2017",
             edsr.VERSION,
-            objectives={"identity": lambda net: losses.Identity()},
+            objectives={"identity": lambda net: losses.IdentityLoss()},
             recipe=edsr.RECIPE,
         ),
         Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION, recipe=rcan.RECIPE),

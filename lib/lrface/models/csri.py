@@ -61,7 +61,7 @@ class PaperLoss(Objective):
     """
 
     adam = Classification.adam
-    # means over two kinds of faces, of which one share of a batch may have more than another
+    # means over two kinds of faces, which the parts of a batch may have in different numbers
     needs_whole_batch = True
 
     def __init__(self, weight: float = LAMBDA):

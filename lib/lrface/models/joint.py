@@ -75,10 +75,8 @@ class PaperLoss(Objective):
             "classification": F.cross_entropy(logits, batch.labels),
             "centre": self.state(features, batch.labels),
         }
-        weights = (self.alpha, self.beta1, self.beta2)
-        loss = sum(
-            weight * term for weight, term in zip(weights, terms.values(), strict=True) if weight
-        )
+        weighted = zip((self.alpha, self.beta1, self.beta2), terms.values(), strict=True)
+        loss = sum(weight * term for weight, term in weighted if weight)
         self.state.update(features, batch.labels)
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()}
 

@@ -63,7 +63,7 @@ class DeepFeatures(nn.Module):
         return features
 
 
-class Identity(Objective):
+class IdentityLoss(Objective):
     """L1 of the face + :attr:`weight` times one minus the cosine of its and the true vector.
 
     Vectors are those of dlib's pretrained recogniser, on chips cut by the true face's landmarks. An

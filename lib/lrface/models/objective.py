@@ -17,7 +17,7 @@ class Batch(NamedTuple):
     hr: Tensor
     """float (N, 3, H, W) in [0, 1]."""
     points: Tensor | None = None
-    """float (N, 68, 2): the landmarks in pixels of ``hr``, NaN where unknown; None unless needed."""
+    """float (N, 68, 2): landmarks in pixels of ``hr``, NaN where unknown; None unless needed."""
     labels: Tensor | None = None
     """int64 (N,): the number of each face's identity among the training identities in order of
     their names; or float (N, A): 1 for each attribute that the face has, else 0."""

@@ -94,10 +94,8 @@ class PaperLoss(Objective):
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = (x.float() for x in net(unaligned_crop(batch.hr, net.input_size)))
-        classification, centre = (
-            F.cross_entropy(logits, batch.labels),
-            self.state(features, batch.labels),
-        )
+        classification = F.cross_entropy(logits, batch.labels)
+        centre = self.state(features, batch.labels)
         self.state.update(features, batch.labels)
         return {
             "loss": classification + WEIGHT * centre,

@@ -85,19 +85,17 @@ class PaperLoss(Objective):
         self.needs_landmarks = aligned
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        features, logits = net(
-            align(batch.hr, batch.points, SIZE)
-            if self.needs_landmarks
-            else unaligned_crop(batch.hr, SIZE)
-        )
-        identification, pairs = (
-            F.cross_entropy(logits, batch.labels),
-            verification(features, batch.labels),
-        )
+        if self.needs_landmarks:
+            faces = align(batch.hr, batch.points, SIZE)
+        else:
+            faces = unaligned_crop(batch.hr, SIZE)
+        features, logits = net(faces)
+        identification = F.cross_entropy(logits, batch.labels)
+        contrastive = verification(features, batch.labels)
         return {
-            "loss": identification + WEIGHT * pairs,
+            "loss": identification + WEIGHT * contrastive,
             "identification": identification.detach(),
-            "verification": pairs.detach(),
+            "verification": contrastive.detach(),
         }
 
 

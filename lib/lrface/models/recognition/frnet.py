@@ -142,10 +142,8 @@ class PaperLoss(Objective):
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = net(align(batch.hr, batch.points))
-        classification, centre = (
-            F.cross_entropy(logits, batch.labels),
-            self.state(features, batch.labels),
-        )
+        classification = F.cross_entropy(logits, batch.labels)
+        centre = self.state(features, batch.labels)
         self.state.update(features, batch.labels)
         return {
             "loss": classification + BETA2 * centre,

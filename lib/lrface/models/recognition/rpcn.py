@@ -116,8 +116,7 @@ class SuperResolution(Objective):
     """The first stage: both branches reconstruct the HR face (Huber's loss); native faces, which
     have none, are left out."""
 
-    adam: dict[str, float] = {}
-    # a mean over two kinds of faces, of which one share of a batch may have more than another
+    # a mean over faces of one kind, which the parts of a batch may have in different numbers
     needs_whole_batch = True
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -136,13 +135,13 @@ class PaperLoss(Objective):
     needs_whole_batch = True  # as above
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        small, large = (
+        lr, hr = (
             F.cross_entropy(logits.float(), batch.labels, reduction="none")
             for _, _, logits in net(*branch_inputs(batch, net.input_size))
         )
-        by_small = small.mean()
-        by_large = large.mean() if batch.native is None else mean_over(large, ~batch.native)
-        return {"loss": by_small + by_large, "small": by_small.detach(), "large": by_large.detach()}
+        lr = lr.mean()
+        hr = hr.mean() if batch.native is None else mean_over(hr, ~batch.native)
+        return {"loss": lr + hr, "lr_branch": lr.detach(), "hr_branch": hr.detach()}
 
 
 OBJECTIVES = {"paper": lambda net: PaperLoss(), "sr": lambda net: SuperResolution()}

@@ -122,11 +122,8 @@ class PaperLoss(Objective):
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         features, logits = (x.float() for x in net(unaligned_crop(batch.hr, net.input_size)))
-        return {
-            "loss": F.cross_entropy(
-                margin_logits(features, logits, batch.labels, self.state()), batch.labels
-            )
-        }
+        logits = margin_logits(features, logits, batch.labels, self.state())
+        return {"loss": F.cross_entropy(logits, batch.labels)}
 
 
 OBJECTIVES = {"paper": lambda net: PaperLoss()}

@@ -292,17 +292,14 @@ class Iterative(Objective):
     weights are not available, so here it is trained from the start with the rest.
     """
 
-    # a mean over the landmarks that are known, of which one share of a batch may have more than
-    # another
+    # a mean over known landmarks, which the parts of a batch may have in different numbers
     needs_whole_batch = True
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lr, hr, points = batch[:3]
         faces, maps = net(lr)
-        pixel, align = (
-            sum(F.l1_loss(face.float(), hr) for face in faces),
-            alignment_loss(maps, points),
-        )
+        pixel = sum(F.l1_loss(face.float(), hr) for face in faces)
+        align = alignment_loss(maps, points)
         return {"loss": pixel + 0.1 * align, "pixel": pixel, "align": align}
 
 
@@ -339,7 +336,7 @@ class LightCNN9(nn.Module):
         self.features = nn.Sequential(
             *(layer for stage in stages for layer in (*stage, nn.MaxPool2d(2, ceil_mode=True)))
         )
-        self.judge = nn.Sequential(
+        self.classify = nn.Sequential(
             MaxFeatureMap(nn.Linear(64 * d, 2 * 16 * width // 3)),
             nn.LeakyReLU(0.2),
             nn.Linear(16 * width // 3, 1),
@@ -347,7 +344,8 @@ class LightCNN9(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, face: Tensor) -> Tensor:
-        return self.judge(F.adaptive_avg_pool2d(self.features(face - self.mean), 8).flatten(1))
+        x = F.adaptive_avg_pool2d(self.features(face - self.mean), 8)
+        return self.classify(x.flatten(1))
 
 
 class Adversarial(Objective):
@@ -372,19 +370,16 @@ class Adversarial(Objective):
         lr, hr, points = batch[:3]
         faces, maps = net(lr)
         last = faces[-1].float()
-        pixel = sum(
-            F.l1_loss((last if self.last_face_only else face).float(), hr) for face in faces
-        )
+        compared = [last] * len(faces) if self.last_face_only else faces
+        pixel = sum(F.l1_loss(face.float(), hr) for face in compared)
         align = alignment_loss(maps, points)
         with torch.no_grad():
-            wanted = self.features(hr)[-1]
-        feature = F.l1_loss(self.features(last)[-1], wanted)
+            target = self.features(hr)[-1]
+        feature = F.l1_loss(self.features(last)[-1], target)
         with frozen(self.discriminator):
             gan = F.softplus(-self.discriminator(last)).mean()
-        discriminator = (
-            F.softplus(-self.discriminator(hr)).mean()
-            + F.softplus(self.discriminator(last.detach())).mean()
-        )
+        real, fake = self.discriminator(hr), self.discriminator(last.detach())
+        discriminator = F.softplus(-real).mean() + F.softplus(fake).mean()
         loss = pixel + 0.1 * align + 0.1 * feature + 0.005 * gan
         return {
             "loss": loss,

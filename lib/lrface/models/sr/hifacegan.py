@@ -163,6 +163,7 @@ class HiFaceGAN(nn.Module):
 
 
 def enlarged(lr: Tensor, scale: int) -> Tensor:
+    """The LR face by bicubic interpolation at the HR size."""
     return resize(lr, (lr.shape[2] * scale, lr.shape[3] * scale))
 
 
@@ -180,35 +181,30 @@ class Discriminator(nn.Module):
 
     def __init__(self, features: int = 64):
         super().__init__()
-        self.judges = nn.ModuleList(self._judge(features) for _ in range(2))
+        self.scales = nn.ModuleList(self._patch_discriminator(features) for _ in range(2))
 
     @staticmethod
-    def _judge(features: int) -> nn.ModuleList:
+    def _patch_discriminator(features: int) -> nn.ModuleList:
         def conv(n_in: int, n_out: int, stride: int, **more) -> nn.Conv2d:
             return nn.Conv2d(n_in, n_out, 4, stride=stride, padding=2, **more)
 
         widths = [min(features * 2**i, 512) for i in range(4)]
         layers = [nn.Sequential(conv(6, widths[0], 2), nn.LeakyReLU(0.2))]
         for a, b, stride in zip(widths, widths[1:], (2, 2, 1), strict=False):
-            layers.append(
-                nn.Sequential(
-                    spectral_norm(conv(a, b, stride, bias=False)),
-                    nn.InstanceNorm2d(b),
-                    nn.LeakyReLU(0.2),
-                )
-            )
+            normalised = spectral_norm(conv(a, b, stride, bias=False)), nn.InstanceNorm2d(b)
+            layers.append(nn.Sequential(*normalised, nn.LeakyReLU(0.2)))
         return nn.ModuleList([*layers, conv(widths[-1], 1, 1)])
 
     def forward(self, pair: Tensor) -> list[list[Tensor]]:
-        found = []
-        for judge in self.judges:
-            found.append([])
+        features = []
+        for layers in self.scales:
+            features.append([])
             x = pair
-            for layer in judge:
+            for layer in layers:
                 x = layer(x)
-                found[-1].append(x)
+                features[-1].append(x)
             pair = F.avg_pool2d(pair, 3, 2, 1, count_include_pad=False)
-        return found
+        return features
 
 
 class Renovation(Objective):
@@ -232,25 +228,27 @@ class Renovation(Objective):
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lr, hr, *_ = batch
-        given, sr = 2 * enlarged(lr, hr.shape[2] // lr.shape[2]) - 1, net(lr).float()
-        fake, real = torch.cat([given, 2 * sr - 1], 1), torch.cat([given, 2 * hr - 1], 1)
+        condition = 2 * enlarged(lr, hr.shape[2] // lr.shape[2]) - 1
+        sr = net(lr).float()
+        fake, real = torch.cat([condition, 2 * sr - 1], 1), torch.cat([condition, 2 * hr - 1], 1)
         with frozen(self.discriminator):
-            seen = self.discriminator(fake)
+            for_restorer = self.discriminator(fake)
         of_fake, of_real = self.discriminator(fake.detach()), self.discriminator(real)
+        # each scale's list ends with the patches' scores, before which come the features
         discriminator = _mean(
-            (last - 1).square().mean() + other.square().mean()
-            for (*_, last), (*_, other) in zip(of_real, of_fake, strict=True)
+            (real_score - 1).square().mean() + fake_score.square().mean()
+            for (*_, real_score), (*_, fake_score) in zip(of_real, of_fake, strict=True)
         )
-        gan = _mean((last - 1).square().mean() for *_, last in seen)
+        gan = _mean((score - 1).square().mean() for *_, score in for_restorer)
         matching = _mean(
-            sum(F.l1_loss(a, b.detach()) for a, b in zip(ours, true, strict=True))
-            for (*ours, _), (*true, _) in zip(seen, of_real, strict=True)
+            sum(F.l1_loss(a, b.detach()) for a, b in zip(restored, true, strict=True))
+            for (*restored, _), (*true, _) in zip(for_restorer, of_real, strict=True)
         )
         with torch.no_grad():
-            wanted = self.features(hr)
+            target = self.features(hr)
         deep = sum(
-            w * F.l1_loss(a, b)
-            for w, a, b in zip(self.weights, self.features(sr), wanted, strict=True)
+            weight * F.l1_loss(a, b)
+            for weight, a, b in zip(self.weights, self.features(sr), target, strict=True)
         )
         return {
             "loss": gan + 10 * matching + 10 * deep,

@@ -150,14 +150,14 @@ class PaperLoss(Objective):
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lr, hr, *_ = batch
         sr = net(lr).float()
-        ours, true = wavelet_packet(sr, self.depth), wavelet_packet(hr, self.depth)
-        squares = (ours - true).square()
+        predicted, true = wavelet_packet(sr, self.depth), wavelet_packet(hr, self.depth)
+        squares = (predicted - true).square()
         low, detail = squares[:, :3].sum() / (2 * len(hr)), squares[:, 3:].sum() / (2 * len(hr))
         image = (sr - hr).square().sum() / (2 * len(hr))
-        energy, wanted = (
-            bands[:, 3:].unflatten(1, (-1, 3)).square().sum(2) for bands in (ours, true)
+        energy, true_energy = (
+            bands[:, 3:].unflatten(1, (-1, 3)).square().sum(2) for bands in (predicted, true)
         )
-        texture = (1.2 * wanted - energy).relu().mean()
+        texture = (1.2 * true_energy - energy).relu().mean()
         loss = 0.99 * detail + 0.01 * low + 0.1 * image + texture
         return {
             "loss": loss,
