@@ -3,6 +3,7 @@
 import io
 
 import torch
+from lightning_fabric import Fabric
 from lrface.training.lookahead import Lookahead
 
 
@@ -52,3 +53,15 @@ def test_a_checkpoint_holds_the_slow_weights():
         if number >= 8:
             step(other, resumed, number)
     assert all(map(torch.equal, net.parameters(), other.parameters()))
+
+
+def test_fabric_runs_the_hook():
+    (fast, adam), (net, optimiser) = made(), made()
+    Lookahead(adam, every=2)
+    Lookahead(optimiser, every=2)
+    wrapped, steps = Fabric(accelerator="cpu", devices=1).setup(net, optimiser)
+    for number in range(5):
+        step(fast, adam, number)
+        step(wrapped, steps, number)
+    assert all(map(torch.equal, fast.parameters(), net.parameters()))
+    assert optimiser.state_dict()["param_groups"][0]["lookahead_steps"] == 5
