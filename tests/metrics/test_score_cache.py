@@ -1,10 +1,14 @@
 """The score cache: what is computed once, and which stored scores are used."""
 
 import json
+import os
+import threading
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from lrface import files
 from lrface.errors import UsageError
 from lrface.metrics import score_cache
@@ -18,7 +22,8 @@ def key(cell):
 
 
 def true_scores(cell, rows):
-    return pd.DataFrame({"psnr": 25.0 + rows + len(cell[1]), "lost": rows % 2 * 1.0})
+    found = np.where(rows == 7, np.nan, rows / 100)
+    return pd.DataFrame({"psnr": 25.0 + rows + len(cell[1]), "alignment": found})
 
 
 class Counted:
@@ -36,6 +41,13 @@ def compute(score=true_scores, cells=CELLS, **options):
     return score_cache.compute(cells, key=key, score=score, **{"rows": N, **options})
 
 
+def assert_true(found, cells=CELLS):
+    assert list(found) == list(cells)
+    for cell in cells:
+        expected = true_scores(cell, np.arange(N)).astype(np.float32).astype(np.float64)
+        pd.testing.assert_frame_equal(found[cell], expected)
+
+
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
     monkeypatch.setenv("LRFACE_ROOT", str(tmp_path / "project"))
@@ -45,121 +57,234 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def released(project):
-    """The two cells' score files, released with the record that states their hashes; no cache."""
+    """The two cells' score files, released with a record that states their hashes; no cache."""
     compute()
     preset = project / "results" / "synthetic" / "quick"
     score_cache.release(map(key, CELLS), preset / "scores")
     for file in files.cache_dir("scores").iterdir():
         file.unlink()
-    state(preset)
+    state(preset, {file.stem: files.sha256(file) for file in preset.glob("scores/*.parquet")})
     return preset
 
 
-def state(preset):
-    hashes = {file.stem: files.sha256(file) for file in preset.glob("scores/*.parquet")}
-    files.write_text(preset / "01_study" / "record.json", json.dumps({"scores": hashes}))
+def state(preset, hashes, study="01_study"):
+    files.write_text(preset / study / "record.json", json.dumps({"scores": hashes}))
 
 
-def improve(preset, cell=CELLS[0]):
-    """Smuggle in better scores."""
-    file = preset / "scores" / f"{key(cell)}.parquet"
-    (pd.read_parquet(file) + 0.5).astype(np.float32).to_parquet(file)
+def stated(preset):
+    return json.loads((preset / "01_study" / "record.json").read_text())["scores"]
 
 
-@pytest.mark.parametrize("workers", ["threads", "processes", "serial"])
-def test_computed_then_stored(workers, capsys):
-    first = compute(workers=workers)
-    assert "2 cells: 2 computed" in capsys.readouterr().out
+def cached(cell=CELLS[0]):
+    return files.cache_dir("scores") / f"{key(cell)}.parquet"
+
+
+def spoil(file, how="improved"):
+    """Smuggle in other scores, or damage the file."""
+    scores = pd.read_parquet(file)
+    if how == "improved":
+        scores.assign(psnr=scores["psnr"] + 0.5).astype(np.float32).to_parquet(file)
+    elif how == "rows":
+        scores.head(10).to_parquet(file)
+    elif how == "columns":
+        scores.rename(columns={"psnr": "ssim"}).to_parquet(file)
+    elif how == "nan":  # the lower half is left out of a mean
+        scores.where(scores > scores.median()).to_parquet(file)
+    elif how == "infinite":
+        scores.replace(scores["psnr"].max(), np.inf).to_parquet(file)
+    else:
+        file.write_bytes(file.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    "workers", ["threads", pytest.param("processes", marks=pytest.mark.slow), "serial"]
+)
+def test_computed_scores_are_stored_and_checked(workers, capsys):
+    assert_true(compute(workers=workers))
+    assert capsys.readouterr().out == "2 cells: 2 computed\n"
     again = compute(counted := Counted())
-    assert "2 stored and 32 rows of each computed again" in capsys.readouterr().out
-    assert counted.rows == dict.fromkeys(CELLS, 32)
-    for cell in CELLS:
-        pd.testing.assert_frame_equal(first[cell], again[cell])
-        np.testing.assert_allclose(first[cell], true_scores(cell, np.arange(N)))
+    said = "2 cells: 0 computed, 2 stored and 32 rows of each computed again\n"
+    assert capsys.readouterr().out == said and counted.rows == dict.fromkeys(CELLS, 32)
+    assert_true(again)
     listed = again.listing("method", "setting")
     assert listed.values.tolist() == [[*cell, key(cell)] for cell in CELLS]
 
 
+def test_other_rows_are_drawn_for_every_check():
+    compute()
+    asked = []
+    for _ in range(4):
+        compute(lambda cell, rows: asked.append(set(rows)) or true_scores(cell, rows))
+    assert len(set(map(frozenset, asked))) > 4
+
+
 def test_cells_of_one_key_are_computed_once():
-    counted = Counted()
-    found = score_cache.compute(CELLS, key=lambda cell: "one", score=counted, rows=N)
-    assert list(found) == CELLS and counted.rows == {CELLS[0]: N}
+    counted, asked = Counted(), []
+    found = score_cache.compute(
+        CELLS, key=lambda cell: asked.append(cell) or "one", score=counted, rows=N
+    )
+    assert list(found) == asked == CELLS and counted.rows == {CELLS[0]: N}
+    keys = {cell: key(cell) for cell in CELLS}
+    assert score_cache.compute(CELLS, key=keys, score=counted, rows=N).keys_of == keys
+
+
+def test_the_order_is_that_of_the_cells_whichever_ends_first():
+    def slow_first(cell, rows):
+        time.sleep(0.2 * (cell == CELLS[0]))
+        return true_scores(cell, rows)
+
+    assert_true(compute(slow_first))
+    assert_true(compute(slow_first, CELLS[::-1]), CELLS[::-1])
+
+
+def test_a_worker_has_one_thread():
+    threads, before = set(), torch.get_num_threads()
+
+    def score(cell, rows):
+        threads.add((threading.get_ident(), torch.get_num_threads()))
+        return true_scores(cell, rows)
+
+    compute(score)
+    if os.cpu_count() > 1:
+        assert {n for _, n in threads} == {1} and threading.get_ident() not in dict(threads)
+    assert torch.get_num_threads() == before
 
 
 def test_released_scores_are_used_and_checked(released, capsys):
-    compute(counted := Counted())
+    assert_true(compute(counted := Counted()))
     assert counted.rows == dict.fromkeys(CELLS, 32)
     assert score_cache.missing({cell: key(cell) for cell in CELLS}) == []
+    capsys.readouterr()
+    assert_true(compute(counted := Counted(), at_hand=lambda cell: cell == CELLS[0]))
+    assert counted.rows == {CELLS[0]: 32}
+    assert "1 stored whose networks are not at hand (sha256 only)" in capsys.readouterr().out
 
 
-def test_improved_scores_are_found_by_their_hash_even_without_a_network(released, capsys):
-    improve(released)
+def test_improved_scores_are_found_by_their_hash_and_computed_again(released, capsys):
+    spoil(released / "scores" / f"{key(CELLS[0])}.parquet")
     assert score_cache.missing({cell: key(cell) for cell in CELLS}) == CELLS[:1]
-    found = compute(at_hand=lambda cell: False)
+    assert_true(compute(counted := Counted()))
+    assert counted.rows == {CELLS[0]: N, CELLS[1]: 32}
+    name = f"results/synthetic/quick/scores/{key(CELLS[0])}.parquet"
+    why = "its sha256 is not the one that a record beside it states"
     said = capsys.readouterr().out
-    assert list(found) == CELLS[1:] and f"{key(CELLS[0])}.parquet: its sha256 is not" in said
+    assert f"{name} is not used, {why}: EDSR 4x is computed again\n" in said
+    assert_true(compute())  # what was computed lies in the cache now
+    assert f"EDSR 4x is taken from the cache's {key(CELLS[0])}.parquet" in capsys.readouterr().out
+
+
+def test_improved_scores_are_found_by_their_hash_without_a_network(released, capsys):
+    spoil(released / "scores" / f"{key(CELLS[0])}.parquet")
+    assert_true(compute(at_hand=lambda cell: False), CELLS[1:])
+    said = capsys.readouterr().out
+    assert "EDSR 4x is left out, for its network is not here\n" in said
     assert "1 stored whose networks are not at hand (sha256 only), 1 left out" in said
 
 
-def test_improved_scores_with_the_hash_improved_too_are_found_by_their_rows(released, capsys):
-    improve(released)
-    state(released)
-    found = compute()
-    assert "psnr is off by 0.5" in capsys.readouterr().out
-    np.testing.assert_allclose(found[CELLS[0]], true_scores(CELLS[0], np.arange(N)))
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("improved", "its psnr is off by 0.5 on average over 32 rows"),
+        ("nan", "psnr is NaN in other rows"),
+        ("infinite", "its psnr is off by inf"),
+        ("columns", "its columns are ssim, alignment and not psnr, alignment"),
+        ("rows", "it has 10 rows and not 50"),
+        ("bytes", "it cannot be read"),
+    ],
+)
+def test_with_the_hash_in_the_record_edited_too_the_rows_tell(released, how, why, capsys):
+    file = released / "scores" / f"{key(CELLS[0])}.parquet"
+    spoil(file, how)
+    state(released, stated(released) | {file.stem: files.sha256(file)})
+    # the largest value is one row of 50: asked for all of them, it is found
+    assert_true(compute(check=N if how == "infinite" else 32))
+    assert why in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["improved", "rows", "columns", "bytes"])
+def test_the_cache_is_checked_by_its_rows(how, capsys):
+    compute()
+    spoil(cached(), how)
+    assert_true(compute())
+    assert "1 computed, 1 stored" in capsys.readouterr().out
+    compute(counted := Counted())
+    assert counted.rows == dict.fromkeys(CELLS, 32)
+
+
+def test_cached_scores_without_a_network_have_no_hash(capsys):
+    compute()
+    assert_true(compute(at_hand=lambda cell: False))
+    assert (
+        "2 stored whose networks are not at hand (no sha256 is stated)" in capsys.readouterr().out
+    )
 
 
 def test_a_score_file_that_no_record_names_is_not_used(released, capsys):
-    name = key(CELLS[0])
-    record = released / "01_study" / "record.json"
-    stated = json.loads(record.read_text())
-    stated["scores"].pop(name)
-    files.write_text(record, json.dumps(stated))
-    compute(counted := Counted())
-    assert "no record of its studies names it" in capsys.readouterr().out
+    hashes = stated(released)
+    hashes.pop(key(CELLS[0]))
+    state(released, hashes)
+    assert_true(compute(counted := Counted()))
+    assert "no record beside it names it" in capsys.readouterr().out
     assert counted.rows == {CELLS[0]: N, CELLS[1]: 32}
 
 
-def test_records_of_an_older_form_state_no_hashes(released):
+def test_one_record_of_several_is_enough(released):
+    state(released, {}, "02_other")
+    files.write_text(released / "03_damaged" / "record.json", "{")
+    compute(counted := Counted())
+    assert counted.rows == dict.fromkeys(CELLS, 32)
+
+
+def test_records_of_an_older_form_state_no_hashes(released, capsys):
     files.write_text(released / "01_study" / "record.json", "{}")
     compute(counted := Counted())
     assert counted.rows == dict.fromkeys(CELLS, 32)
+    compute(at_hand=lambda cell: False)
+    assert (
+        "2 stored whose networks are not at hand (no sha256 is stated)" in capsys.readouterr().out
+    )
 
 
 def test_retrain_leaves_released_scores_aside(released, monkeypatch):
     monkeypatch.setenv("LRFACE_RETRAIN", "1")
     compute(counted := Counted())
     assert counted.rows == dict.fromkeys(CELLS, N)
+    assert score_cache.stored_file(key(CELLS[0])) == cached()
 
 
-@pytest.mark.parametrize("spoil", ["bytes", "rows", "columns"])
-def test_what_is_damaged_is_computed_again(spoil, capsys):
+def test_what_was_refused_is_released_again(released):
+    file = released / "scores" / f"{key(CELLS[0])}.parquet"
+    spoil(file)
+    state(released, stated(released) | {file.stem: files.sha256(file)})
     compute()
-    file = files.cache_dir("scores") / f"{key(CELLS[0])}.parquet"
-    if spoil == "bytes":
-        file.write_bytes(file.read_bytes()[:100])
-    elif spoil == "rows":
-        pd.read_parquet(file).head(10).to_parquet(file)
-    else:
-        pd.read_parquet(file).rename(columns={"lost": "ssim"}).to_parquet(file)
-    found = compute()
-    assert "1 computed, 1 stored" in capsys.readouterr().out
-    np.testing.assert_allclose(found[CELLS[0]], true_scores(CELLS[0], np.arange(N)))
+    assert score_cache.stored_file(file.stem) == cached()
+    score_cache.release([file.stem], released / "scores")
+    assert files.sha256(file) == files.sha256(cached())
+    state(released, stated(released) | {file.stem: files.sha256(file)})
+    spoil(cached())
+    os.utime(cached(), (0, 0))  # an older one is left in the cache
+    score_cache.release([file.stem], released / "scores")
+    assert files.sha256(file) != files.sha256(cached())
 
 
-def test_an_interrupted_call_goes_on():
+@pytest.mark.parametrize("workers", ["threads", "serial"])
+def test_an_interrupted_call_goes_on(workers):
+    cells = [("EDSR", f"{n}x") for n in range(6)]
+
     def interrupted(cell, rows):
-        if cell == CELLS[1]:
+        if cell == cells[3]:
             raise KeyboardInterrupt
         return true_scores(cell, rows)
 
     with pytest.raises(KeyboardInterrupt):
-        compute(interrupted, workers="serial")
-    compute(counted := Counted())
-    assert counted.rows == {CELLS[0]: 32, CELLS[1]: N}
+        compute(interrupted, cells, workers=workers)
+    left = score_cache.missing({cell: key(cell) for cell in cells})
+    assert cells[3] in left and cells[0] not in left
+    assert_true(compute(counted := Counted(), cells), cells)
+    assert counted.rows == {cell: N if cell in left else 32 for cell in cells}
 
 
-def test_own_checks():
+def test_own_agreement():
     compute()
     asked = []
 
@@ -170,14 +295,47 @@ def test_own_checks():
     compute(counted := Counted(), agree=agree, check=4)
     assert set(asked) == {(cell, 4, 4) for cell in CELLS}
     assert counted.rows == {CELLS[0]: 4, CELLS[1]: 4 + N}
-    compute(counted := Counted(), check=lambda cell, stored: "no" if stored is None else None)
-    assert counted.rows == {}
 
 
-def test_a_column_without_a_tolerance_is_refused():
+def test_own_check(capsys):
+    compute()
+    capsys.readouterr()
+    check = lambda cell, stored: None if cell == CELLS[0] else f"{len(stored)} rows differ"  # noqa: E731
+    compute(counted := Counted(), check=check)
+    assert counted.rows == {CELLS[1]: N}
+    said = capsys.readouterr().out
+    assert "not used, 50 rows differ" in said and "1 stored and checked" in said
+
+
+def test_a_column_without_a_tolerance_is_refused_before_it_is_stored(monkeypatch):
+    def score(cell, rows):
+        return pd.DataFrame({"beauty of the eyes": rows * 1.0})
+
+    with pytest.raises(UsageError, match=r"TOLERANCE\['beauty'\]"):
+        compute(score)
+    assert score_cache.missing({cell: key(cell) for cell in CELLS}) == CELLS
+    compute(score, agree=lambda cell, stored, computed: None)
+    monkeypatch.setitem(score_cache.TOLERANCE, "beauty", 0.1)
+    compute(score)
+
+
+@pytest.mark.slow
+def test_a_tolerance_of_the_study_holds_in_worker_processes(monkeypatch):
     def score(cell, rows):
         return pd.DataFrame({"beauty": rows * 1.0})
 
-    compute(score)
-    with pytest.raises(UsageError, match="no tolerance for 'beauty'"):
-        compute(score)
+    monkeypatch.setitem(score_cache.TOLERANCE, "beauty", 0.1)
+    compute(score, workers="processes")
+    compute(score, workers="processes")
+
+
+def test_every_row_is_scored():
+    with pytest.raises(UsageError, match="EDSR 4x have 49 rows, where 50 are asked for"):
+        compute(lambda cell, rows: true_scores(cell, rows[1:]), workers="serial")
+
+
+def test_a_runner_is_told_the_hash_of_what_was_used(released, tmp_path, monkeypatch):
+    monkeypatch.setenv("LRFACE_NOTES", str(tmp_path / "notes"))
+    compute(at_hand=lambda cell: cell == CELLS[0])
+    noted = [json.loads(line) for line in (tmp_path / "notes").read_text().splitlines()]
+    assert sorted(noted) == sorted(["scores", *one] for one in stated(released).items())

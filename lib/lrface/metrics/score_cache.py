@@ -1,15 +1,18 @@
-"""The score cache: scores of every face (row) of every cell of a study are stored, so that scoring
-can be interrupted and goes on, and a new method costs no old one's time.
+"""Score cache: a study's scores, a file per cell, and one rule for which stored ones are used.
 
-One rule says which stored scores are used, in every study:
+A cell is what a study scores at once (a method at a setting, a search by one network); its scores
+are a table, a row per face (or pair, or probe) and a column per metric. Storing them makes scoring
+interruptible, and a new method does not pay for the old ones again.
 
-a. A released score file has the sha256 that a committed record states for it.
+The same rule holds in every study:
+
+a. A released score file must have the sha256 that a committed record states for it.
 b. Of every stored cell whose network is at hand a few rows, drawn anew each time, are computed
    again and must agree with the stored ones.
-c. A stored cell whose network is not at hand (only the first training's networks are released)
-   rests on (a) alone.
+c. A stored cell whose network is not at hand rests on (a) alone. (Of most studies only the
+   networks of the first training are released.)
 
-What fails is said in one sentence, and the cell is computed again.
+A file that fails is named in one sentence, and its cell is computed again.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ import json
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -34,10 +37,23 @@ from threadpoolctl import threadpool_limits
 
 from lrface import settings
 from lrface.errors import UsageError
-from lrface.files import cache_dir, progress, sha256, stores, write_atomic
+from lrface.files import (
+    cache_dir,
+    note,
+    noting,
+    progress,
+    project_root,
+    sha256,
+    stores,
+    write_atomic,
+)
 
 Cell = Hashable
 Score = Callable[[Cell, np.ndarray], pd.DataFrame]
+Check = Callable[[Cell, pd.DataFrame], str | None]
+Agree = Callable[[Cell, pd.DataFrame, pd.DataFrame], str | None]
+Kind = Literal["released", "cached"]
+
 TOLERANCE = {
     "psnr": 0.02,
     "ssim": 5e-4,
@@ -49,12 +65,19 @@ TOLERANCE = {
 }
 """How far a mean over a few rows may be off on another processor, whose last bits differ: a rounded
 pixel here, a landmark there (dB, 1, fraction of the eyes' distance, share, cosine). A column has
-the tolerance of its first word: ``vector 0``, ``vector 1``, ... that of ``vector``."""
+the tolerance of its first word: ``vector 0``, ``vector 1``, ... that of ``vector``. A study adds
+its own: ``TOLERANCE["rank"] = 0.5``."""
+UNKNOWN_ROWS = 0.1
+"""The share of rows that may be NaN on one side only: a face found here and not there."""
 
 
 def key(**facts) -> str:
-    """16 hex digits over everything that scores depend on but the scoring's own code: weights,
-    degradation, faces, judges. ``facts`` are JSON values.
+    """16 hex digits over all that scores depend on, except the code that computes them.
+
+    Parameters
+    ----------
+    **facts : JSON values
+        Weights, degradation, faces, judges.
 
     Examples
     --------
@@ -66,10 +89,11 @@ def key(**facts) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Scores(Mapping):
-    """The scores of each cell (float64, a row a face, a column a metric), and the key of each."""
+    """The scores of each cell: float64, a row per face and a column per metric."""
 
     frames: Mapping[Cell, pd.DataFrame]
     keys_of: Mapping[Cell, str]
+    """The key of each cell: the name of its score file."""
 
     def __getitem__(self, cell: Cell) -> pd.DataFrame:
         return self.frames[cell]
@@ -81,17 +105,13 @@ class Scores(Mapping):
         return len(self.frames)
 
     def listing(self, *columns: str) -> pd.DataFrame:
-        """A row a cell: its parts under these names, and ``key``. What ``scores.csv`` lists."""
+        """A row per cell: its parts under these column names, and its ``key`` (``scores.csv``)."""
         rows = [(*_parts(cell), self.keys_of[cell]) for cell in self.frames]
         return pd.DataFrame(rows, columns=[*columns, "key"])
 
 
-def _parts(cell: Cell) -> tuple:
-    return cell if isinstance(cell, tuple) else (cell,)
-
-
 def missing(keys: Mapping[Cell, str]) -> list[Cell]:
-    """The cells that have no score file, or one that rule (a) refuses."""
+    """The cells without a usable score file: absent, unreadable, or refused by rule (a)."""
     return [cell for cell, name in keys.items() if _load(name) is None]
 
 
@@ -101,200 +121,303 @@ def compute(
     key: Mapping[Cell, str] | Callable[[Cell], str],
     score: Score,
     rows: int | Callable[[Cell], int],
-    check: int | Callable[[Cell, pd.DataFrame], str | None] = 32,
-    agree: Callable[[Cell, pd.DataFrame, pd.DataFrame], str | None] | None = None,
+    check: int | Check = 32,
+    agree: Agree | None = None,
     at_hand: Callable[[Cell], bool] = lambda cell: True,
     workers: Literal["threads", "processes", "serial"] = "threads",
     label: str = "scores",
 ) -> Scores:
     """The scores of every cell: stored ones where the module's rule allows, else computed.
 
-    Each cell is stored as soon as it is computed, so an interrupted call goes on where it stopped.
+    Every cell is stored as soon as it is computed: after an interruption the same call goes on.
+    One line says how many cells were computed, checked, or taken by their hash.
 
     Parameters
     ----------
-    cells : what is scored, for example ``(method, setting)``.
-    key : the key of each cell (:func:`key`). Cells of one key are computed once.
-    score : ``score(cell, rows)`` gives the scores of these rows (int array): a row each, a column a
-        metric. It must not depend on which other rows are asked for.
-    rows : number of rows of a cell.
-    check : how many rows of a stored cell are computed again; or a function of a cell and its
-        stored scores, for cells whose rows cannot be computed one by one: None, or a phrase that
-        says what is wrong.
-    agree : ``agree(cell, stored, computed)`` compares these rows: None, or a phrase. Default: the
-        mean absolute difference of each column lies within :data:`TOLERANCE`.
-    at_hand : whether what scores a cell (its network) is there. If not, a stored cell rests on its
-        hash alone, and a missing one is left out of the result.
-    workers : ``threads`` (one a core, each with one thread for torch and NumPy), ``processes`` (the
-        same, for scoring in Python) or ``serial``.
-    label : of the progress line.
+    cells : iterable of tuples or other hashable values
+        What is scored, for example ``(method, setting)``.
+    key : mapping or function
+        The key of each cell (:func:`key`), asked once. Cells of one key are computed once.
+    score : function
+        ``score(cell, rows)``, with an int array (n,), gives a data frame of n rows, a column per
+        metric. A row must not depend on which others are asked for.
+    rows : int or function
+        The number of rows of a cell.
+    check : int or function
+        How many rows of a stored cell are computed again. For cells whose rows cannot be computed
+        one by one: ``check(cell, stored)`` gives None, or a phrase that says what is wrong.
+    agree : function, optional
+        ``agree(cell, stored, computed)`` compares the rows of a check and gives None or a phrase.
+        Default: the mean absolute difference of each column is within :data:`TOLERANCE`.
+    at_hand : function, optional
+        Whether a cell can be computed here (its network is there). If not, a stored cell is taken
+        unchecked, and a missing one is left out of the result.
+    workers : {"threads", "processes", "serial"}
+        ``threads``: one per core, each with one thread for torch and NumPy. ``processes``: the
+        same, for scoring in pure Python. ``serial``: one cell after another, with all threads.
+    label : str
+        Of the progress line.
+
+    Returns
+    -------
+    Scores
+        By cell, in the order of ``cells``. float64 values that are rounded to float32, as stored.
 
     Raises
     ------
-    UsageError : a column without a tolerance.
+    UsageError
+        A column has no tolerance and ``agree`` is not given, or ``score`` gives another number of
+        rows than asked for.
 
     Examples
     --------
     >>> import numpy as np, pandas as pd
     >>> def score(cell, rows):
     ...     return pd.DataFrame({"psnr": 20.0 + rows})
-    >>> found = compute([("bicubic", "4x")], key=lambda c: key(doc=c), score=score, rows=4)
+    >>> scores = compute([("bicubic", "4x")], key=lambda c: key(doc=c), score=score, rows=4)
     ... # doctest: +ELLIPSIS
     1 cell: ...
-    >>> found["bicubic", "4x"]["psnr"].tolist()
+    >>> scores["bicubic", "4x"]["psnr"].tolist()
     [20.0, 21.0, 22.0, 23.0]
+    >>> list(scores.listing("method", "setting"))
+    ['method', 'setting', 'key']
     """
     cells = list(dict.fromkeys(cells))
     keys = {cell: key[cell] if isinstance(key, Mapping) else key(cell) for cell in cells}
-    first: dict[str, Cell] = {}
-    for cell in cells:
-        first.setdefault(keys[cell], cell)
-    job = _Job(score, rows, check, agree, at_hand)
-    found: dict[str, pd.DataFrame | None] = {}
-    counts = dict.fromkeys(("computed", "checked", "hash", "absent"), 0)
-    with ExitStack() as stack:
-        advance = stack.enter_context(progress(label, len(first)))
-        for name, (frame, how, said) in _run(job, first, workers):
-            for sentence in said:
-                print(sentence)
-            found[name] = frame
-            counts[how] += 1
+    first = {keys[cell]: cell for cell in reversed(cells)}
+    jobs = {name: first[name] for name in dict.fromkeys(keys.values())}
+    job = _Job(score, rows, check, agree, at_hand, dict(TOLERANCE))
+    found: dict[str, _Result] = {}
+    with progress(label, len(jobs)) as advance, closing(_run(job, jobs, workers)) as results:
+        for name, result in results:
+            found[name] = result
+            if result.refused:
+                print(result.refused)
+            if noting() and result.sha256:
+                note("scores", name, result.sha256)
             advance()
-    print(_summary(len(first), counts, check))
-    frames = {cell: found[keys[cell]] for cell in cells if found[keys[cell]] is not None}
+    print(_summary([result.source for result in found.values()], check))
+    frames = {cell: found[keys[cell]].frame for cell in cells}
+    frames = {cell: frame for cell, frame in frames.items() if frame is not None}
     return Scores(frames, {cell: keys[cell] for cell in frames})
 
 
-Result = tuple[pd.DataFrame | None, Literal["computed", "checked", "hash", "absent"], list[str]]
+Source = Literal["computed", "checked", "sha256 only", "unchecked", "left out"]
+
+
+@dataclass(frozen=True)
+class _Result:
+    frame: pd.DataFrame | None
+    source: Source
+    sha256: str = ""
+    refused: str = ""
+    """A sentence about stored scores that are not used."""
+
+
+class _Refused(Exception):
+    """Why stored scores are not used, as a phrase."""
 
 
 @dataclass(frozen=True)
 class _Job:
     score: Score
     rows: int | Callable[[Cell], int]
-    check: int | Callable[[Cell, pd.DataFrame], str | None]
-    agree: Callable[[Cell, pd.DataFrame, pd.DataFrame], str | None] | None
+    check: int | Check
+    agree: Agree | None
     at_hand: Callable[[Cell], bool]
+    tolerance: dict[str, float] = field(default_factory=dict)
+    """That of the calling process: a worker process has only the library's."""
 
-    def __call__(self, name: str, cell: Cell) -> tuple[str, Result]:
-        """The scores of one cell, stored or computed, and what is to be said of it."""
-        said: list[str] = []
-        stored, n = _load(name, said), self.rows(cell) if callable(self.rows) else self.rows
-        if stored is not None and len(stored) != n:
-            said.append(f"{_label(cell)}: stored scores have {len(stored)} rows and not {n}")
-            stored = None
-        if not self.at_hand(cell):
-            return name, (stored, "absent" if stored is None else "hash", said)
-        if stored is not None:
-            if (problem := self._checked(cell, stored)) is None:
-                return name, (stored, "checked", said)
-            said.append(f"{_label(cell)}: stored scores are not used ({problem}); computed again")
-        frame = self.score(cell, np.arange(n)).astype(np.float32)
-        write_atomic(cache_dir("scores") / f"{name}.parquet", frame.to_parquet)
-        return name, (frame.astype(np.float64), "computed", said)
+    def __call__(self, name: str, cell: Cell) -> tuple[str, _Result]:
+        """The key of a cell and its scores, stored or computed."""
+        refused, n = [], self.rows(cell) if callable(self.rows) else self.rows
+        at_hand = self.at_hand(cell)
 
-    def _checked(self, cell: Cell, stored: pd.DataFrame) -> str | None:
+        def result(source: Source, frame=None, file=None, then: str = "") -> tuple[str, _Result]:
+            said = f"{'; '.join(refused)}: {_label(cell)} {then}" if refused else ""
+            return name, _Result(frame, source, sha256(file) if file else "", said)
+
+        for file, kind in _files(name):
+            try:
+                frame = _read(file, kind)
+                if len(frame) != n:
+                    raise _Refused(f"it has {len(frame)} rows and not {n}")
+                if at_hand and (problem := self._difference(cell, frame)):
+                    raise _Refused(problem)
+            except _Refused as why:
+                refused.append(f"{_shown(file, kind)} is not used, {why}")
+                continue
+            hashed = kind == "released" and recorded_hashes(file.parents[1]) is not None
+            source = "checked" if at_hand else "sha256 only" if hashed else "unchecked"
+            return result(source, frame, file, f"is taken from {_shown(file, kind)}")
+        if not at_hand:
+            return result("left out", then="is left out, for its network is not here")
+        frame = self._scored(cell, np.arange(n))
+        file = cache_dir("scores") / f"{name}.parquet"
+        write_atomic(file, frame.astype(np.float32).to_parquet)
+        return result("computed", frame, file, "is computed again")
+
+    def _scored(self, cell: Cell, rows: np.ndarray) -> pd.DataFrame:
+        """The scores of these rows, rounded as stored ones are."""
+        frame = self.score(cell, rows).reset_index(drop=True)
+        if len(frame) != len(rows):
+            raise UsageError(
+                f"the scores of {_label(cell)} have {len(frame)} rows, "
+                f"where {len(rows)} are asked for"
+            )
+        if self.agree is None and not callable(self.check):
+            for column in frame:
+                _tolerance(column, self.tolerance)
+        return frame.astype(np.float32).astype(np.float64)
+
+    def _difference(self, cell: Cell, stored: pd.DataFrame) -> str | None:
         if callable(self.check):
             return self.check(cell, stored)
         some = np.random.default_rng().permutation(len(stored))[: self.check]
-        kept, fresh = stored.iloc[some].reset_index(drop=True), self.score(cell, some)
-        return self.agree(cell, kept, fresh) if self.agree else difference(kept, fresh)
+        stored, computed = stored.iloc[some].reset_index(drop=True), self._scored(cell, some)
+        if self.agree:
+            return self.agree(cell, stored, computed)
+        return difference(stored, computed, self.tolerance)
 
 
-def _run(job: _Job, first: Mapping[str, Cell], workers: str) -> Iterator[tuple[str, Result]]:
-    count = min(len(first), os.cpu_count() or 1)
+def _run(job: _Job, jobs: Mapping[str, Cell], workers: str) -> Iterator[tuple[str, _Result]]:
+    """Results in any order. If the caller stops, running cells are finished and stored."""
+    count = min(len(jobs), os.cpu_count() or 1)
     if workers == "serial" or count < 2:
-        for name, cell in first.items():
+        for name, cell in jobs.items():
             yield job(name, cell)
     elif workers == "processes":
+        given = settings.variables()
+        calls = [delayed(_one_thread)(given, job, name, cell) for name, cell in jobs.items()]
         with parallel_config("loky", inner_max_num_threads=1):
-            given = settings.variables()
-            calls = [delayed(_one_thread)(given, job, name, cell) for name, cell in first.items()]
             yield from Parallel(count, return_as="generator_unordered", batch_size=1)(calls)
     else:
         set_threads = dict(initializer=torch.set_num_threads, initargs=(1,))
+        threads = torch.get_num_threads()
         with threadpool_limits(1), ThreadPoolExecutor(count, **set_threads) as pool:
-            pending = [pool.submit(job, name, cell) for name, cell in first.items()]
+            pending = [pool.submit(job, name, cell) for name, cell in jobs.items()]
             try:
                 for one in as_completed(pending):
                     yield one.result()
-            except BaseException:
+            finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-                raise
+                torch.set_num_threads(threads)  # threads started later would inherit the one
 
 
-def _one_thread(given: dict[str, str], job: _Job, name: str, cell: Cell) -> tuple[str, Result]:
+def _one_thread(given: dict[str, str], job: _Job, name: str, cell: Cell) -> tuple[str, _Result]:
     settings.adopt(given)
     torch.set_num_threads(1)
     return job(name, cell)
+
+
+def _summary(sources: list[Source], check: int | Check) -> str:
+    n = len(sources)
+    checked = "checked" if callable(check) else f"{check} rows of each computed again"
+    phrases = {
+        "checked": f"stored and {checked}",
+        "sha256 only": "stored whose networks are not at hand (sha256 only)",
+        "unchecked": "stored whose networks are not at hand (no sha256 is stated)",
+        "left out": "left out, without a network",
+    }
+    parts = [f"{sources.count('computed')} computed"]
+    parts += [f"{sources.count(s)} {text}" for s, text in phrases.items() if s in sources]
+    return f"{n} cell{'s' if n != 1 else ''}: {', '.join(parts)}"
+
+
+def difference(
+    stored: pd.DataFrame, computed: pd.DataFrame, tolerance: Mapping[str, float] | None = None
+) -> str | None:
+    """How stored rows differ from the same rows computed again: None, or a phrase.
+
+    Raises
+    ------
+    UsageError
+        A column has no tolerance.
+    """
+    if list(stored) != list(computed):
+        return f"its columns are {', '.join(stored)} and not {', '.join(computed)}"
+    for column in computed:
+        allowed = _tolerance(column, TOLERANCE if tolerance is None else tolerance)
+        a, b = stored[column].to_numpy(), computed[column].to_numpy()
+        unknown = np.isnan(a) != np.isnan(b)
+        if len(a) and unknown.mean() > UNKNOWN_ROWS:
+            return f"{column} is NaN in other rows"
+        with np.errstate(invalid="ignore"):
+            apart = np.where(a == b, 0.0, np.abs(a - b))[~np.isnan(a) & ~np.isnan(b)]
+        if len(apart) and apart.mean() > allowed:
+            return f"its {column} is off by {apart.mean():.2g} on average over {len(a)} rows"
+    return None
+
+
+def _tolerance(column: str, tolerance: Mapping[str, float]) -> float:
+    word = str(column).split()[0]
+    if word not in tolerance:
+        raise UsageError(
+            f"no tolerance is known for the column {column!r}: add "
+            f"score_cache.TOLERANCE[{word!r}], or pass agree= or check="
+        )
+    return tolerance[word]
+
+
+def _parts(cell: Cell) -> tuple:
+    return cell if isinstance(cell, tuple) else (cell,)
 
 
 def _label(cell: Cell) -> str:
     return " ".join(map(str, _parts(cell)))
 
 
-def _summary(n: int, counts: Mapping[str, int], check) -> str:
-    how = "checked" if callable(check) else f"{check} rows of each computed again"
-    parts = [f"{counts['computed']} computed"]
-    parts += [f"{counts['checked']} stored and {how}"] if counts["checked"] else []
-    if counts["hash"]:
-        parts.append(f"{counts['hash']} stored whose networks are not at hand (sha256 only)")
-    parts += [f"{counts['absent']} left out, without a network"] if counts["absent"] else []
-    return f"{n} cell{'s' if n != 1 else ''}: {', '.join(parts)}"
+def _shown(file: Path, kind: Kind) -> str:
+    """A file's name in a sentence, which a notebook may publish: no path of this machine."""
+    released = kind == "released" and file.is_relative_to(project_root())
+    return str(file.relative_to(project_root())) if released else f"the cache's {file.name}"
 
 
-def difference(stored: pd.DataFrame, computed: pd.DataFrame) -> str | None:
-    """None if the same rows, computed again, agree with the stored ones; else a phrase that names
-    the column and by how much. Raises :class:`UsageError` for a column without a tolerance."""
-    if list(stored) != list(computed) or len(stored) != len(computed):
-        return f"columns or rows are others: {', '.join(computed)}"
-    for metric in computed:
-        name = str(metric).split()[0]
-        if name not in TOLERANCE:
-            known = ", ".join(TOLERANCE)
-            raise UsageError(
-                f"no tolerance for {metric!r}: pass agree=, or name it as one of {known}"
-            )
-        apart = np.abs(stored[metric].to_numpy() - computed[metric].to_numpy())
-        known = apart[np.isfinite(apart)]
-        if len(known) and known.mean() > TOLERANCE[name]:
-            return f"{metric} is off by {known.mean():.2g} on average over {len(computed)} rows"
-    return None
+def _files(name: str) -> Iterator[tuple[Path, Kind]]:
+    """The score files of a key, released before cached."""
+    for folder, kind in stores("scores", "scores"):
+        file = folder / f"{name}.parquet"
+        if file.is_file():
+            yield file, kind
 
 
-def _load(name: str, said: list[str] | None = None) -> pd.DataFrame | None:
-    """The stored scores of a key, released or cached, or None; sentences about refused files."""
-    for place, kind in stores("scores", "scores"):
-        file = place / f"{name}.parquet"
-        if not file.is_file():
-            continue
-        if kind == "released" and (problem := refusal(file)):
-            if said is not None:
-                said.append(f"{file.name}: {problem}; it is not used")
-            continue
+def _read(file: Path, kind: Kind) -> pd.DataFrame:
+    if kind == "released" and (problem := refusal(file)):
+        raise _Refused(problem)
+    try:
+        return pd.read_parquet(file).astype(np.float64)
+    except (OSError, ValueError, pyarrow.ArrowException):
+        raise _Refused("it cannot be read") from None
+
+
+def _load(name: str) -> pd.DataFrame | None:
+    """The stored scores of a key by rule (a) alone."""
+    for file, kind in _files(name):
         try:
-            return pd.read_parquet(file).astype(np.float64)
-        except (OSError, ValueError, pyarrow.ArrowException):  # damaged
-            if said is not None:
-                said.append(f"{file.name} cannot be read; it is not used")
+            return _read(file, kind)
+        except _Refused:
+            continue
     return None
 
 
 def refusal(file: Path) -> str | None:
-    """Why a released score file may not be used: None, or a phrase (rule a)."""
+    """Why a released score file may not be used by rule (a): None, or a phrase."""
     stated = recorded_hashes(file.parents[1])
     if stated is None:  # records of an older form state no hashes
         return None
     if file.stem not in stated:
-        return "no record of its studies names it"
+        return "no record beside it names it"
     if sha256(file) not in stated[file.stem]:
-        return "its sha256 is not the one that the study's record states"
+        return "its sha256 is not the one that a record beside it states"
     return None
 
 
 def recorded_hashes(preset: Path) -> dict[str, set[str]] | None:
-    """Every key that the records of a preset (``results/<data>/<preset>/*/record.json``) name under
-    ``scores``, with its sha256; None if no record has the field."""
+    """Each key that the records of a preset name, with its sha256 (of each record that names it).
+
+    Read from the field ``scores`` of ``results/<data>/<preset>/*/record.json``; None if no record
+    has the field.
+    """
     records = sorted(preset.glob("*/record.json"))
     return _recorded(tuple((file, file.stat().st_mtime_ns) for file in records))
 
@@ -304,7 +427,7 @@ def _recorded(records: tuple[tuple[Path, int], ...]) -> dict[str, set[str]] | No
     found: dict[str, set[str]] | None = None
     for file, _ in records:
         try:
-            stated = json.loads(file.read_text()).get("scores")
+            stated = json.loads(file.read_text(encoding="utf-8")).get("scores")
         except (OSError, ValueError, AttributeError):  # a damaged record states nothing
             continue
         if stated is not None:
@@ -315,23 +438,29 @@ def _recorded(records: tuple[tuple[Path, int], ...]) -> dict[str, set[str]] | No
 
 
 def stored_file(name: str) -> Path | None:
-    """The score file of a key, released or cached: the one that :func:`compute` uses, or None."""
-    for place, kind in stores("scores", "scores"):
-        file = place / f"{name}.parquet"
-        if file.is_file() and not (kind == "released" and refusal(file)):
-            return file
-    return None
+    """The score file of a key that a study which has just run used: released or cached, or None.
+
+    A cached file that is younger than the released one was computed because that was refused.
+    """
+    usable = [f for f, kind in _files(name) if not (kind == "released" and refusal(f))]
+    if len(usable) > 1 and _younger(usable[-1], usable[0]):
+        return usable[-1]
+    return usable[0] if usable else None
 
 
 def release(keys: Iterable[str], folder: Path) -> None:
-    """Copy score files from the cache into ``folder`` (a ``scores`` folder under ``results/``),
-    also over one that was refused and computed again since."""
+    """Copy score files from the cache into ``folder``, a ``scores`` folder under ``results/``.
+
+    A file that lies there already is replaced if it is refused, or older than the cached one.
+    """
     for name in keys:
         target, source = folder / f"{name}.parquet", cache_dir("scores") / f"{name}.parquet"
-        if source.exists() and not (
-            target.exists() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns
-        ):
+        if source.exists() and (not target.exists() or refusal(target) or _younger(source, target)):
             write_atomic(target, lambda path, source=source: path.write_bytes(source.read_bytes()))
+
+
+def _younger(a: Path, b: Path) -> bool:
+    return a.stat().st_mtime_ns > b.stat().st_mtime_ns
 
 
 def find(key: str) -> pd.DataFrame | None:
@@ -341,13 +470,13 @@ def find(key: str) -> pd.DataFrame | None:
 
 def checked(key: str, n: int, score) -> pd.DataFrame | None:
     """Superseded by :func:`compute`."""
-    if (kept := find(key)) is None or len(kept) != n:
+    if (stored := find(key)) is None or len(stored) != n:
         return None
     some = np.random.default_rng().permutation(n)[:32]
-    if problem := difference(kept.iloc[some], score(some)):
-        print(f"{key}: kept scores are left aside, {problem}")
+    if problem := difference(stored.iloc[some], score(some)):
+        print(f"{key}: stored scores are not used, {problem}")
         return None
-    return kept
+    return stored
 
 
 def keep(key: str, scores: pd.DataFrame) -> pd.DataFrame:
