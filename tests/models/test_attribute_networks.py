@@ -56,11 +56,11 @@ def test_the_verification_signal_against_loops():
     same, different = [], []
     for i in range(9):
         for j in range(i):
-            apart = float(
+            distance = float(
                 (features[i] / features[i].norm() - features[j] / features[j].norm()).norm()
             )
             (same if labels[i] == labels[j] else different).append(
-                apart**2 / 2 if labels[i] == labels[j] else max(0, 1 - apart) ** 2 / 2
+                distance**2 / 2 if labels[i] == labels[j] else max(0, 1 - distance) ** 2 / 2
             )
     assert float(deepid2.verification(features, labels)) == pytest.approx(
         (np.mean(same) + np.mean(different)) / 2

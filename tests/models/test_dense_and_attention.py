@@ -36,14 +36,14 @@ def test_gradients_reach_every_parameter(name):
     assert not [key for key, g in gradients.items() if g is None or not g.abs().max() > 0]
 
 
-def test_a_dense_block_sees_everything_before_it():
+def test_a_dense_block_reads_all_earlier_outputs():
     torch.manual_seed(0)
     block, x = ResidualDenseBlock(6, 4, 3), torch.randn(2, 6, 5, 7)
-    seen = [x]
+    inputs = [x]
     for conv in block.convs:
-        seen.append(F.relu(F.conv2d(torch.cat(seen, 1), conv.weight, conv.bias, padding=1)))
+        inputs.append(F.relu(F.conv2d(torch.cat(inputs, 1), conv.weight, conv.bias, padding=1)))
     weight = block.fuse.weight.flatten(1)
-    fused = torch.einsum("oc,nchw->nohw", weight, torch.cat(seen, 1)) + block.fuse.bias.view(
+    fused = torch.einsum("oc,nchw->nohw", weight, torch.cat(inputs, 1)) + block.fuse.bias.view(
         1, -1, 1, 1
     )
     torch.testing.assert_close(block(x), x + fused)

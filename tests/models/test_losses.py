@@ -43,12 +43,12 @@ def test_identity_is_one_minus_the_cosine_of_the_judge(face):
     found = objective(net, Batch(lr, hr, points))
     judge = models.embedder("dlib")
     vectors = [judge(models.chips(x * 255, points[:, losses.FIVE_OF_68])) for x in (net(lr), hr)]
-    apart = np.mean(
+    distance = np.mean(
         [1 - float(F.cosine_similarity(a, b, 0)) for a, b in zip(*vectors, strict=True)]
     )
     pixels = float((net(lr) - hr).abs().mean())
-    assert float(found["identity"]) == pytest.approx(apart, rel=1e-4) and apart > 0.005
-    assert float(found["loss"]) == pytest.approx(pixels + objective.weight * apart, rel=1e-5)
+    assert float(found["identity"]) == pytest.approx(distance, rel=1e-4) and distance > 0.005
+    assert float(found["loss"]) == pytest.approx(pixels + objective.weight * distance, rel=1e-5)
     assert float(objective(lambda lr: hr, Batch(lr, hr, points))["loss"]) == pytest.approx(
         0, abs=1e-6
     )

@@ -85,11 +85,11 @@ def test_drrn_shares_its_convolutions_and_counts_them_once():
 
 @pytest.mark.parametrize("size", ["paper", "small"])
 @pytest.mark.parametrize("name", NEAR_BICUBIC)
-def test_what_adds_to_bicubic_starts_near_it(name, size):
+def test_a_residual_network_starts_near_bicubic(name, size):
     torch.manual_seed(0)
     net, lr = models.restorer(name, 2, size).eval(), torch.rand(1, 3, 16, 16)
-    apart = net(lr) - models.restorer("bicubic", 2)(lr)
-    assert 0 < apart.square().mean().sqrt() < 0.05
+    difference = net(lr) - models.restorer("bicubic", 2)(lr)
+    assert 0 < difference.square().mean().sqrt() < 0.05
 
 
 def test_bicubic_is_the_matrix():
@@ -98,7 +98,7 @@ def test_bicubic_is_the_matrix():
     assert torch.allclose(models.restorer("bicubic", 4)(lr), up @ lr @ up.T, atol=1e-12)
 
 
-def test_cost_of_a_known_network():
+def test_cost_of_srcnn():
     # SRCNN's multiply-accumulates at 128x128: (81*3*64 + 64*32 + 25*32*3) a pixel, and at most the
     # whole matrices of the enlargement
     cost = models.cost(models.restorer("SRCNN", 4, "paper"), 32)
@@ -228,7 +228,7 @@ def test_the_loop_changes_only_with_its_version():
         "store the loop's behaviour with `PYTHONPATH=tests python tests/models/test_restorers.py`"
     )
     assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), (
-        "the loop changed: raise train.VERSION"
+        "the loop changed: raise loop.VERSION"
     )
 
 
@@ -238,10 +238,12 @@ def test_behaviour_changes_only_with_the_version(name):
     stored = json.loads(STORED.read_text())[name]
     if now["version"] != stored["version"]:
         pytest.fail(
-            f"{name} is now version {now['version']}: store it with `PYTHONPATH=tests python tests/models/test_restorers.py`"
+            f"{name} is now version {now['version']}: "
+            "store it with `PYTHONPATH=tests python tests/models/test_restorers.py`"
         )
     assert now["numbers"] == pytest.approx(stored["numbers"], rel=2e-4, abs=2e-5), (
-        f"{name} behaves otherwise than version {stored['version']} did: raise VERSION in its module (trained networks are then retired)"
+        f"{name} behaves otherwise than version {stored['version']} did: "
+        "raise VERSION in its module (trained networks are then retired)"
     )
 
 

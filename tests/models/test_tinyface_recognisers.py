@@ -1,4 +1,4 @@
-"""The recognition networks that study 05 compares, on faces taken whole: their tables of layers,
+"""The recognition networks that study 05 compares, on unaligned faces: their tables of layers,
 their losses, and that they learn."""
 
 import math
@@ -11,10 +11,11 @@ from conftest import noise, train_tiny
 from lrface import degrade, models, runs
 from lrface.degrade import resize, resize_matrix
 from lrface.errors import UsageError
+from lrface.files import cache_dir
 from lrface.models.layers import PReLUUnit
 from lrface.models.losses import Classification, WithPreprocessor
 from lrface.models.objective import Batch
-from lrface.models.recognition import centreface, deepid2, rpcn, sphereface, vgg_face
+from lrface.models.recognition import centreface, deepid2, rpcn, sphereface
 from lrface.models.recognition.align import unaligned_crop
 from lrface.training import cost_model
 from torch import nn
@@ -40,18 +41,18 @@ def count(net):
 
 
 def faces():
-    """Eight faces of smooth noise, each somebody else's."""
+    """Eight faces of smooth noise, each another person's."""
     hr = resize(
         torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(2)), (64, 64)
     ).clamp(0, 1)
     return Batch(degrade.setting("2x")(hr), hr, None, torch.arange(8))
 
 
-# --- faces taken whole ---
+# --- unaligned faces ---
 
 
 @pytest.mark.parametrize("size", [(112, 96), (55, 47), (124, 108), (64, 64)])
-def test_a_whole_face_is_the_middle_of_the_resized_square(size):
+def test_an_unaligned_crop_is_the_middle_of_the_resized_square(size):
     picture = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     matrix = torch.from_numpy(resize_matrix(64, max(size)).copy())
     square = torch.einsum("hi,ncij,wj->nchw", matrix, picture, matrix)
@@ -263,7 +264,7 @@ def test_the_annealing_counts_steps_and_stops_at_five():
 # --- objectives ---
 
 
-def test_centreface_adds_the_centre_loss_to_the_softmax_of_whole_faces():
+def test_centreface_adds_the_centre_loss_to_the_softmax_of_unaligned_faces():
     torch.manual_seed(0)
     net, one = centreface.CentreFace(8, (28, 24), (2, 2, 3), (1, 1), 5).train(), faces()
     features, logits = (x.detach() for x in net(unaligned_crop(one.hr, (28, 24))))
@@ -278,22 +279,22 @@ def test_centreface_adds_the_centre_loss_to_the_softmax_of_whole_faces():
     assert torch.allclose(objective.state.centres, features / 4, atol=1e-5)
 
 
-def test_deepid2_on_whole_faces_has_the_same_losses():
+def test_deepid2_on_unaligned_faces_has_the_same_losses():
     torch.manual_seed(0)
     net, one = models.recogniser("DeepID2", 8).train(), faces()
     objectives = models.RECOGNISERS["DeepID2"].objectives
-    aligned, taken_whole = objectives["paper"](net), objectives["whole"](net)
+    aligned, unaligned = objectives["paper"](net), objectives["whole"](net)
     features, logits = net(unaligned_crop(one.hr, deepid2.SIZE))
     expected = F.cross_entropy(logits, one.labels) + 0.05 * deepid2.verification(
         features, one.labels
     )
-    assert float(taken_whole(net, one)["loss"].detach()) == pytest.approx(
+    assert float(unaligned(net, one)["loss"].detach()) == pytest.approx(
         float(expected.detach()), rel=1e-6
     )
-    assert aligned.needs_landmarks and not taken_whole.needs_landmarks
+    assert aligned.needs_landmarks and not unaligned.needs_landmarks
     assert (
         WithPreprocessor(models.restorer("bicubic", 2), aligned).needs_landmarks
-        and not WithPreprocessor(models.restorer("bicubic", 2), taken_whole).needs_landmarks
+        and not WithPreprocessor(models.restorer("bicubic", 2), unaligned).needs_landmarks
     )
 
 
@@ -356,8 +357,10 @@ def test_rpcn_pays_hubers_loss_for_both_faces():
     )
     expected = 0
     for face, _, _ in net(small, large):
-        apart = (face - large).abs()
-        expected += torch.where(apart < 0.1, apart**2 / 2, 0.1 * (apart - 0.05)).mean()
+        difference = (face - large).abs()
+        expected += torch.where(
+            difference < 0.1, difference**2 / 2, 0.1 * (difference - 0.05)
+        ).mean()
     assert rpcn.SuperResolution()(net, one)["loss"].item() == pytest.approx(
         expected.item(), rel=1e-5
     )
@@ -422,8 +425,8 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_memory(name, loss, in
         faces = noise(6, 64)
         net, _, facts = train_tiny(net, faces, "2x", objective, checkpoint, **fields)
         state = objective.state or nn.Identity()
-        kept = [*net.state_dict().values(), *state.buffers()]
-        return torch.cat([t.double().flatten() for t in kept]), facts["resumed"]
+        tensors = [*net.state_dict().values(), *state.buffers()]
+        return torch.cat([t.double().flatten() for t in tensors]), facts["resumed"]
 
     (unbroken, _), stopped = interrupted(run, 2)
     again, resumed = run(stopped)
@@ -437,18 +440,10 @@ def test_a_method_says_which_losses_it_has():
         runs.Config(
             method="VGG-Face-like", degradation=degrade.HR, data="celeba", steps=1, loss="paper"
         )
-    assert vgg_face.VERSION == 1
 
 
-@pytest.mark.parametrize("loss, looked_for", [("paper", 1), ("whole", 0)])
-def test_landmarks_are_looked_for_only_by_the_objective_that_aligns(loss, looked_for, monkeypatch):
-    calls = []
-
-    def unknown(found):
-        calls.append(found)
-        return np.full((len(found), 68, 2), np.nan, np.float32)
-
-    monkeypatch.setattr(runs, "landmarks", unknown)
+@pytest.mark.parametrize("loss, aligns", [("paper", True), ("whole", False)])
+def test_landmarks_are_detected_only_for_the_objective_that_aligns(loss, aligns):
     fields = {"degradation": degrade.HR, "data": "celeba", "n_train": 4, "steps": 1, "batch": 4}
     assert np.isfinite(runs.fit(runs.Config(method="DeepID2", loss=loss, **fields)).record["loss"])
-    assert len(calls) == looked_for
+    assert any(cache_dir("landmarks").glob("*.npy")) == aligns
