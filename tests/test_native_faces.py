@@ -25,7 +25,7 @@ FIGURES = {
 def computed(**given):
     path = notebooks.find("05")
     outcome = runner.run(path, notebooks.parameters(path, {"preset": "smoke", **given}), force=True)
-    assert outcome.status == "computed", outcome.why
+    assert outcome.status == "computed", outcome.reason
     tables = sorted(
         name for name in outcome.outputs if name.endswith(".csv")
     )  # a figure's before the table of the same name

@@ -115,7 +115,7 @@ def reproduce(
         for path, values in work:
             _plan(path, values)
         return
-    there = {path: None if force else runner.standing(path, values) for path, values in work}
+    there = {path: None if force else runner.reusable(path, values) for path, values in work}
     for path, values in work:
         if there[path] is None:
             runner.check(path, values)
@@ -198,13 +198,13 @@ def _plan(path: Path, values: dict) -> None:
 def _tell(outcome) -> None:
     if outcome.status == "failed":
         problems.print(
-            f"{outcome.study} failed after {outcome.seconds:.0f} s, {outcome.kind}: {outcome.why}",
+            f"{outcome.study} failed after {outcome.seconds:.0f} s, {outcome.kind}: {outcome.reason}",
             style="red",
         )
         return
     console.print(
         f"{outcome.study}: {outcome.status} in {outcome.seconds:.1f} s"
-        + (f" ({outcome.why})" if outcome.why else "")
+        + (f" ({outcome.reason})" if outcome.reason else "")
     )
     for place, suffix in ((outcome.results, ".md"), (outcome.figures, ".png")):
         names = [

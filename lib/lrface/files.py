@@ -1,5 +1,4 @@
-"""Where things lie, and how they are written: to a temporary name first, then renamed, so nothing
-is ever half there."""
+"""Where files lie and how they are written: under a temporary name first, then renamed."""
 
 from __future__ import annotations
 
@@ -23,10 +22,14 @@ import platformdirs
 from lrface import settings
 from lrface.errors import LrfaceError
 
+TICK_SECONDS = 1.0
+"""How often a terminal's progress line is rewritten."""
+CHANGED_SECONDS, UNCHANGED_SECONDS = 10.0, 60.0
+"""The least time between two lines of a log: if the text has changed, and if not."""
+
 
 def project_root() -> Path:
-    """The repository: LRFACE_ROOT if set, else the checkout this package lives in, else the current
-    folder."""
+    """The repository: LRFACE_ROOT, else this package's checkout, else the current folder."""
     if named := settings.current().root:
         return named
     for folder in Path(__file__).resolve().parents:
@@ -36,8 +39,10 @@ def project_root() -> Path:
 
 
 def cache_dir(*parts: str) -> Path:
-    """A folder for what can be computed again (scans, runs, features): LRFACE_CACHE, else the
-    user's cache folder."""
+    """A folder, made if absent, for what can be computed again: scans, runs, scores.
+
+    It lies in LRFACE_CACHE, else in the user's cache folder.
+    """
     base = settings.current().cache
     if base is None:
         base = platformdirs.user_cache_path("lrface", appauthor=False)
@@ -46,19 +51,38 @@ def cache_dir(*parts: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LrfaceError(
-            f"cannot make the cache folder {folder} ({error.strerror}): set LRFACE_CACHE to a folder you can write"
+            f"cannot make the cache folder {folder} ({error.strerror}): "
+            "set LRFACE_CACHE to a folder you can write"
         ) from None
     return folder
 
 
 def output_root() -> Path:
-    """Where ``results/`` and ``figures/`` lie: LRFACE_OUT if set, else the repository."""
+    """The folder of ``results/`` and ``figures/``: LRFACE_OUT, else the repository."""
     return settings.current().out or project_root()
 
 
 def slug(data: str) -> str:
-    """A data set's name as a folder name; ``folder:/some/Where`` becomes ``folder-Where-`` and six
-    digits to tell namesakes apart."""
+    """A data set's name as a folder name.
+
+    Parameters
+    ----------
+    data : str
+        A name such as ``"celeba"`` or ``"folder:PATH"``.
+
+    Returns
+    -------
+    str
+        The name itself where it can be a folder name; of a path its last part and six hex digits
+        of a hash of the whole, so that two folders of one name differ.
+
+    Examples
+    --------
+    >>> slug("celeba")
+    'celeba'
+    >>> slug("folder:/photos/me")
+    'folder-me-58d255'
+    """
     kind, colon, place = data.partition(":")
     if colon:
         path = Path(place).resolve()
@@ -66,22 +90,19 @@ def slug(data: str) -> str:
     return re.sub(r"[^\w.-]+", "-", data)
 
 
-def places(data: str, preset: str, study: str) -> tuple[Path, Path]:
+def study_folders(data: str, preset: str, study: str) -> tuple[Path, Path]:
     """The results folder and the figures folder of one study on one set at one preset."""
-    return tuple(
-        output_root() / kind / slug(data) / preset / study for kind in ("results", "figures")
-    )
+    inside = Path(slug(data), preset, study)
+    return output_root() / "results" / inside, output_root() / "figures" / inside
 
 
 def noting() -> bool:
-    """Whether this process is a notebook's, run by the command line, which wants to be told what
-    the notebook uses and writes."""
+    """Whether this is the kernel of a notebook that the runner executes; see :func:`note`."""
     return settings.current().notes is not None
 
 
 def note(kind: str, name: str, value: str = "") -> None:
-    """Tell the command line, if it runs this notebook, of something used or written; see
-    :func:`noting`."""
+    """In a kernel, tell the runner of something read or written; a no-op elsewhere."""
     if notes := settings.current().notes:
         with open(notes, "a", encoding="utf-8") as file:
             file.write(json.dumps([kind, name, value]) + "\n")
@@ -94,8 +115,10 @@ def sha256(path: Path) -> str:
 
 
 def stores(released: str, cached: str) -> Iterator[tuple[Path, Literal["released", "cached"]]]:
-    """Where work that need not be done again may lie: ``results/*/*/<released>`` (not under
-    LRFACE_RETRAIN), then the cache."""
+    """The folders in which networks or scores may lie that need not be computed again.
+
+    First ``results/*/*/<released>`` (not under LRFACE_RETRAIN), then ``<cached>`` in the cache.
+    """
     if not settings.current().retrain:
         for folder in sorted(project_root().glob(f"results/*/*/{released}")):
             yield folder, "released"
@@ -103,11 +126,14 @@ def stores(released: str, cached: str) -> Iterator[tuple[Path, Literal["released
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
-    """Call ``write`` with a temporary path beside ``path``, flush it to disk, then rename. On
-    failure nothing is left behind."""
-    temporary = path.with_name(
-        f".{path.stem}.{os.getpid()}-{threading.get_ident()}.part{path.suffix}"
-    )
+    """Write a file completely or not at all.
+
+    ``write`` is called with a temporary path beside ``path``; the file is flushed to disk and
+    renamed. On failure nothing is left behind; a full disk is one sentence
+    (:class:`LrfaceError`).
+    """
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.stem}.{writer}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -119,7 +145,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:
             raise LrfaceError(
-                f"cannot write {path}: {error.strerror}; free or choose another place, then run the same command again"
+                f"cannot write {path}: {error.strerror}; free or choose another place, "
+                "then run the same command again"
             ) from error
         raise
     return path
@@ -131,26 +158,47 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def clock(seconds: float) -> str:
-    """``m:ss`` or ``h:mm:ss``."""
+    """A duration as ``m:ss`` or ``h:mm:ss``.
+
+    Examples
+    --------
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
     minutes, seconds = divmod(int(seconds), 60)
-    return (
-        f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-        if minutes >= 60
-        else f"{minutes}:{seconds:02d}"
-    )
+    if minutes < 60:
+        return f"{minutes}:{seconds:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
-    """One line: label, done/total, elapsed, remaining. Yields ``advance(n=1, note="")``.
+    """Show one progress line: label, done/total, elapsed and remaining time.
 
-    A terminal sees one line rewritten every second, a log a plain line a minute; work shorter than
-    that shows nothing. Inside a notebook run by the command line the line goes to the file named by
-    LRFACE_PROGRESS, which the runner shows, so that the saved notebook holds results and no
-    progress.
+    A terminal shows one line, rewritten every second; a log gets a plain line a minute; shorter
+    work shows nothing. In a kernel that the runner executes the line goes to the file
+    LRFACE_PROGRESS, which the runner shows, so the saved notebook holds no progress.
+
+    Parameters
+    ----------
+    label : str
+        What is being done.
+    total : int
+        Number of steps.
+
+    Yields
+    ------
+    callable
+        ``advance(n=1, note="")``: ``n`` more steps are done; ``note`` is shown after the times.
+
+    Examples
+    --------
+    >>> with progress("faces", total=2) as advance:
+    ...     for face in "ab":
+    ...         advance(note=face)
     """
     relay = settings.current().progress
-    live = sys.stderr.isatty() or bool(relay)
+    live = sys.stderr.isatty() or relay is not None
     began = shown = time.monotonic()
     done, first, printed = 0, None, False
 
@@ -158,17 +206,15 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
         nonlocal done, shown, printed, first
         done += n
         now = time.monotonic()
-        if first is None:  # work found already done (a resumed run) says nothing about speed
+        if first is None:  # steps done before (by a resumed run) say nothing about the speed
             first = (now, done)
-        if now - shown < (1.0 if live else 60.0):
+        if now - shown < (TICK_SECONDS if live else UNCHANGED_SECONDS):
             return
         shown, printed = now, True
         rate = (done - first[1]) / max(now - first[0], 1e-9)
         remaining = clock((total - done) / rate) if rate > 0 else "?"
-        _show(
-            f"{label}: {done}/{total}, {clock(now - began)} elapsed, {remaining} remaining{note and ', ' + note}",
-            relay,
-        )
+        times = f"{clock(now - began)} elapsed, {remaining} remaining"
+        _show(f"{label}: {done}/{total}, {times}{note and ', ' + note}", relay)
 
     try:
         yield advance
@@ -190,32 +236,36 @@ def _show(line: str, relay: Path | None = None) -> None:
 
 @contextmanager
 def relayed(label: str) -> Iterator[Callable[[str], None]]:
-    """Show, while the block runs, what :func:`progress` says in the processes it starts (see
-    there).
+    """Show, while the block runs, the :func:`progress` lines of the processes that it starts.
 
-    Yields ``say(text)``, which sets what stands between the label and their lines. A terminal sees
-    one line rewritten every second; a log a plain line when the text has changed, ten seconds after
-    the last at the earliest, and one a minute if it has not.
+    A terminal shows one line, rewritten every second. A log gets a plain line when the text has
+    changed, at most every ten seconds, and one a minute if it has not.
+
+    Yields
+    ------
+    callable
+        ``say(text)`` sets the text between the label and the processes' lines.
     """
     folder = tempfile.mkdtemp(prefix="lrface-")
     file, stop = Path(folder, "progress"), threading.Event()
-    began, said, live = time.monotonic(), "", sys.stderr.isatty()
+    began, live = time.monotonic(), sys.stderr.isatty()
+    text = ""
 
-    def say(text: str) -> None:
-        nonlocal said
-        said = text
+    def say(new: str) -> None:
+        nonlocal text
+        text = new
 
     def watch() -> None:
-        shown, before = began, ""
-        while not stop.wait(1.0):
+        shown, last = began, ""
+        while not stop.wait(TICK_SECONDS):
             now = time.monotonic()
-            if not live and now - shown < (10.0 if said != before else 60.0):
+            pause = CHANGED_SECONDS if text != last else UNCHANGED_SECONDS
+            if not live and now - shown < pause:
                 continue
-            shown, before = now, said
+            shown, last = now, text
             inner = filter(None, (f.read_text() for f in sorted(file.parent.glob("progress*"))))
-            _show(
-                " | ".join([f"{label}: {said and said + ', '}{clock(now - began)} elapsed", *inner])
-            )
+            own = f"{label}: {text and text + ', '}{clock(now - began)} elapsed"
+            _show(" | ".join([own, *inner]))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

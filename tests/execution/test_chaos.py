@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TINY, make_celeba, make_project
-from lrface.execution import kernel, notebooks, runner
+from conftest import TINY, in_process, make_celeba, make_project
+from lrface.execution import kernel, runner
 from test_runner import written
 
 pytestmark = pytest.mark.slow
@@ -310,22 +310,6 @@ def test_random_moments_of_real_runs(place, undisturbed):
     recovers(place, undisturbed[1], ", failed 0")
 
 
-def in_process(path, out, values, settings, *_):
-    """A stand-in for the kernel: the cells run here, so that a whole run takes a fraction of a
-    second."""
-    import nbformat
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        space = {}
-        for source, tags in notebooks.cells(path):
-            exec(source, space)
-            if "parameters" in tags:
-                space |= values
-    nbformat.write(nbformat.read(path, 4), out)
-
-
 def killed_at(step, path, values):
     """A run in a process of its own that dies before its ``step``-th change of a file; (exit
     status, changes seen)."""
@@ -399,5 +383,5 @@ def test_fifty_moments_between_two_changes_of_a_file(project, own_places, monkey
             status == 3
         )  # what was complete is put in place, and computed no second time
         assert status == (3 if any(completed) else 0) and (not decided or status == 3), step
-        assert runner.standing(path, new).status == "reused" and written(root) == after, step
+        assert runner.reusable(path, new).status == "reused" and written(root) == after, step
     assert 10 < sum(completed) < 40

@@ -104,7 +104,7 @@ def computed(path, **given):
     values = notebooks.parameters(path, given)
     runner.check(path, values)
     outcome = runner.run(path, values)
-    assert outcome.status == "computed", outcome.why
+    assert outcome.status == "computed", outcome.reason
     return outcome
 
 
@@ -117,7 +117,7 @@ def there(smoke, monkeypatch):
 
 def test_smoke_leaves_tables_figures_claims_and_a_record(smoke):
     _, values, outcome, places = smoke
-    assert outcome.status == "computed", outcome.why
+    assert outcome.status == "computed", outcome.reason
     names = {Path(o).name for o in outcome.outputs}
     tables = {"table2_fidelity", "table3_alignment_identity", "cost", "figure6_strangers"}
     figures = {"scores", "learning_curves", "figure6_strangers", "by_group"} | {
@@ -214,7 +214,7 @@ def test_the_same_command_reuses_and_a_change_computes(smoke, there, monkeypatch
         record["source"] == provenance.key(record["provenance"])
         and parts.items() <= record["provenance"].items()
     )
-    monkeypatch.setattr(provenance, "standing", lambda name: "other files")
+    monkeypatch.setattr(provenance, "data_state", lambda name: "other files")
     assert provenance.difference(provenance.parts(path, values), parts) == "data celeba changed"
 
 
@@ -231,7 +231,7 @@ def test_an_output_changed_by_hand_is_not_reused(smoke, there, monkeypatch, tmp_
         "execute",
         lambda *arguments: executed.append(arguments) or kernel.Failure("exception", "a stand-in"),
     )
-    assert runner.standing(path, values) is None
+    assert runner.reusable(path, values) is None
     again = runner.run(path, values)
     assert again.status == "failed" and executed and again.kind == "exception"
 
@@ -385,7 +385,7 @@ def test_smoke_of_every_method_on_rendered_faces(own_places, monkeypatch):
     wrong = pd.read_parquet(kept[0])
     wrong.assign(psnr=wrong["psnr"] + 1).to_parquet(kept[0])
     again = runner.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
-    assert again.status == "computed", again.why
+    assert again.status == "computed", again.reason
     assert {name: (again.results / f"{name}.csv").read_text() for name in tables} == before
     assert np.allclose(pd.read_parquet(kept[0])["psnr"], wrong["psnr"], atol=1e-3)
 
@@ -474,7 +474,7 @@ def test_smoke_of_recognition(own_places, monkeypatch):
     true = pd.read_parquet(vectors[0])
     true.sample(frac=1, random_state=0).reset_index(drop=True).to_parquet(vectors[0])
     again = runner.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
-    assert again.status == "computed", again.why
+    assert again.status == "computed", again.reason
     assert {o: (report.output_root() / o).read_text() for o in before} == before
     assert np.allclose(pd.read_parquet(vectors[0]), true, atol=1e-3)
 
@@ -518,7 +518,7 @@ def test_smoke_of_imbalance(own_places, monkeypatch):
         notebooks.parameters(notebooks.find("04"), {"preset": "smoke", **chosen}),
         force=True,
     )
-    assert again.status == "computed", again.why
+    assert again.status == "computed", again.reason
     assert {name: (again.results / f"{name}.csv").read_text() for name in before} == before
 
 

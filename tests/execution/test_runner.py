@@ -6,12 +6,13 @@ import re
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import TINY, in_process
 from lrface import files
 from lrface.errors import LrfaceError
 from lrface.execution import kernel, notebooks, provenance, runner, staging
@@ -151,28 +152,6 @@ def test_a_module_beside_the_notebooks_counts(project, own_places):
     assert provenance.difference(provenance.parts(path, values), before) == "mine changed"
 
 
-def test_what_a_notebook_declares_is_read_from_its_code(project):
-    sometimes = """
-if data: study.table("maybe", 1)
-for x in "ab": study.figure(f"of_{x}", 1, 2)
-study.table("one", 1) if data else 0
-data and study.listing("two", 1)
-[study.listing("three", 1) for _ in data]
-shown = study.listing("sure", 1).head()
-other.table("not", 1)
-"""
-    base = [
-        "figures/curve.csv",
-        "figures/curve.pdf",
-        "figures/curve.png",
-        "results/claims.csv",
-        "results/list.csv",
-    ]
-    assert staging.declares(project(more=sometimes)) == sorted(
-        [*base, "results/sure.csv", "results/table1.csv", "results/table1.md"]
-    )
-
-
 def test_other_studies_are_seen_from_the_stage_and_cannot_be_written_over(project, own_places):
     project()
     stage = staging.Stage("celeba", "quick", "07_tiny")
@@ -200,7 +179,7 @@ def test_a_record_that_cannot_be_believed_is_none(project, own_places, text):
     files.write_text(
         own_places / "project" / "results" / "celeba" / "quick" / "07_tiny" / "record.json", text
     )
-    assert runner.standing(path, notebooks.parameters(path, {})) is None
+    assert runner.reusable(path, notebooks.parameters(path, {})) is None
 
 
 def test_an_output_is_opened_as_what_its_name_says(tmp_path):
@@ -224,35 +203,31 @@ def test_an_output_is_opened_as_what_its_name_says(tmp_path):
     assert not staging.readable(tmp_path / "a.png")
 
 
-def test_what_cuda_says_gives_the_batch_that_fits():
-    said = (
-        "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 80.00 GiB of which 10.00 GiB is free. Including "
-        "non-PyTorch memory, this process has 70.00 GiB memory in use."
-    )
-    assert kernel.fits(said) == pytest.approx(80 / 90)
-    failure = kernel._raised(3, "OutOfMemoryError", said)
-    assert failure.kind == "out of memory" and failure.sentence.endswith(
-        "(about 89% of the batch would fit)"
-    )
-    assert (
-        kernel.fits("out of memory") is None
-        and kernel._raised(1, "MemoryError", "").kind == "out of memory"
-    )
-    assert (
-        kernel._raised(1, "LrfaceError", "cannot write x: No space left on device").kind
-        == "disk full"
-    )
-    assert (
-        kernel._raised(1, "KeyboardInterrupt", "").kind == "interrupted"
-        and kernel._raised(1, "KeyError", "'x'").kind == "exception"
-    )
+@pytest.mark.parametrize(
+    "name, message, kind",
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 20.00 GiB.", "out of memory"),
+        ("MemoryError", "", "out of memory"),
+        ("LrfaceError", "SRCNN: out of memory on H100 with batch 12", "out of memory"),
+        ("LrfaceError", "cannot write x: No space left on device", "disk full"),
+        ("KeyboardInterrupt", "", "interrupted"),
+        ("KeyError", "'x'", "exception"),
+    ],
+)
+def test_an_exception_in_a_cell_is_classified(name, message, kind):
+    failure = kernel._cell_failure(3, name, message)
+    assert failure.kind == kind
+    assert failure.sentence == f"cell 3: {name}: {message or 'no message'}"
 
 
 def test_a_kernel_killed_while_the_system_ran_out_of_memory_is_told_apart(monkeypatch):
-    life = kernel.Life(Path("x"), print, 3, None, executed=2, ended=-signal.SIGKILL, kills=4)
+    state = kernel.KernelState(
+        Path("x"), print, 3, None, executed=2, exit_status=-signal.SIGKILL, oom_kills=4
+    )
     for kills, kind in ((4, "kernel killed"), (5, "out of memory")):
         monkeypatch.setattr(kernel, "_oom_kills", lambda kills=kills: kills)
-        assert kernel._died(life).kind == kind and "cell 2 (SIGKILL)" in kernel._died(life).sentence
+        failure = kernel._kernel_failure(state)
+        assert failure.kind == kind and "cell 2 (SIGKILL)" in failure.sentence
 
 
 def test_kills_are_counted_in_ones_own_control_group(tmp_path):
@@ -271,7 +246,7 @@ def test_progress_bars_are_not_saved():
     def stream(text, name="stdout"):
         return nbformat.v4.new_output("stream", name=name, text=text)
 
-    kept = kernel._without_progress(
+    kept = kernel.without_progress(
         [
             stream("one\n"),
             stream("\r  0%|", "stderr"),
@@ -313,40 +288,59 @@ def test_one_notebook_at_a_time_on_a_gpu(monkeypatch, tmp_path):
     FileLock(lock, timeout=0).acquire()
 
 
+SCORES = """
+from lrface.metrics import score_cache
+scores = score_cache.compute(
+    [("SRCNN", "4x"), ("EDSR", "4x")],
+    key=lambda cell: score_cache.key(cell=cell),
+    score=lambda cell, rows: pd.DataFrame({"psnr": 30.0 + rows}),
+    rows=3,
+    workers="serial",
+)
+study.listing("scores", scores.listing("method", "setting"))"""
+
+
+def test_the_record_states_the_hash_of_every_score_file(project, monkeypatch):
+    monkeypatch.setattr(kernel, "execute", in_process)
+    done = outcome(project(**SHORT, more=SCORES))
+    assert done.status == "computed", done.reason
+    record = json.loads((done.results / "record.json").read_text())
+    keys = pd.read_csv(done.results / "scores.csv", dtype=str)["key"]
+    files_ = {key: files.cache_dir("scores") / f"{key}.parquet" for key in keys}
+    assert record["scores"] == {key: files.sha256(file) for key, file in files_.items()}
+    assert len(record["scores"]) == 2
+
+
+def test_a_listed_key_without_a_score_file_fails_the_run(project, monkeypatch):
+    monkeypatch.setattr(kernel, "execute", in_process)
+    other = SCORES + "\nstudy.listing('scores', pd.DataFrame({'key': ['0123456789abcdef']}))"
+    failed = outcome(project(**SHORT, more=other))
+    assert (failed.status, failed.kind) == ("failed", "missing output")
+    assert "lists 0123456789abcdef, and there is no such score file" in failed.reason
+    assert not (failed.results / "record.json").exists()
+
+
 def test_a_log_gets_few_plain_lines(monkeypatch, capsys):
-    now = [0.0]
-    monkeypatch.setattr(files.time, "monotonic", lambda: now[0])
-    ticks = iter([(5, "a"), (11, "b"), (15, "c"), (22, "c"), (60, "c"), (83, "c")])
+    """A line when the text has changed, with the last text; none while it has not."""
+    monkeypatch.setattr(files, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(files, "CHANGED_SECONDS", 0.3)
+    seen = []
 
-    class Event:
-        def wait(self, _):
-            try:
-                now[0], text = next(ticks)
-                say(text)
-                return False
-            except StopIteration:
-                return True
+    def next_line():
+        until = time.monotonic() + 60
+        while not seen and time.monotonic() < until:
+            time.sleep(0.01)
+            seen.extend(capsys.readouterr().err.splitlines())
+        return seen.pop(0)
 
-        def set(self): ...
-
-    class Thread:
-        def __init__(self, target, daemon):
-            self.target = target
-
-        def start(self): ...
-
-        def join(self):
-            self.target()
-
-    monkeypatch.setattr(files.threading, "Event", Event)
-    monkeypatch.setattr(files.threading, "Thread", Thread)
     with files.relayed("07") as say:
-        pass
-    assert capsys.readouterr().err.splitlines() == [
-        "07: b, 0:11 elapsed",
-        "07: c, 0:22 elapsed",
-        "07: c, 1:23 elapsed",
-    ]
+        for text in ("a", "b"):
+            say(text)
+        assert re.fullmatch(r"07: b, 0:\d\d elapsed", next_line())
+        say("c")
+        assert re.fullmatch(r"07: c, 0:\d\d elapsed", next_line())
+        time.sleep(0.6)
+    assert not seen and capsys.readouterr().err == ""
 
 
 @pytest.mark.slow
@@ -355,8 +349,8 @@ def test_a_run_counts_when_all_is_there_and_is_then_reused(project, own_places):
     first = outcome(
         project(**SHORT, bar="for i in range(3): print(f'\\r{i}', end='')\nprint()\nprint('kept')")
     )
-    assert first.status == "computed" and first.why == "there is no record of a complete run", (
-        first.why
+    assert first.status == "computed" and first.reason == "there is no record of a complete run", (
+        first.reason
     )
     record = json.loads((first.results / "record.json").read_text())
     assert (
@@ -367,12 +361,12 @@ def test_a_run_counts_when_all_is_there_and_is_then_reused(project, own_places):
     assert saved.cells[-1].outputs[0].text == "kept\n" and "papermill" not in saved.metadata
     ledger = pd.read_csv(root / "results" / "claims.csv")
     assert list(ledger["id"]) == ["tiny"] and not list((root / ".lrface").glob("celeba*07_tiny"))
-    assert runner.standing(notebooks.find("07"), record["parameters"]).outputs == first.outputs
+    assert runner.reusable(notebooks.find("07"), record["parameters"]).outputs == first.outputs
     # a notebook that writes less leaves nothing old behind, and a success no failure
     (first.results / "failed.ipynb").touch()
     short = TINY["outputs"].replace('study.listing("list", table[["method"]])\n', "")
     second = outcome(project(**SHORT, outputs=short))
-    assert second.why == "notebook changed" and not (second.results / "list.csv").exists()
+    assert second.reason == "notebook changed" and not (second.results / "list.csv").exists()
     assert not (second.results / "failed.ipynb").exists()
 
 
@@ -410,16 +404,19 @@ def test_a_failure_is_told_apart_and_costs_nothing(project, own_places, cell, ki
     )
     before = written(root)
     failed = outcome(project(**SHORT, more=cell), timeout=3 if kind == "time-out" else None)
-    assert (failed.status, failed.kind) == ("failed", kind) and sentence in failed.why, failed.why
+    assert (failed.status, failed.kind) == ("failed", kind) and sentence in failed.reason, (
+        failed.reason
+    )
     assert (
-        written(root) == before and (out / "failed.ipynb").exists() and "failed.ipynb" in failed.why
+        written(root) == before
+        and (out / "failed.ipynb").exists()
+        and "failed.ipynb" in failed.reason
     )
     assert not (root / ".lrface" / "celeba.quick.07_tiny").exists()
 
 
 @pytest.mark.slow
 def test_kernels_started_at_the_same_moment_do_not_meet(tmp_path):
-    import time
     from multiprocessing import get_context
 
     path, moment = tmp_path / "short.ipynb", time.time() + 5.0
@@ -434,10 +431,8 @@ def test_kernels_started_at_the_same_moment_do_not_meet(tmp_path):
 
 
 def _at(moment: float, path: Path, place: Path) -> kernel.Failure | None:
-    import time
-
     place.mkdir()
-    kernel.START = 60
+    kernel.START_SECONDS = 60
     time.sleep(max(0.0, moment - time.time()))
     return kernel.execute(path, place / "out.ipynb", {}, {}, place / "kernel.json")
 
@@ -447,9 +442,9 @@ def test_a_reuse_is_decided_without_torch(project, own_places, lrface):
     import subprocess
 
     done = outcome(project(**SHORT))
-    assert done.status == "computed", done.why
+    assert done.status == "computed", done.reason
     code = "import sys; from lrface.execution import notebooks, runner; p = notebooks.find('07'); "
-    code += "o = runner.standing(p, notebooks.parameters(p, {})); print(o.status, 'torch' in sys.modules)"
+    code += "o = runner.reusable(p, notebooks.parameters(p, {})); print(o.status, 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert said.stdout == "reused False\n", said.stderr
     code, out, _ = lrface("reproduce", "--data", "celeba")

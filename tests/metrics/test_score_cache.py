@@ -245,6 +245,17 @@ def test_records_of_an_older_form_state_no_hashes(released, capsys):
     )
 
 
+def test_the_stored_file_is_the_one_that_would_be_released(released):
+    name = key(CELLS[0])
+    file, cached = released / "scores" / f"{name}.parquet", files.cache_dir("scores")
+    assert score_cache.stored_file(name) == file
+    again = files.write_atomic(cached / file.name, true_scores(CELLS[0], np.arange(N)).to_parquet)
+    assert score_cache.stored_file(name) == again
+    file.write_bytes(b"")  # newer, and refused: not the file that the record states
+    assert score_cache.stored_file(name) == again
+    assert score_cache.stored_file("0") is None
+
+
 def test_retrain_leaves_released_scores_aside(released, monkeypatch):
     monkeypatch.setenv("LRFACE_RETRAIN", "1")
     compute(counted := Counted())

@@ -142,8 +142,8 @@ def test_a_study_of_one_set_tested_on_another_lies_with_the_first(own_places, ca
     study.claims(
         [report.Claim("c", "joint", "4", "It helps", "more minus less", Estimate(1.0, 0.5, 1.5, 9))]
     )
-    assert (study.results, study.figures) == report.places("celeba", "smoke", "03_x") and not (
-        own_places / "out/results/lfw"
-    ).exists()
+    assert (study.results, study.figures) == report.study_folders(
+        "celeba", "smoke", "03_x"
+    ) and not (own_places / "out/results/lfw").exists()
     assert f"celeba / smoke, lfw, fingerprint {'f' * 16}." in (study.results / "t.md").read_text()
     assert pd.read_csv(study.results / "claims.csv")["data"].tolist() == ["celeba"]

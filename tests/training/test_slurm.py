@@ -117,7 +117,7 @@ def test_a_studys_networks_as_a_job_array_are_byte_equal_to_local_ones(
     for name, run in alone.items():
         for file in ("model.safetensors", "log.csv", "config.json"):
             assert (run / file).read_bytes() == (of_jobs[name] / file).read_bytes()
-    results, _ = report.places("synthetic", "smoke", "01_degradation_settings")
+    results, _ = report.study_folders("synthetic", "smoke", "01_degradation_settings")
     tables = [
         f for f in results.glob("*.csv") if f.stem not in ("runs", "cost", "scores")
     ]  # these hold times
@@ -167,7 +167,7 @@ def test_two_studies_as_an_array():
         ],
     }
     for study, code, said in slurm.studies(words):
-        results, _ = report.places("synthetic", "smoke", study)
+        results, _ = report.study_folders("synthetic", "smoke", study)
         assert code == 0 and f"{study}: computed" in said, said
         assert json.loads((results / "record.json").read_text())["study"] == study
         words.pop(study)

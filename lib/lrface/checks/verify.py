@@ -432,7 +432,9 @@ def fresh(places: list[Place]) -> Report:
                 ran.append(place)
                 if outcome.status == "failed":
                     failed.append(
-                        Drift(f"results/{place.name}", f"executing it again failed: {outcome.why}")
+                        Drift(
+                            f"results/{place.name}", f"executing it again failed: {outcome.reason}"
+                        )
                     )
         if not ran and not failed:
             raise UsageError(f"nothing can be executed here: {'; '.join(left_out)}")

@@ -32,7 +32,7 @@ __all__ = [
     "identification_lists",
     "load",
     "pairs",
-    "standing",
+    "state_or_absent",
     "state",
 ]
 
@@ -69,7 +69,7 @@ def check_name(name: str) -> None:
     image."""
     if noting() and name not in _noted:
         _noted.add(name)
-        note("data", name, standing(name))
+        note("data", name, state_or_absent(name))
     _check(name)
 
 
@@ -239,7 +239,7 @@ def state(name: str) -> str:
     return digest.hexdigest()
 
 
-def standing(name: str) -> str:
+def state_or_absent(name: str) -> str:
     """The :func:`state` of a set, or ``absent`` if it is not at hand or cannot be read."""
     try:
         return state(name)

@@ -1,5 +1,9 @@
-"""A kernel's life around papermill: one at a time on a GPU, gone before the next, and its end told
-apart."""
+"""Execute a notebook in a kernel of its own through papermill, and say how the kernel ended.
+
+One kernel at a time uses a GPU. When :func:`execute` returns, the kernel and all processes that it
+started have ended, and a failure has been classified: a killed kernel, lack of memory, a full
+disk, a time-out, an exception in a cell.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +39,10 @@ Kind = Literal[
     "missing output",
     "disk full",
 ]
-GRACE = 10.0
-"""Seconds that the processes of a notebook that has ended may take to be gone, before they are
-killed."""
-START = 300
-"""Seconds that a kernel may take to start: a busy machine may need a minute."""
+GRACE_SECONDS = 10.0
+"""How long the processes of an ended notebook may take to exit before they are killed."""
+START_SECONDS = 300
+"""How long a kernel may take to start: a busy machine may need a minute."""
 
 
 @dataclass(frozen=True)
@@ -51,50 +54,56 @@ class Failure:
 
 
 @dataclass
-class Life:
-    """What is known of a kernel from outside."""
+class KernelState:
+    """What is known of a running kernel from outside."""
 
-    pids: Path
-    """File that says which process it is, for whoever comes after a runner that was killed."""
+    pid_file: Path
+    """Names the kernel's process for the next runner, should this one be killed."""
     say: Callable[[str], None]
     total: int
     expected: float | None
     pid: int | None = None
     cell: int = 0
-    """The code cell it is at, as the notebook counts them."""
+    """The current code cell, as the notebook counts them."""
     executed: int = 0
-    """The same as the kernel counts them: with the cell that sets the parameters."""
-    ended: int | None = None
-    """Its exit status, if it ended by itself: minus the signal, if one killed it."""
-    kills: int = field(default_factory=lambda: _oom_kills())
+    """The same as the kernel counts them, with the injected parameters."""
+    exit_status: int | None = None
+    """If the kernel ended by itself; minus the signal, if one killed it."""
+    oom_kills: int = field(default_factory=lambda: _oom_kills())
 
-    def began(self, pid: int) -> None:
+    def started(self, pid: int) -> None:
         self.pid = pid
-        self.pids.write_text(json.dumps([pid, psutil.Process(pid).create_time()]))
+        self.pid_file.write_text(json.dumps([pid, psutil.Process(pid).create_time()]))
 
-    def at(self, injected: bool) -> None:
+    def next_cell(self, injected: bool) -> None:
         self.cell += not injected
         self.executed += 1
-        self.say(
-            f"cell {self.cell}/{self.total}"
-            + (f", about {clock(self.expected)} expected" if self.expected else "")
-        )
+        expected = f", about {clock(self.expected)} expected" if self.expected else ""
+        self.say(f"cell {self.cell}/{self.total}{expected}")
 
 
 def execute(
     path: Path,
     out: Path,
     values: dict[str, Any],
-    settings: dict[str, str],
-    pids: Path,
+    environment: dict[str, str],
+    pid_file: Path,
     expected: float | None = None,
     cell_timeout: float | None = None,
 ) -> Failure | None:
-    """Execute the notebook at ``path`` into ``out``; None if every cell succeeded.
+    """Execute a notebook; None if every cell succeeded.
 
-    ``values`` are its parameters, ``settings`` environment variables for its kernel alone,
-    ``expected`` the seconds it took last time and ``cell_timeout`` the seconds that one cell may
-    take. When this returns or raises, the kernel and all that it started are gone.
+    When this returns or raises, the kernel and all processes that it started have ended.
+
+    Parameters
+    ----------
+    path : the notebook.
+    out : where the executed notebook is written.
+    values : its parameters.
+    environment : variables for its kernel, beside those of this process.
+    pid_file : names the kernel's process while it runs (:func:`end_orphan`).
+    expected : seconds that it took last time, for the progress line.
+    cell_timeout : seconds that one cell may take.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -103,15 +112,14 @@ def execute(
 
     engine = _engine()
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    logging.getLogger("asyncio").setLevel(
-        logging.CRITICAL
-    )  # of a cell that was interrupted it prints the whole traceback
+    # of an interrupted cell asyncio prints the whole traceback
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     total = sum(c.cell_type == "code" for c in nbformat.read(path, 4).cells)
-    life = None
+    state = None
     try:
         with _gpu(), _sockets() as ip, warnings.catch_warnings(), relayed(path.stem) as say:
             warnings.simplefilter("ignore")
-            life = Life(pids, say, total, expected)
+            state = KernelState(pid_file, say, total, expected)
             try:
                 papermill.execute_notebook(
                     str(path),
@@ -122,154 +130,127 @@ def execute(
                     language="python",
                     cwd=str(project_root()),
                     progress_bar=False,
-                    start_timeout=START,
+                    start_timeout=START_SECONDS,
                     execution_timeout=cell_timeout,
                     extra_arguments=["--log-level=50"],
                     # Files instead of TCP ports: it works where there is no network at all, not
                     # even loopback, and nobody else can listen.
                     config=Config({"KernelManager": {"transport": "ipc", "ip": ip}}),
-                    life=life,
-                    env={**os.environ, **settings},
+                    state=state,
+                    env={**os.environ, **environment},
                 )
             finally:
-                if life.pid is not None:
-                    gone(life.pid)
+                if state.pid is not None:
+                    end_group(state.pid)
     except PapermillExecutionError as error:
-        return _raised(error.exec_count, error.ename, error.evalue)
+        return _cell_failure(error.exec_count, error.ename, error.evalue)
     except CellTimeoutError:
-        return Failure(
-            "time-out",
-            f"cell {life.executed} took longer than the {cell_timeout:g} s that a cell may take",
-        )
+        limit = f"the {cell_timeout:g} s that a cell may take"
+        return Failure("time-out", f"cell {state.executed} took longer than {limit}")
     except DeadKernelError:
-        return _died(life)
+        return _kernel_failure(state)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return Failure(
-                "disk full",
-                f"{error.strerror} ({error.filename or out.parent}): free some, or set LRFACE_OUT and LRFACE_CACHE",
-            )
+            place = error.filename or out.parent
+            hint = "free some, or set LRFACE_OUT and LRFACE_CACHE"
+            return Failure("disk full", f"{error.strerror} ({place}): {hint}")
         return Failure("exception", f"{type(error).__name__}: {error}")
     except Exception as error:  # whatever it is, the other studies still run
-        first = (str(error).strip() or "no message").splitlines()[0]
-        if life is not None and "Kernel died" in first:
-            return _died(life)
+        first = _first_line(str(error))
+        if state is not None and "Kernel died" in first:
+            return _kernel_failure(state)
         if "Kernel didn't respond" in first:
-            return Failure("time-out", f"the kernel did not start within {START} s")
+            return Failure("time-out", f"the kernel did not start within {START_SECONDS} s")
         return Failure("exception", f"{type(error).__name__}: {first}")
     return None
 
 
-def _raised(cell: int | None, name: str, said: str) -> Failure:
-    first = (said.strip() or "no message").splitlines()[0]
-    where = f"cell {cell}: {name}: {first}"
-    if name in ("MemoryError", "OutOfMemoryError") or "out of memory" in said.lower():
-        share = fits(said)
-        return Failure(
-            "out of memory",
-            where + (f" (about {share:.0%} of the batch would fit)" if share else ""),
-        )
-    if os.strerror(errno.ENOSPC) in said or os.strerror(errno.EDQUOT) in said:
-        return Failure("disk full", where)
-    return Failure("interrupted" if name == "KeyboardInterrupt" else "exception", where)
+def _first_line(message: str) -> str:
+    return (message.strip() or "no message").splitlines()[0]
 
 
-def fits(said: str) -> float | None:
-    """The share of a batch that would have fitted, from what CUDA says when memory ran out; None if
-    it does not say enough.
-
-    Counts all that the process holds as the batch's, so it errs on the small side where the weights
-    are large.
-    """
-    unit = {"KiB": 2**-20, "MiB": 2**-10, "GiB": 1.0}
-    patterns = (
-        r"allocate ([\d.]+) (\wiB)",
-        r"of which ([\d.]+) (\wiB) is free",
-        r"process has ([\d.]+) (\wiB) memory in use",
-    )
-    found = [re.search(pattern, said) for pattern in patterns]
-    if not all(found):
-        return None
-    wanted, free, held = (float(match[1]) * unit.get(match[2], 0.0) for match in found)
-    return (held + free) / (held + wanted) if wanted > free else None
+def _cell_failure(cell: int | None, name: str, message: str) -> Failure:
+    """Classify an exception that a cell raised."""
+    sentence = f"cell {cell}: {name}: {_first_line(message)}"
+    kind: Kind = "exception"
+    if name in ("MemoryError", "OutOfMemoryError") or "out of memory" in message.lower():
+        kind = "out of memory"
+    elif os.strerror(errno.ENOSPC) in message or os.strerror(errno.EDQUOT) in message:
+        kind = "disk full"
+    elif name == "KeyboardInterrupt":
+        kind = "interrupted"
+    return Failure(kind, sentence)
 
 
-def _died(life: Life) -> Failure:
-    name = "before it said why" if life.ended is None else f"exit status {life.ended}"
+def _kernel_failure(state: KernelState) -> Failure:
+    """Classify the end of a kernel that did not end a cell."""
+    status = state.exit_status
+    how = "for an unknown reason" if status is None else f"exit status {status}"
     with contextlib.suppress(ValueError, TypeError):
-        name = signal.Signals(-life.ended).name
-    where = f"the kernel ended in cell {life.executed} ({name})"
-    if life.ended == -signal.SIGKILL and _oom_kills() > life.kills:
-        return Failure(
-            "out of memory",
-            f"{where}: the system had no memory left; close other programs or choose a smaller preset",
-        )
-    return Failure("kernel killed", where)
+        how = signal.Signals(-status).name
+    sentence = f"the kernel ended in cell {state.executed} ({how})"
+    if status == -signal.SIGKILL and _oom_kills() > state.oom_kills:
+        hint = "close other programs or choose a smaller preset"
+        return Failure("out of memory", f"{sentence}: the system had no memory left; {hint}")
+    return Failure("kernel killed", sentence)
 
 
 def _oom_kills(root: Path = Path("/")) -> int:
-    """How many processes the system has killed for memory so far: in this one's control group, else
-    on this machine."""
+    """How many processes Linux has killed for memory: in our control group, else everywhere."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         group = re.search(r"^0::/(.*)$", (root / "proc/self/cgroup").read_text(), re.M)[1]
-        return int(
-            re.search(
-                r"^oom_kill (\d+)$",
-                (root / "sys/fs/cgroup" / group / "memory.events").read_text(),
-                re.M,
-            )[1]
-        )
+        events = (root / "sys/fs/cgroup" / group / "memory.events").read_text()
+        return int(re.search(r"^oom_kill (\d+)$", events, re.M)[1])
     with contextlib.suppress(OSError, ValueError, TypeError):
         return int(re.search(r"^oom_kill (\d+)$", (root / "proc/vmstat").read_text(), re.M)[1])
     return 0
 
 
 def _engine() -> str:
-    """Papermill's own engine, made to tell which process the kernel is, which cell it is at, and
-    how it ended."""
+    """Register papermill's engine with a client that keeps a :class:`KernelState` up to date."""
     from nbclient.exceptions import DeadKernelError
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
 
     class Client(PapermillNotebookClient):
-        life: Life
+        state: KernelState
 
         def start_new_kernel(self, **kwargs):
             super().start_new_kernel(**kwargs, env=self.env)
-            self.life.began(self.km.provisioner.pid)
+            self.state.started(self.km.provisioner.pid)
 
         def execute_cell(self, cell, index, **kwargs):
             if cell.cell_type == "code":
-                self.life.at("injected-parameters" in cell.metadata.get("tags", []))
+                self.state.next_cell("injected-parameters" in cell.metadata.get("tags", []))
             try:
                 return super().execute_cell(cell, index, **kwargs)
             except DeadKernelError:
                 process = self.km.provisioner.process
-                self.life.ended = process.poll() if process else None
+                self.state.exit_status = process.poll() if process else None
                 raise
 
     class Engine(NBClientEngine):
         @classmethod
         def execute_managed_notebook(
-            cls, nb_man, kernel_name, life, env, start_timeout, execution_timeout=None, **kwargs
+            cls, nb_man, kernel_name, state, env, start_timeout, execution_timeout=None, **kwargs
         ):
-            settings = {k: kwargs[k] for k in ("config", "extra_arguments")}
             client = Client(
                 nb_man,
                 timeout=execution_timeout,
                 startup_timeout=start_timeout,
                 kernel_name=kernel_name,
-                **settings,
+                config=kwargs["config"],
+                extra_arguments=kwargs["extra_arguments"],
             )
-            client.life, client.env = life, env
+            client.state, client.env = state, env
             return client.execute()
 
     papermill_engines.register("lrface", Engine)
     return "lrface"
 
 
-def gone(group: int, grace: float = GRACE) -> None:
-    """Return when no process of a process group is left: after ``grace`` seconds they are killed."""
+def end_group(group: int, grace: float = GRACE_SECONDS) -> None:
+    """Wait until no process of a process group is left; kill them after ``grace`` seconds."""
     until = time.monotonic() + grace
     while _members(group):
         if time.monotonic() >= until:
@@ -287,19 +268,20 @@ def _members(group: int) -> list[int]:
     return found
 
 
-def end_orphan(pids: Path) -> None:
-    """End the kernel that ``pids`` names if it has outlived the runner that started it: it sees so
-    itself within a second or two."""
+def end_orphan(pid_file: Path) -> None:
+    """End the kernel that ``pid_file`` names, if it has outlived its runner.
+
+    A kernel notices by itself, within a second or two, that its parent is gone.
+    """
     with contextlib.suppress(OSError, ValueError, psutil.Error):
-        pid, born = json.loads(pids.read_text())
-        if psutil.Process(pid).create_time() == born:
-            gone(pid, grace=5.0)
+        pid, created = json.loads(pid_file.read_text())
+        if psutil.Process(pid).create_time() == created:
+            end_group(pid, grace=5.0)
 
 
 @contextlib.contextmanager
 def _gpu() -> Iterator[None]:
-    """Held by one notebook at a time on each GPU of this machine, whoever's it is; nothing on a
-    CPU."""
+    """Hold this machine's first GPU, which one notebook uses at a time; a no-op on a CPU."""
     if current().device == "cpu":
         yield
         return
@@ -315,8 +297,10 @@ def _gpu() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sockets() -> Iterator[str]:
-    """Where one kernel's sockets begin: jupyter's own choice is one name in the working folder,
-    which two kernels at once would share."""
+    """The path prefix of one kernel's sockets.
+
+    Jupyter's default is one name in the working folder, which two kernels at once would share.
+    """
     roomy = len(tempfile.gettempdir()) < 80  # a socket's path has 107 characters at most
     with tempfile.TemporaryDirectory(prefix="lrface-", dir=None if roomy else "/tmp") as folder:
         yield str(Path(folder, "kernel"))
@@ -330,38 +314,37 @@ def require_gpu(preset: str) -> None:
 
     if not torch.cuda.is_available():
         raise LrfaceError(
-            f"preset {preset} needs a GPU and PyTorch sees none: choose preset quick, or set LRFACE_DEVICE=cpu and be patient"
+            f"preset {preset} needs a GPU and PyTorch sees none: choose preset quick, or set "
+            "LRFACE_DEVICE=cpu and be patient"
         )
 
 
-def tidy(source: Path, target: Path) -> None:
-    """Save an executed notebook as ``target``, without progress bars and papermill's own marks,
-    which lie after a kernel was killed."""
+def save_clean(source: Path, target: Path) -> None:
+    """Save an executed notebook without progress bars and without papermill's metadata.
+
+    Papermill's metadata would state wrong times and states after a kernel was killed.
+    """
     notebook = nbformat.read(source, 4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         if cell.cell_type == "code":
-            cell.outputs = _without_progress(cell.outputs)
+            cell.outputs = without_progress(cell.outputs)
     write_atomic(target, lambda path: nbformat.write(notebook, path))
 
 
-def _without_progress(outputs: list) -> list:
-    kept: list = []
+def without_progress(outputs: list) -> list:
+    """A cell's outputs without lines that a carriage return overwrote."""
+    merged: list = []
     for output in outputs:
-        if (
-            output.output_type == "stream"
-            and kept
-            and kept[-1].output_type == "stream"
-            and kept[-1].name == output.name
-        ):
-            kept[-1].text += output.text  # a bar may come in many pieces
+        last = merged[-1] if merged else None
+        stream = output.output_type == "stream"
+        if stream and last and last.output_type == "stream" and last.name == output.name:
+            last.text += output.text  # a progress bar may come in many pieces
         else:
-            kept.append(output)
-    for output in kept:
-        if (
-            output.output_type == "stream"
-        ):  # a line that a carriage return has written over was progress
+            merged.append(output)
+    for output in merged:
+        if output.output_type == "stream":
             lines = re.split(r"(?<=\n)", output.text.replace("\r\n", "\n"))
             output.text = "".join(line for line in lines if "\r" not in line)
-    return [output for output in kept if output.output_type != "stream" or output.text]
+    return [output for output in merged if output.output_type != "stream" or output.text]

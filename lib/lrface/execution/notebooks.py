@@ -1,5 +1,4 @@
-"""What a notebook is before it runs: a study with a number, typed parameters that are checked, and
-networks it would train."""
+"""A notebook before it runs: its study number, its typed parameters, the networks it would train."""
 
 from __future__ import annotations
 
@@ -19,27 +18,31 @@ from lrface.errors import LrfaceError, UsageError
 from lrface.files import note, project_root
 from lrface.settings import override
 
-if (
-    TYPE_CHECKING
-):  # torch takes seconds to import, and whether a result can be reused is found out without it
+# torch takes seconds to import, and the decision to reuse results does without it
+if TYPE_CHECKING:
     from lrface.data import FaceSet
     from lrface.training.runs import Config
 
 
 def folder() -> Path:
+    """The folder of the studies' notebooks."""
     return project_root() / "notebooks"
+
+
+def every() -> list[Path]:
+    """The notebooks of all studies, in order."""
+    return sorted(folder().glob("[0-9][0-9]_*.ipynb"))
 
 
 def find(study: str) -> Path:
     """The notebook of a study, by its number (``1``, ``01``) or its whole name."""
-    known = sorted(folder().glob("[0-9][0-9]_*.ipynb"))
+    known = every()
     for path in known:
         if study in (path.stem, path.stem[:2]) or study.zfill(2) == path.stem[:2]:
             note("notebook", path.stem)
             return path
-    raise UsageError(
-        f"no study {study!r}: this version has {', '.join(p.stem for p in known) or 'none'}"
-    )
+    names = ", ".join(path.stem for path in known) or "none"
+    raise UsageError(f"no study {study!r}: this version has {names}")
 
 
 def cells(path: Path) -> list[tuple[str, list[str]]]:
@@ -52,8 +55,10 @@ def cells(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def contract(path: Path) -> type[BaseModel]:
-    """The notebook's parameters as a strict pydantic model, read from the annotations of its one
-    cell tagged ``parameters``."""
+    """The notebook's parameters as a strict pydantic model.
+
+    It is read from the annotations of the notebook's one cell tagged ``parameters``.
+    """
     tagged = [source for source, tags in cells(path) if "parameters" in tags]
     if len(tagged) != 1:
         raise LrfaceError(
@@ -68,12 +73,22 @@ def contract(path: Path) -> type[BaseModel]:
 def planned(
     path: Path, values: dict[str, Any]
 ) -> tuple[dict[Any, Config], FaceSet | dict[str, FaceSet]] | None:
-    """What the notebook would train: its ``configs`` and its ``train`` faces (or a dict of them, by
-    a config's ``data``); None if it has no cell tagged ``plan``.
+    """What the notebook would train: its variables ``configs`` and ``train``.
 
-    The code cells down to the tagged one run in this process, with ``values`` (checked) in place of
-    the defaults. What they show is dropped, what they save goes to a temporary folder. Raises one
-    sentence (:class:`LrfaceError`) if a cell fails or the names are missing.
+    The code cells down to the one tagged ``plan`` are executed in this process, with ``values``
+    (checked) in place of the defaults. What they show is dropped, what they write goes to a
+    temporary folder.
+
+    Returns
+    -------
+    tuple or None
+        The configs by name, and the training faces (or a dict of them, by a config's ``data``);
+        None if no cell is tagged ``plan``.
+
+    Raises
+    ------
+    LrfaceError
+        A cell fails, or leaves no such variables.
     """
     from lrface.data import FaceSet
     from lrface.training.runs import Config
@@ -84,7 +99,7 @@ def planned(
         return None
     if len(tagged) > 1:
         raise LrfaceError(
-            f"{path.name} has {len(tagged)} cells tagged 'plan': a notebook that trains has exactly one"
+            f"{path.name} has {len(tagged)} cells tagged 'plan': a notebook that trains has one"
         )
     space: dict[str, Any] = {}
     with (
@@ -95,9 +110,8 @@ def planned(
     ):
         try:
             for number, (source, tags) in enumerate(code[: tagged[0]], 1):
-                exec(
-                    compile(source, f"{path.name}, cell {number}", "exec", dont_inherit=True), space
-                )
+                name = f"{path.name}, cell {number}"
+                exec(compile(source, name, "exec", dont_inherit=True), space)
                 if "parameters" in tags:
                     space |= copy.deepcopy(values)
         except LrfaceError:
@@ -112,17 +126,17 @@ def planned(
     several = isinstance(configs, dict) and all(isinstance(c, Config) for c in configs.values())
     if not several or not all(isinstance(faces, FaceSet) for faces in sets):
         raise LrfaceError(
-            f"{path.name}: its cell tagged 'plan' must leave configs (a dict of runs.Config) and train (a FaceSet, or more)"
+            f"{path.name}: its cell tagged 'plan' must leave configs (a dict of runs.Config) "
+            "and train (a FaceSet, or a dict of them)"
         )
     return configs, train
 
 
 def _plain(kind: Any) -> bool:
-    """Whether a value given in the shell is this parameter's text as it stands (no number, list or
-    flag to be read from it)."""
-    return kind is str or (
-        get_origin(kind) is Literal and all(isinstance(v, str) for v in get_args(kind))
-    )
+    """Whether a parameter's value is a text, taken from the shell as it is."""
+    if get_origin(kind) is Literal:
+        return all(isinstance(value, str) for value in get_args(kind))
+    return kind is str
 
 
 def _listed(kind: Any) -> bool:
@@ -131,12 +145,14 @@ def _listed(kind: Any) -> bool:
 
 
 def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
-    """Check ``name=value`` texts against the notebook's contract: every value as a Python object,
-    defaults filled in.
+    """Read ``name=value`` texts by the types of :func:`contract`, and fill in the defaults.
 
-    Texts are read by the declared type: a ``str`` is taken as it is, lists may be written ``a,b``
-    or ``[a, b]``, the rest is YAML. Raises one sentence (:class:`UsageError`) for an unknown name,
-    a wrong type or a value out of range.
+    A ``str`` is taken as it is, lists may be written ``a,b`` or ``[a, b]``, the rest is YAML.
+
+    Raises
+    ------
+    UsageError
+        An unknown name, a wrong type, or a value out of range.
     """
     model = contract(path)
     values: dict[str, Any] = {}
@@ -144,9 +160,8 @@ def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
         if name not in model.model_fields:
             close = difflib.get_close_matches(name, model.model_fields, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise UsageError(
-                f"{path.stem} has no parameter {name!r}: {hint}it has {', '.join(model.model_fields)}"
-            )
+            known = ", ".join(model.model_fields)
+            raise UsageError(f"{path.stem} has no parameter {name!r}: {hint}it has {known}")
         kind = model.model_fields[name].annotation
         if _plain(kind):
             values[name] = text
@@ -162,6 +177,5 @@ def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         name = first["loc"][0]
-        raise UsageError(
-            f"parameter {name} of {path.stem}: {first['msg'].lower()}, got {given.get(name)!r}"
-        ) from None
+        problem = f"{first['msg'].lower()}, got {given.get(name)!r}"
+        raise UsageError(f"parameter {name} of {path.stem}: {problem}") from None

@@ -1,5 +1,10 @@
-"""What a result stands on, part by part, so that it is computed again when one of them changed, and
-only then."""
+"""What a study's results were computed from, part by part: they are computed again if one changed.
+
+A part is a name and a state: ``notebook`` is the code of the notebook's cells, ``lrface.x`` that of
+a module that it uses, directly or through another (syntax trees, so comments, blank lines and
+docstrings do not count); a file path is a file beside such a module; ``data x`` is a face set,
+``parameter x`` a parameter, ``package x`` an installed version; then ``python`` and ``retrain``.
+"""
 
 from __future__ import annotations
 
@@ -21,38 +26,38 @@ from lrface.files import project_root, sha256
 from lrface.settings import current
 
 PACKAGE = Path(__file__).parents[1]
-NAMED = 3
-"""So many changed parts are named in a phrase, the others counted."""
+SHOWN = 3
+"""How many changed parts a phrase names; it counts the others."""
 
 
 def parts(
-    path: Path, values: dict[str, Any], sets: Iterable[str] = (), consulted: Iterable[str] = ()
+    path: Path, values: dict[str, Any], sets: Iterable[str] = (), read: Iterable[str] = ()
 ) -> dict[str, str]:
-    """Every part that the results of a notebook with these parameters stand on, and its state.
+    """Every part that the results of a notebook with these parameters depend on, and its state.
 
-    ``notebook`` is the code of its cells and ``lrface.x`` that of a module it uses, directly or
-    through another: their syntax trees, so that comments, blank lines and docstrings do not count;
-    a module of the reader's own beside the notebooks counts alike, and so do the files that lie in
-    the folder of a module. ``data x`` is the state of a face set: the asked for, and ``sets``.
-    ``notebook x`` is the code of a notebook that this one reads (``consulted``). The rest are
-    ``parameter x``, ``package x``, ``python`` and ``retrain``.
+    Parameters
+    ----------
+    path : the notebook.
+    values : its parameters.
+    sets : names of face sets that it loads, beside the parameter ``data``.
+    read : names of other notebooks whose code it reads.
     """
-    read = {
+    others = {
         f"notebook {stem}": path.with_name(f"{stem}.ipynb")
-        for stem in sorted(set(consulted) - {path.stem})
+        for stem in sorted(set(read) - {path.stem})
     }
     found = {"python": platform.python_version(), **packages(), "notebook": _code(path)}
-    found |= {name: _code(other) for name, other in read.items()}
+    found |= {name: _code(other) for name, other in others.items()}
     found |= {
         f"parameter {name}": json.dumps(value, sort_keys=True) for name, value in values.items()
     }
     found["retrain"] = "yes" if current().retrain else "no"
-    found |= {f"data {name}": standing(name) for name in sorted({values["data"], *sets})}
-    return found | modules([path, *read.values()])
+    found |= {f"data {name}": data_state(name) for name in sorted({values["data"], *sets})}
+    return found | modules([path, *others.values()])
 
 
-standing = cache(data.standing)
-"""The state of a face set, found out once: its ``cache_clear`` makes it look again."""
+data_state = cache(data.state_or_absent)
+"""The state of a face set, determined once a run (``cache_clear``)."""
 
 
 def key(parts: dict[str, str]) -> str:
@@ -60,23 +65,20 @@ def key(parts: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def named(parts: dict[str, str], kind: str) -> list[str]:
-    """The names of the parts of a kind: the sets of ``data``, the notebooks of ``notebook``."""
+def names(parts: dict[str, str], kind: str) -> list[str]:
+    """The names of the parts of one kind, such as ``data``."""
     return [name.removeprefix(f"{kind} ") for name in parts if name.startswith(f"{kind} ")]
 
 
 def difference(now: dict[str, str], then: dict[str, str]) -> str:
     """A short phrase that names the parts that differ; empty if none does."""
-    changed = [
-        name
-        for name in [*now, *(n for n in then if n not in now)]
-        if now.get(name) != then.get(name)
-    ]
-    if "python" in changed:  # another Python writes every syntax tree in another way
+    every = [*now, *(name for name in then if name not in now)]
+    changed = [name for name in every if now.get(name) != then.get(name)]
+    if "python" in changed:  # each Python version dumps syntax trees in its own way
         changed = [name for name in changed if _kind(name) != "code"]
     phrases = [_phrase(name, now.get(name), then.get(name)) for name in changed]
-    more = len(phrases) - NAMED
-    return ", ".join(phrases[:NAMED]) + (f", and {more} more" if more > 0 else "")
+    more = len(phrases) - SHOWN
+    return ", ".join(phrases[:SHOWN]) + (f", and {more} more" if more > 0 else "")
 
 
 def _kind(name: str) -> str:
@@ -87,16 +89,16 @@ def _kind(name: str) -> str:
 
 def _phrase(name: str, now: str | None, then: str | None) -> str:
     if _kind(name) == "value":
-        short = [
-            None if value is None else value if len(value) <= 40 else f"{value[:37]}..."
-            for value in (now, then)
-        ]
-        return f"{name}: {short[0] or 'gone'}, was {short[1] or 'not there'}"
+        return f"{name}: {_short(now) or 'gone'}, was {_short(then) or 'not there'}"
     if _kind(name) == "data" and "absent" in (now, then):
         return f"{name} is {'no longer' if now == 'absent' else 'now'} at hand"
-    return (
-        f"{name} {'is no longer used' if now is None else 'is new' if then is None else 'changed'}"
-    )
+    if now is None:
+        return f"{name} is no longer used"
+    return f"{name} {'is new' if then is None else 'changed'}"
+
+
+def _short(value: str | None) -> str | None:
+    return value if value is None or len(value) <= 40 else f"{value[:37]}..."
 
 
 def packages() -> dict[str, str]:
@@ -119,38 +121,34 @@ def _versions(lock: str) -> dict[str, str]:
 
 
 def modules(paths: Iterable[Path]) -> dict[str, str]:
-    """The modules that notebooks import, with those that these import, and so on, and the files
-    beside them: name and hash."""
-    ahead = [
-        name for path in paths for source in _cells(path) for name in _imports(_tree(source), "")
-    ]
+    """Hashes of the modules that notebooks import, directly or not, and of the files beside them."""
+    trees = [_tree(source) for path in paths for source in _cells(path)]
+    pending = [name for tree in trees for name in _imports(tree, "")]
     found: dict[str, str] = {}
     folders: set[Path] = set()
-    while ahead:
-        name = ahead.pop()
+    while pending:
+        name = pending.pop()
         if name in found or (file := _file(name)) is None:
             continue
         stat = file.stat()
-        found[name], further = _read(file, name, stat.st_mtime_ns, stat.st_size)
-        ahead += further
+        found[name], imports = _read(file, name, stat.st_mtime_ns, stat.st_size)
+        pending += imports
         if file.is_relative_to(PACKAGE):
             folders.add(file.parent)
-    beside = (file for folder in sorted(folders) for file in _beside(folder))
-    return dict(sorted(found.items())) | {
-        f.relative_to(PACKAGE.parent).as_posix(): sha256(f)[:16] for f in beside
-    }
+    beside = [file for folder in sorted(folders) for file in _beside(folder)]
+    files = {f.relative_to(PACKAGE.parent).as_posix(): sha256(f)[:16] for f in beside}
+    return dict(sorted(found.items())) | files
 
 
 def _file(name: str) -> Path | None:
-    """Where a module of lrface, or one beside the notebooks, lies; None for all others."""
+    """The file of a module of lrface or of one in the repository's root; None for all others."""
     root = PACKAGE.parent if name.split(".")[0] == PACKAGE.name else project_root()
     place = root.joinpath(*name.split("."))
     return next((f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()), None)
 
 
 def _beside(folder: Path) -> Iterator[Path]:
-    """The files that the modules of a folder may read, without those of the embedded faces, which
-    are data."""
+    """The files that the modules of a folder may read; the embedded faces are a face set."""
     for file in sorted(folder.iterdir()):
         if file.is_dir():
             if file.name not in ("__pycache__", "embedded") and not (file / "__init__.py").exists():
@@ -161,7 +159,7 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 @cache
 def _read(file: Path, name: str, changed: int, size: int) -> tuple[str, tuple[str, ...]]:
-    """Hash and imports of a module, read once for each state of its file."""
+    """Hash and imports of a module; ``changed`` and ``size`` are there for the cache."""
     tree = _tree(file.read_text(encoding="utf-8"))
     imports = tuple(_imports(tree, name if file.name == "__init__.py" else name.rpartition(".")[0]))
     return hashlib.sha256(_meaning(tree, bare=True).encode()).hexdigest()[:16], imports
@@ -170,7 +168,7 @@ def _read(file: Path, name: str, changed: int, size: int) -> tuple[str, tuple[st
 def _cells(path: Path) -> list[str]:
     try:
         return [source for source, _ in notebooks.cells(path)]
-    except OSError:  # consulted once, and gone since
+    except OSError:  # read by an earlier run, and removed since
         return []
 
 
@@ -180,8 +178,7 @@ def _code(path: Path) -> str:
 
 
 def _tree(source: str) -> ast.Module | str:
-    """A syntax tree, of what IPython makes of a cell where that is no plain Python; the text itself
-    where it is no Python at all."""
+    """The syntax tree of a cell, with its magics translated; the text if it is no Python."""
     try:
         return ast.parse(source)
     except SyntaxError:
@@ -193,35 +190,33 @@ def _tree(source: str) -> ast.Module | str:
 
 
 def _meaning(tree: ast.Module | str, bare: bool) -> str:
-    """A tree as text, without docstrings; ``bare``: at the top level too, where in a notebook a
-    string is shown."""
+    """A tree as text without docstrings.
+
+    ``bare``: without strings at the top level, too; in a notebook such a string is shown.
+    """
     if isinstance(tree, str):
         return tree
     for node in ast.walk(tree):
-        if isinstance(body := getattr(node, "body", None), list) and (bare or node is not tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and (bare or node is not tree):
             node.body = [statement for statement in body if not _is_text(statement)]
     return ast.dump(tree)
 
 
 def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return constant and isinstance(node.value.value, str)
 
 
 def _imports(tree: ast.Module | str, package: str) -> Iterator[str]:
-    """Every dotted name that a tree may import, with its parents; names that are no module are
-    found out later."""
+    """Every dotted name that a tree may import, with its parents; some may be no modules."""
     for node in ast.walk(tree) if isinstance(tree, ast.Module) else ():
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = (
-                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            )
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            steps = package.split(".")
+            parents = steps[: len(steps) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue

@@ -1,5 +1,4 @@
-"""What the project publishes: a study's networks and scores beside its results, and its notebook,
-executed, in its place."""
+"""Release a study's networks and scores beside its results, and commit its executed notebook."""
 
 from __future__ import annotations
 
@@ -16,68 +15,67 @@ from lrface.files import output_root, write_atomic
 from lrface.metrics import score_cache
 from lrface.training import runs
 
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
 
 def release(outcome: Outcome) -> int:
-    """Put the networks a study of rendered faces was computed with, and its faces' scores, beside
-    its results.
+    """Copy the networks and the score files of a study of rendered faces beside its results.
 
-    Returns the number of networks not there before: the study's tables are to be made again with
-    what was released. A network that is computed in seconds rather than trained (Eigenface) is left
-    out: it is far larger than the time it saves. What no study of the preset lists any more is
-    removed.
+    Networks that are computed in closed form (Eigenface) are left out: they are far larger than
+    the seconds that they save. What no study of the preset lists any more is removed.
+
+    Returns
+    -------
+    int
+        The number of newly released networks. If there are any, the study must be executed again:
+        released weights have 8 or 16 bits, and the tables must rest on what is released.
     """
     preset = outcome.results.parent
     if not preset.parent.name.startswith("synthetic"):
         return 0
-    listed = {
-        kind: [
-            pd.read_csv(f, dtype={"key": str})["key"] for f in sorted(preset.glob(f"*/{kind}.csv"))
-        ]
-        for kind in ("runs", "scores")
-    }
-    networks, scored = (
-        list(dict.fromkeys(pd.concat(keys))) if keys else [] for keys in listed.values()
-    )
+    networks, scores = (_listed(preset, kind) for kind in ("runs", "scores"))
     new = 0
     for key in networks:
         run = runs.load_run(key)
-        if (
-            run is not None
-            and run.source == "cached"
-            and models.find(run.config.method).fit_closed_form is None
-        ):
+        if run is None or run.source != "cached":
+            continue
+        if models.find(run.config.method).fit_closed_form is None:
             runs.release(run, preset / "checkpoints")
             new += 1
-    score_cache.release(scored, preset / "scores")
+    score_cache.release(scores, preset / "scores")
     for old in [*preset.glob("checkpoints/*"), *preset.glob("scores/*")]:
-        if old.stem not in {*networks, *scored}:
+        if old.stem not in {*networks, *scores}:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     return new
 
 
-def publish(path: Path, outcome: Outcome) -> None:
-    """Make the executed notebook the committed one: its outputs under the cells as they are written
-    now, with the defaults as parameters.
+def _listed(preset: Path, kind: str) -> list[str]:
+    """The keys that the studies of a preset list in their ``runs.csv`` or ``scores.csv``."""
+    files = sorted(preset.glob(f"*/{kind}.csv"))
+    keys = [key for file in files for key in pd.read_csv(file, dtype={"key": str})["key"]]
+    return list(dict.fromkeys(keys))
 
-    Prose and comments may have changed since it was executed, for they are no reason to execute it
-    again. No picture of a real person is taken over. A warning is nothing to publish, and it shows
-    paths of this machine: :class:`LrfaceError` names the cell.
+
+def publish(path: Path, outcome: Outcome) -> None:
+    """Put the outputs of an executed notebook under the cells of the committed one.
+
+    Prose and comments may have changed since the execution, as they are no reason to execute again.
+    Pictures of real people are replaced by a line of text.
+
+    Raises
+    ------
+    LrfaceError
+        A cell printed a warning: warnings show paths of this machine.
     """
     notebook = nbformat.read(path, 4)
     executed = nbformat.read(outcome.results / "notebook.ipynb", 4)
     outputs = [
-        c.outputs
-        for c in executed.cells
-        if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])
+        cell.outputs
+        for cell in executed.cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
     ]
-    for number, shown in enumerate(outputs, 1):
-        warned = [o["text"].strip() for o in shown if o.get("name") == "stderr"]
-        if warned:
-            raise LrfaceError(
-                f"cell {number} of {path.name} printed a warning ({warned[0].splitlines()[0]}); mend its cause, then "
-                f"`lrface reproduce --study {path.name[:2]} --force` and publish again"
-            )
-    code = [c for c in notebook.cells if c.cell_type == "code"]
+    _refuse_warnings(path, outputs)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for number, (cell, shown) in enumerate(zip(code, outputs, strict=True), 1):
         cell.execution_count, cell.outputs = number, shown
         cell.metadata.pop("execution", None)
@@ -87,13 +85,19 @@ def publish(path: Path, outcome: Outcome) -> None:
             mark = output.get("metadata", {}).get("lrface", {})
             if mark.get("photos"):
                 where = outcome.figures.relative_to(output_root()) / f"{mark['figure']}.png"
-                output.data = {
-                    "text/plain": f"{where}: real people's faces, drawn on your machine and not published"
-                }
-    notebook.metadata.kernelspec = {
-        "display_name": "Python 3",
-        "language": "python",
-        "name": "python3",
-    }
+                text = f"{where}: real people's faces, drawn on your machine and not published"
+                output.data = {"text/plain": text}
+    notebook.metadata.kernelspec = KERNELSPEC
     notebook.metadata.language_info = executed.metadata.language_info
     write_atomic(path, lambda temporary: nbformat.write(notebook, temporary))
+
+
+def _refuse_warnings(path: Path, outputs: list[list]) -> None:
+    for number, shown in enumerate(outputs, 1):
+        for output in shown:
+            if output.get("name") == "stderr":
+                first = output["text"].strip().splitlines()[0]
+                raise LrfaceError(
+                    f"cell {number} of {path.name} printed a warning ({first}); mend its cause, "
+                    f"then `lrface reproduce --study {path.name[:2]} --force` and publish again"
+                )

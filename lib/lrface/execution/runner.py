@@ -1,5 +1,10 @@
-"""Run a notebook as a function: reuse what still stands, say why the rest is computed, and believe
-nothing but a whole result."""
+"""Run a notebook as a function: reuse current results, or execute it and accept only a whole run.
+
+:func:`run` decides by the record of the last complete run whether its results are still current
+(:mod:`lrface.execution.provenance`). If not, it executes the notebook into a stage
+(:mod:`lrface.execution.kernel`, :mod:`lrface.execution.staging`) and promotes the stage only if
+the kernel succeeded and every output can be read.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,13 @@ import errno
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 from filelock import Timeout
 
 from lrface import data
@@ -20,36 +27,34 @@ from lrface.errors import LrfaceError
 from lrface.execution import kernel, notebooks, provenance
 from lrface.execution.kernel import Failure
 from lrface.execution.staging import Stage
-from lrface.files import cache_dir, output_root, places, sha256
+from lrface.files import cache_dir, output_root, sha256, study_folders
 
 FREE_MB = {"smoke": 200, "quick": 500, "gpu": 2000, "paper": 20000}
-"""Disk space a run of a preset may need for checkpoints, figures and tables; asked for before a
-kernel starts."""
+"""Disk space that a run at a preset may need for checkpoints, figures and tables."""
 
 
 @dataclass
 class Outcome:
-    """What became of one notebook."""
+    """What came of running one notebook."""
 
     study: str
     status: Literal["computed", "reused", "failed"]
     seconds: float
     results: Path
     figures: Path
-    why: str = ""
+    reason: str = ""
     """Why it was computed, or why it failed."""
     outputs: list[str] = field(default_factory=list)
     kind: kernel.Kind | None = None
-    """Of a failure."""
+    """The kind of failure."""
 
 
 def check_names(path: Path, values: dict[str, Any]) -> None:
     """Raise one sentence if the data set is not at hand or a method is unknown. Writes nothing."""
     data.check_name(values["data"])
-    # a notebook may bring methods of its own
-    if values.get("methods") and not any(
-        "models.register(" in source for source, _ in notebooks.cells(path)
-    ):
+    # a notebook may register methods of its own
+    registers = any("models.register(" in source for source, _ in notebooks.cells(path))
+    if values.get("methods") and not registers:
         from lrface import models
 
         for name in values["methods"]:
@@ -57,66 +62,65 @@ def check_names(path: Path, values: dict[str, Any]) -> None:
 
 
 def check(path: Path, values: dict[str, Any]) -> None:
-    """Everything that can be known to be wrong before a kernel starts: data set, methods, device,
-    folders, disk."""
+    """Raise one sentence for whatever can be found wrong before a kernel starts.
+
+    Data set, methods, device, folders and disk space are checked.
+    """
     check_names(path, values)
     kernel.require_gpu(values["preset"])
-    results, figures = places(values["data"], values["preset"], path.stem)
-    for place in (results, figures, cache_dir("runs"), output_root() / ".lrface"):
-        _check_place(place, FREE_MB[values["preset"]])
+    results, figures = study_folders(values["data"], values["preset"], path.stem)
+    for folder in (results, figures, cache_dir("runs"), output_root() / ".lrface"):
+        _check_folder(folder, FREE_MB[values["preset"]])
 
 
-def _check_place(place: Path, megabytes: int) -> None:
-    """Raise unless ``place`` can be written and has room: asked before a kernel starts, not after
-    an hour."""
+def _check_folder(folder: Path, megabytes: int) -> None:
+    """Raise one sentence unless ``folder`` can be written to and has that much space."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        probe = place / f".probe-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise LrfaceError(
-            f"cannot write to {place} ({error.strerror}): make it writable, or set LRFACE_OUT (results) or LRFACE_CACHE to another folder"
+            f"cannot write to {folder} ({error.strerror}): make it writable, or set LRFACE_OUT "
+            "(results) or LRFACE_CACHE to another folder"
         ) from None
-    free = shutil.disk_usage(place).free >> 20
+    free = shutil.disk_usage(folder).free >> 20
     if free < megabytes:
         raise LrfaceError(
-            f"{place} has {free} MB free, this preset may need {megabytes} MB: free some, or set LRFACE_OUT and LRFACE_CACHE"
+            f"{folder} has {free} MB free, this preset may need {megabytes} MB: free some, or set "
+            "LRFACE_OUT and LRFACE_CACHE"
         )
 
 
-def standing(path: Path, values: dict[str, Any]) -> Outcome | None:
-    """The results of an earlier run, if they are whole and nothing they stand on has changed.
-    Reads, and neither waits nor repairs."""
+def reusable(path: Path, values: dict[str, Any]) -> Outcome | None:
+    """The results of an earlier run if they are whole and current, else None. Only reads."""
     began = time.monotonic()
     stage = Stage(values["data"], values["preset"], path.stem)
-    if (stage.folder / "record.json").exists():  # a complete run waits to be put in place
+    if (stage.folder / "record.json").exists():  # a complete run waits to be promoted
         return None
     record = stage.record()
-    return None if _why(record, path, values)[0] else _reused(stage, record, began)
+    reason, _ = _outdated(record, path, values)
+    return None if reason else _reused(stage, record, began)
 
 
 def _reused(stage: Stage, record: dict[str, Any], began: float) -> Outcome:
-    return Outcome(
-        stage.study,
-        "reused",
-        time.monotonic() - began,
-        *stage.results,
-        outputs=list(record["outputs"]),
-    )
+    seconds, outputs = time.monotonic() - began, list(record["outputs"])
+    return Outcome(stage.study, "reused", seconds, *stage.final, outputs=outputs)
 
 
-def _why(record: dict[str, Any], path: Path, values: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Why the results of a record do not stand (empty if they do), and what results stand on now."""
+def _outdated(
+    record: dict[str, Any], path: Path, values: dict[str, Any]
+) -> tuple[str, dict[str, str]]:
+    """Why the results of a record are out of date (empty if they are not), and the parts now."""
     then = record.get("provenance")
     then = then if isinstance(then, dict) else {}
-    now = provenance.parts(
-        path, values, provenance.named(then, "data"), provenance.named(then, "notebook")
-    )
+    sets, read = (provenance.names(then, kind) for kind in ("data", "notebook"))
+    now = provenance.parts(path, values, sets, read)
     if not record:
         return "there is no record of a complete run", now
     if not then:
-        return "its record does not say what it stands on", now
+        return "its record does not say what it was computed from", now
     if changed := provenance.difference(now, then):
         return changed, now
     for name, digest in record["outputs"].items():
@@ -131,42 +135,52 @@ def _why(record: dict[str, Any], path: Path, values: dict[str, Any]) -> tuple[st
 def run(
     path: Path, values: dict[str, Any], force: bool = False, cell_timeout: float | None = None
 ) -> Outcome:
-    """Execute a notebook with checked parameters, or reuse its last complete execution if nothing
-    it stands on has changed.
+    """Execute a notebook, or reuse its last complete run if nothing that it depends on changed.
 
-    The executed notebook, its tables and figures lie in the study's results folder with
-    ``record.json``. They replace the earlier ones only when the kernel has ended well and every
-    output that the notebook declares is there and can be read; a run that fails leaves
-    ``failed.ipynb`` beside the earlier results, and nothing else. Two runs of one study wait for
+    The executed notebook, its tables and figures and ``record.json`` replace the earlier results
+    only when the kernel succeeded and every output can be read. A failed run leaves
+    ``failed.ipynb`` beside the earlier results and nothing else. Two runs of one study wait for
     one another.
+
+    Parameters
+    ----------
+    path : the notebook.
+    values : its parameters, checked (:func:`notebooks.parameters`).
+    force : execute even if the results are current.
+    cell_timeout : seconds that one cell may take.
+
+    Returns
+    -------
+    Outcome
+        Failures included: nothing is raised for them.
     """
     began = time.monotonic()
     stage = Stage(values["data"], values["preset"], path.stem)
+    reason, outputs = "", []
     try:
         with _locked(stage):
             kernel.end_orphan(stage.folder / "kernel.json")
-            stage.finish()
-            provenance.standing.cache_clear()
+            stage.promote()
+            provenance.data_state.cache_clear()
             record = stage.record()
-            why, now = _why(record, path, values)
-            if not why and not force:
+            reason, now = _outdated(record, path, values)
+            if not reason and not force:
                 return _reused(stage, record, began)
-            failure = _compute(stage, path, values, now, record.get("seconds"), cell_timeout)
-            outputs = list(stage.record()["outputs"]) if failure is None else []
+            failure = _execute(stage, path, values, now, record.get("seconds"), cell_timeout)
+            if failure is None:
+                outputs = list(stage.record()["outputs"])
     except (OSError, LrfaceError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         failure = Failure("disk full" if full else "exception", str(error))
-    seconds = time.monotonic() - began
+    ended = (time.monotonic() - began, *stage.final)
     if failure is not None:
-        return Outcome(
-            path.stem, "failed", seconds, *stage.results, failure.sentence, kind=failure.kind
-        )
-    return Outcome(path.stem, "computed", seconds, *stage.results, why or "asked for", outputs)
+        return Outcome(path.stem, "failed", *ended, failure.sentence, kind=failure.kind)
+    return Outcome(path.stem, "computed", *ended, reason or "asked for", outputs)
 
 
 @contextlib.contextmanager
-def _locked(stage: Stage):
+def _locked(stage: Stage) -> Iterator[None]:
     lock = stage.lock()
     try:
         lock.acquire(timeout=0)
@@ -179,7 +193,7 @@ def _locked(stage: Stage):
         lock.release()
 
 
-def _compute(
+def _execute(
     stage: Stage,
     path: Path,
     values: dict[str, Any],
@@ -187,60 +201,99 @@ def _compute(
     expected: float | None,
     cell_timeout: float | None,
 ) -> Failure | None:
+    """Execute into the stage and promote it; None if that succeeded."""
     began = time.monotonic()
     stage.prepare()
-    partial, left = stage.folder / "notebook.ipynb", stage.results[0] / "failed.ipynb"
-    left.unlink(missing_ok=True)
-    settings = {"LRFACE_OUT": str(stage.folder), "LRFACE_NOTES": str(stage.notes)}
-    failure = Failure("interrupted", "")
+    partial, trace = stage.folder / "notebook.ipynb", stage.final[0] / "failed.ipynb"
+    trace.unlink(missing_ok=True)
+    environment = {"LRFACE_OUT": str(stage.folder), "LRFACE_NOTES": str(stage.notes)}
+    pids = stage.folder / "kernel.json"
+    failure, scores = Failure("interrupted", ""), {}
     try:
-        failure = kernel.execute(
-            path, partial, values, settings, stage.folder / "kernel.json", expected, cell_timeout
-        )
+        failure = kernel.execute(path, partial, values, environment, pids, expected, cell_timeout)
         if failure is None:
-            kernel.tidy(partial, stage.places[0] / "notebook.ipynb")
-            if missing := stage.missing(path):
-                failure = Failure(
-                    "missing output", f"it finished, and left no readable {', '.join(missing)}"
-                )
-            elif not any(name.endswith(".csv") for name in stage.outputs()):
-                failure = Failure("missing output", "it finished, and left no table")
+            kernel.save_clean(partial, stage.staged[0] / "notebook.ipynb")
+            failure, scores = _check_outputs(stage)
     finally:
         if failure is not None:
             if partial.exists():
-                _leave(partial, left)
+                _save_trace(partial, trace)
             stage.discard()
     if failure is not None:
-        return Failure(failure.kind, failure.sentence + (f" (see {left})" if left.exists() else ""))
+        see = f" (see {trace})" if trace.exists() else ""
+        return Failure(failure.kind, failure.sentence + see)
+    seconds = round(time.monotonic() - began, 1)
+    stage.mark_complete(_record(stage, path, values, now, seconds, scores))
+    if stage.promote():
+        return None
+    return Failure("missing output", "its outputs changed while they were moved to their place")
+
+
+def _check_outputs(stage: Stage) -> tuple[Failure | None, dict[str, str]]:
+    """What is missing of a finished run, if anything, and the hashes of its score files."""
+    if missing := stage.missing():
+        sentence = f"it finished, and left no readable {', '.join(missing)}"
+        return Failure("missing output", sentence), {}
+    if not any(name.endswith(".csv") for name in stage.outputs()):
+        return Failure("missing output", "it finished, and left no table"), {}
+    try:
+        return None, score_hashes(stage.staged[0] / "scores.csv")
+    except LrfaceError as error:
+        return Failure("missing output", str(error)), {}
+
+
+def score_hashes(listing: Path) -> dict[str, str]:
+    """The sha256 of the score file of every key in a study's ``scores.csv``; none without one.
+
+    Raises one sentence (:class:`LrfaceError`) if a key has no score file.
+    """
+    if not listing.is_file():
+        return {}
+    from lrface.metrics import score_cache
+
+    keys = pd.read_csv(listing, dtype={"key": str})["key"].drop_duplicates()
+    files = {key: score_cache.stored_file(key) for key in keys}
+    if absent := [key for key, file in files.items() if file is None]:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise LrfaceError(
+            f"its scores.csv lists {absent[0]}{more}, and there is no such score file: "
+            "list only keys of score_cache.compute"
+        )
+    return {key: sha256(file) for key, file in files.items()}
+
+
+def _record(
+    stage: Stage,
+    path: Path,
+    values: dict[str, Any],
+    now: dict[str, str],
+    seconds: float,
+    scores: dict[str, str],
+) -> dict[str, Any]:
     from lrface.training.runs import environment
 
-    # Sets that were first heard of in this run stand as they were when the notebook asked for them.
-    sets = stage.told("data")
-    parts = provenance.parts(path, values, sets, stage.told("notebook"))
+    # a set first loaded in this run has the state that it had when the notebook loaded it
+    sets = stage.noted("data")
+    parts = provenance.parts(path, values, sets, stage.noted("notebook"))
     parts |= {f"data {name}": state for name, state in sets.items()}
     parts |= {name: state for name, state in now.items() if name in parts}
-    record = {
+    return {
         "study": path.stem,
         "source": provenance.key(parts),
         "parameters": values,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": seconds,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **environment(),
         "outputs": stage.outputs(),
         "provenance": parts,
+        **({"scores": scores} if scores else {}),
     }
-    stage.complete(record)
-    return (
-        None
-        if stage.finish()
-        else Failure("missing output", "its outputs changed while they were put in their place")
-    )
 
 
-def _leave(partial: Path, target: Path) -> None:
-    """Keep what a failed run came to; on a full disk at least as it is."""
+def _save_trace(partial: Path, target: Path) -> None:
+    """Save the notebook of a failed run; on a full disk at least move it as it is."""
     with contextlib.suppress(OSError):
         try:
-            kernel.tidy(partial, target)
+            kernel.save_clean(partial, target)
         except (LrfaceError, ValueError):
             os.replace(partial, target)

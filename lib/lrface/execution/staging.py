@@ -1,19 +1,20 @@
-"""Nothing is lost: a run writes beside the results, which it replaces once all that it declared is
-there; what was killed is finished.
+"""Staging: a run writes beside the earlier results and replaces them once all its outputs exist.
 
-The record is the last thing to be renamed, and until then the earlier results stand. A complete run
-that was killed while its files were renamed is found by its record in the stage, and put in place
-by whoever comes next.
+The kernel writes into ``<out>/.lrface/<data>.<preset>.<study>/``. When the run has succeeded, its
+record is written there too (:meth:`Stage.mark_complete`); from then on the run counts. Then
+:meth:`Stage.promote` renames the files into ``results/`` and ``figures/``, the record last. A
+process killed before the record leaves the earlier results as they were; one killed during the
+renaming leaves the stage with its record, and the next run's ``promote`` finishes the job.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,14 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image
 
-from lrface.execution import notebooks
-from lrface.files import output_root, places, sha256, slug, write_atomic, write_text
+from lrface.files import output_root, sha256, slug, study_folders, write_atomic, write_text
 
-WRITES = {
-    "table": ("results/{}.csv", "results/{}.md"),
-    "listing": ("results/{}.csv",),
-    "figure": ("figures/{}.csv", "figures/{}.pdf", "figures/{}.png"),
-    "claims": ("results/claims.csv",),
-}
-"""What each method of :class:`lrface.report.Study` leaves behind."""
+KINDS = ("results", "figures")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where one study, on one set, at one preset, is written before it counts."""
+    """The staging folder of one study on one data set at one preset."""
 
     data: str
     preset: str
@@ -44,191 +38,133 @@ class Stage:
 
     @property
     def folder(self) -> Path:
-        """What LRFACE_OUT names for the kernel."""
-        return (
-            output_root().absolute() / ".lrface" / f"{slug(self.data)}.{self.preset}.{self.study}"
-        )
+        """The kernel's LRFACE_OUT."""
+        name = f"{slug(self.data)}.{self.preset}.{self.study}"
+        return output_root().absolute() / ".lrface" / name
 
     @property
-    def places(self) -> tuple[Path, Path]:
+    def final(self) -> tuple[Path, Path]:
+        """The study's results folder and figures folder, where readers look."""
+        return study_folders(self.data, self.preset, self.study)
+
+    @property
+    def staged(self) -> tuple[Path, Path]:
         """The results folder and the figures folder inside the stage."""
-        return tuple(self.folder / place.relative_to(output_root()) for place in self.results)
-
-    @property
-    def results(self) -> tuple[Path, Path]:
-        """The results folder and the figures folder that count."""
-        return places(self.data, self.preset, self.study)
+        return tuple(self.folder / place.relative_to(output_root()) for place in self.final)
 
     @property
     def notes(self) -> Path:
-        """Where the kernel notes what it uses and writes (:func:`lrface.files.note`)."""
+        """The file in which the kernel notes what it reads and writes (:func:`files.note`)."""
         return self.folder / "notes.jsonl"
 
     def lock(self) -> FileLock:
-        """Held by whoever runs this study; a second one waits."""
+        """Held by the process that runs this study; a second one waits."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
 
     def record(self) -> dict[str, Any]:
-        """The record of the results that count; empty if there is none, or none that can be
-        believed."""
-        record = _json(self.results[0] / "record.json")
+        """The record of the current results; empty if it is absent or damaged."""
+        record = _read_json(self.final[0] / "record.json")
         return record if isinstance(record.get("outputs"), dict) else {}
 
     def prepare(self) -> None:
-        """Empty the stage. A notebook may read what other studies left, so that is seen here too;
-        written over here, it stays as it is."""
+        """Empty the stage and link the outputs of all other studies into it.
+
+        A notebook may read what other studies wrote. Writing atomically replaces a link, so the
+        other study's file cannot be changed from here.
+        """
         self.discard()
-        for place in self.places:
+        for place in self.staged:
             place.mkdir(parents=True)
         root = output_root().absolute()
-        for file in (
-            f for kind in ("results", "figures") for f in sorted(root.glob(f"{kind}/*/*/*/*"))
-        ):
-            seen = self.folder / file.relative_to(root)
-            if file.is_file() and not file.name.startswith(".") and seen.parent not in self.places:
-                seen.parent.mkdir(parents=True, exist_ok=True)
-                seen.symlink_to(file)
+        for kind in KINDS:
+            for file in sorted(root.glob(f"{kind}/*/*/*/*")):
+                link = self.folder / file.relative_to(root)
+                hidden = file.name.startswith(".")
+                if file.is_file() and not hidden and link.parent not in self.staged:
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    link.symlink_to(file)
 
     def discard(self) -> None:
-        """Remove the stage. The results that count do not change."""
+        """Remove the stage; the current results stay."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
-    def told(self, kind: str) -> dict[str, str]:
-        """What the kernel noted of a kind, and the value it was noted with first."""
+    def noted(self, kind: str) -> dict[str, str]:
+        """The kernel's notes of one kind, by name; of several values the first."""
         try:
-            lines = [
-                json.loads(line) for line in self.notes.read_text(encoding="utf-8").splitlines()
-            ]
+            lines = self.notes.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return {}
-        return {name: value for one, name, value in reversed(lines) if one == kind}
+        notes = [json.loads(line) for line in lines]
+        return {name: value for one, name, value in reversed(notes) if one == kind}
 
-    def missing(self, path: Path) -> list[str]:
-        """Outputs that the notebook at ``path`` declares, or asked to write, and that are not there
-        or cannot be read."""
-        own = dict(
-            zip(
-                ("results", "figures"),
-                (place.relative_to(self.folder) for place in self.places),
-                strict=True,
-            )
-        )
-        declared = {
-            (own[kind] / name).as_posix()
-            for kind, _, name in (output.partition("/") for output in declares(path))
-        }
-        # another study's cells may have been tried out in the kernel, with their outputs elsewhere
-        asked = {name for name in self.told("output") if Path(name).parent in own.values()}
-        return sorted(name for name in declared | asked if not readable(self.folder / name))
+    def missing(self) -> list[str]:
+        """Outputs that the kernel began to write and that are absent or unreadable."""
+        own = {place.relative_to(self.folder) for place in self.staged}
+        # cells of another study may have been tried in the kernel; their outputs lie elsewhere
+        expected = {name for name in self.noted("output") if Path(name).parent in own}
+        return sorted(name for name in expected if not readable(self.folder / name))
 
     def outputs(self) -> dict[str, str]:
         """Every file in the stage and its sha256."""
-        files = (
-            f
-            for place in self.places
-            for f in sorted(place.iterdir())
+        files = [f for place in self.staged for f in sorted(place.iterdir())]
+        return {
+            f.relative_to(self.folder).as_posix(): sha256(f)
+            for f in files
             if f.is_file() and not f.name.startswith(".")
-        )
-        return {f.relative_to(self.folder).as_posix(): sha256(f) for f in files}
+        }
 
-    def complete(self, record: dict[str, Any]) -> None:
-        """Make the run count: with its record in the stage, it will be put in place, by this
-        process or by the next."""
+    def mark_complete(self, record: dict[str, Any]) -> None:
+        """Write the record into the stage: the run now counts and will be promoted."""
         write_text(self.folder / "record.json", json.dumps(record, indent=1))
 
-    def finish(self) -> bool:
-        """Put a complete run in its place, wherever a process that did so was stopped; remove an
-        incomplete one.
+    def promote(self) -> bool:
+        """Move a complete run to its final folders, also one whose promotion was interrupted.
 
-        Returns whether there was a complete one. Only for who holds the :meth:`lock`.
+        Call it with the :meth:`lock` held. An incomplete run is discarded.
+
+        Returns
+        -------
+        bool
+            Whether there was a complete run.
         """
-        record, root = _json(self.folder / "record.json"), output_root()
+        record, root = _read_json(self.folder / "record.json"), output_root()
         outputs = record.get("outputs", {})
-        staged = {name for name, digest in outputs.items() if _is(self.folder / name, digest)}
-        if not outputs or any(
-            not _is(root / name, digest) for name, digest in outputs.items() if name not in staged
-        ):
+        staged = {name for name, digest in outputs.items() if _has(self.folder / name, digest)}
+        moved = [name for name in outputs if name not in staged]
+        if not outputs or not all(_has(root / name, outputs[name]) for name in moved):
             self.discard()
             return False
-        for place in self.results:
+        for place in self.final:
             place.mkdir(parents=True, exist_ok=True)
-            for left in place.glob(".*.part*"):  # by a writer that was killed
-                left.unlink()
+            for partial in place.glob(".*.part*"):  # of a writer that was killed
+                partial.unlink()
         for name in sorted(staged):
             _move(self.folder / name, root / name)
-        # What the last run wrote must not pass for this one's: with fewer settings, say, it may
-        # write fewer files.
-        for name in {
-            *self.record().get("outputs", {}),
-            (self.results[0] / "failed.ipynb").relative_to(root).as_posix(),
-        } - {*outputs}:
+        for name in self._superseded(outputs):
             (root / name).unlink(missing_ok=True)
         if self.preset != "smoke" and any(name.endswith("/claims.csv") for name in outputs):
-            from lrface import report  # it needs torch, which a run that is reused does not
+            from lrface import report  # imports torch, which a reused run does not need
 
             report.ledger()
-        for (
-            place
-        ) in self.results:  # after a power cut there is no record without the files it names
+        for place in self.final:  # no record may survive a power cut without the files it names
             _flush(place)
-        _move(self.folder / "record.json", self.results[0] / "record.json")
+        _move(self.folder / "record.json", self.final[0] / "record.json")
         self.discard()
         return True
 
-
-def declares(path: Path) -> list[str]:
-    """Files that a notebook writes whatever its parameters, as ``results/NAME`` or
-    ``figures/NAME``, read from its code.
-
-    They are those of the calls ``study.table("name", ...)``, ``figure``, ``listing`` and ``claims``
-    with a literal name that stand outside of every branch, loop and function. What is called
-    elsewhere is known only once it has been called.
-    """
-    found = []
-    for source, _ in notebooks.cells(path):
-        with contextlib.suppress(SyntaxError):  # %magic
-            found += [name for statement in ast.parse(source).body for name in _writes(statement)]
-    return sorted(set(found))
-
-
-def _writes(node: ast.AST) -> list[str]:
-    sometimes = (
-        ast.If,
-        ast.IfExp,
-        ast.BoolOp,
-        ast.For,
-        ast.While,
-        ast.Try,
-        ast.With,
-        ast.FunctionDef,
-        ast.ClassDef,
-        ast.Lambda,
-        ast.Match,
-    )
-    if isinstance(node, (*sometimes, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-        return []
-    found = [name for child in ast.iter_child_nodes(node) for name in _writes(child)]
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and ast.unparse(node.func.value) == "study"
-    ):
-        name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
-        if node.func.attr == "claims" or (node.func.attr in WRITES and name):
-            found += [file.format(name) for file in WRITES[node.func.attr]]
-    return found
+    def _superseded(self, outputs: dict[str, str]) -> Iterator[str]:
+        """Files of the previous run that this one did not write, and the trace of a failed run."""
+        failed = (self.final[0] / "failed.ipynb").relative_to(output_root()).as_posix()
+        yield from {*self.record().get("outputs", {}), failed} - {*outputs}
 
 
 def readable(file: Path) -> bool:
-    """Whether an output is there and can be opened as what its name says: a table as a table, a
-    picture as a picture."""
+    """Whether a file exists and opens as its suffix says: CSV as a table, PNG as a picture."""
     try:
         if file.suffix == ".csv":
-            with contextlib.suppress(
-                pd.errors.EmptyDataError
-            ):  # a frame of nothing is one empty line, and no broken file
+            with contextlib.suppress(pd.errors.EmptyDataError):  # an empty frame is one empty line
                 pd.read_csv(file)
         elif file.suffix == ".png":
             with Image.open(file) as image:
@@ -236,18 +172,18 @@ def readable(file: Path) -> bool:
         elif file.suffix == ".pdf":
             return file.read_bytes().startswith(b"%PDF")
         return file.stat().st_size > 0
-    except (OSError, ValueError, SyntaxError):  # the last is Pillow's word for a broken PNG
+    except (OSError, ValueError, SyntaxError):  # Pillow raises SyntaxError for a broken PNG
         return False
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(file.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
     return {}
 
 
-def _is(file: Path, digest: str) -> bool:
+def _has(file: Path, digest: str) -> bool:
     return file.is_file() and sha256(file) == digest
 
 
@@ -257,9 +193,8 @@ def _move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        write_atomic(
-            target, lambda path: shutil.copyfile(source, path)
-        )  # results or figures on a disk of their own
+        # results or figures are on another disk than the stage
+        write_atomic(target, lambda path: shutil.copyfile(source, path))
         source.unlink()
 
 

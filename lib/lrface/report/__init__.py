@@ -13,7 +13,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from lrface.data import FaceSet
-from lrface.files import note, noting, output_root, places, slug, write_atomic, write_text
+from lrface.files import note, noting, output_root, slug, study_folders, write_atomic, write_text
 from lrface.report import figures
 from lrface.report.claims import COLUMNS as CLAIM_COLUMNS
 from lrface.report.claims import Claim, verdict
@@ -29,7 +29,7 @@ __all__ = [
     "long",
     "output_root",
     "pivot",
-    "places",
+    "study_folders",
     "published",
     "row",
     "slug",
@@ -81,11 +81,11 @@ class Study:
 
     @property
     def results(self) -> Path:
-        return places(self.asked, self.preset, self.name)[0]
+        return study_folders(self.asked, self.preset, self.name)[0]
 
     @property
     def figures(self) -> Path:
-        return places(self.asked, self.preset, self.name)[1]
+        return study_folders(self.asked, self.preset, self.name)[1]
 
     @property
     def footer(self) -> str:
