@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface.errors import UsageError
-from lrface.metrics.identity import distance, similarity, strangers
+from lrface.metrics.identity import distance, impostors, similarity
 from lrface.metrics.intervals import estimate
 from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances
@@ -80,11 +80,11 @@ def test_unequal_batches_are_refused(shapes):
             measure(*(np.ones(shape) for shape in shapes))
 
 
-def test_strangers_are_all_pairs_of_two_people_by_loops():
+def test_impostors_are_all_pairs_of_two_people_by_loops():
     random = np.random.default_rng(0)
     identities = np.repeat(np.arange(12), 4)
     vectors = random.normal(size=(12, 8))[identities] + 0.7 * random.normal(size=(48, 8))
-    found = strangers(vectors, identities, fpr=0.05, resamples=50)
+    found = impostors(vectors, identities, fpr=0.05, resamples=50)
     unit = [v / np.linalg.norm(v) for v in vectors]
     different = [
         unit[i] @ unit[j] for i in range(48) for j in range(i) if identities[i] != identities[j]
@@ -100,7 +100,7 @@ def test_strangers_are_all_pairs_of_two_people_by_loops():
     assert found.rates[0] == pytest.approx(np.mean(np.array(same) > bar))
     median = estimate(found.medians, 12)
     assert median.low < median.value < median.high and median.n == 12
-    again = strangers(vectors, [f"p{i:02d}" for i in identities], fpr=0.05, resamples=50)
+    again = impostors(vectors, [f"p{i:02d}" for i in identities], fpr=0.05, resamples=50)
     assert np.array_equal(again.medians, found.medians)
-    lonely = strangers(vectors[::4], np.arange(12))  # one face each: nobody to recognise
+    lonely = impostors(vectors[::4], np.arange(12))  # one face each: nobody to recognise
     assert np.isnan(lonely.rates).all() and np.isfinite(lonely.medians[0])

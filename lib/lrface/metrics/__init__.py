@@ -2,7 +2,8 @@
 verification of pairs (and Joint Bayesian, which learns to score them), 1:N identification, classes
 of unequal size, and how sure they are."""
 
-from lrface.metrics.alignment import Alignment, Landmarker, compare, nrmse
+from lrface.data.landmarks import Landmarker
+from lrface.metrics.alignment import Alignment, compare, nrmse
 from lrface.metrics.balance import balanced_accuracy, balanced_draws, imbalance_level
 from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import (
@@ -12,14 +13,14 @@ from lrface.metrics.identification import (
     identification,
     protocol,
 )
-from lrface.metrics.identity import Strangers, distance, similarity, strangers
+from lrface.metrics.identity import Impostors, distance, impostors, similarity
 from lrface.metrics.intervals import (
     Estimate,
-    Gap,
+    GroupGap,
     bootstrap,
     estimate,
-    gap,
-    lead,
+    group_gap,
+    margin_over_best,
     people_and_trainings,
     rank_agreement,
     resampled_means,
@@ -39,13 +40,13 @@ __all__ = [
     "PROTOCOLS",
     "Alignment",
     "Estimate",
-    "Gap",
+    "GroupGap",
     "Identification",
+    "Impostors",
     "JointBayesian",
     "Landmarker",
     "McNemar",
     "Protocol",
-    "Strangers",
     "Verification",
     "accuracy_gain",
     "balanced_accuracy",
@@ -55,11 +56,12 @@ __all__ = [
     "cosine_after_pca",
     "distance",
     "estimate",
-    "gap",
+    "group_gap",
     "identification",
     "imbalance_level",
+    "impostors",
     "joint_bayesian",
-    "lead",
+    "margin_over_best",
     "mcnemar",
     "nrmse",
     "people_and_trainings",
@@ -70,6 +72,5 @@ __all__ = [
     "resampled_means",
     "similarity",
     "ssim",
-    "strangers",
     "verification",
 ]

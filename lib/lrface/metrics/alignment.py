@@ -1,26 +1,25 @@
-"""Face alignment as a measure of hallucination: how far dlib's 68 landmarks move between the true
-face and the hallucinated one.
+"""Alignment error: how far dlib's 68 landmarks move between the HR face and the hallucinated one.
 
-EDFace-Celeb-1M (section 4.4, Table 3) takes dlib's landmarks on the HR and on the SR image and
-reports a "Normalized Root Mean Squared Error". It prints neither the normaliser, nor where the SR's
-face box comes from, nor what happens to a face dlib does not find. The choices made here, each a
-named argument:
+EDFace-Celeb-1M (section 4.4, Table 3) detects dlib's landmarks in the HR and in the SR image and
+reports a "Normalized Root Mean Squared Error". The paper prints neither the normaliser, nor where
+the face box of the SR image comes from, nor what happens to a face that dlib does not find. The
+choices made here:
 
-- ``normaliser="interocular"``, the distance of the outer eye corners of the HR face (300-W's
+- The normaliser is ``interocular``, the distance of the outer eye corners of the HR face (300-W's
   convention). Of the three offered it is the one that agrees with the printed range, 0.021-0.022 at
-  2x, 0.025-0.030 at 4x, 0.035-0.044 at 8x: on 2,000 CelebA crops the mere bicubic image, which the
+  2x, 0.025-0.030 at 4x, 0.035-0.044 at 8x: on 2,000 CelebA crops bicubic interpolation, which the
   paper's methods should beat, gives 0.017, 0.027 and 0.052 with it, but 0.010, 0.017 and 0.031 with
-  the box and 0.007, 0.012 and 0.022 with the diagonal.
-- ``boxes="own"``: the face is detected afresh in the SR image, as the paper's wording suggests. The
-  detector's boxes lie on a coarse grid, so a small change of the image can move them by some
-  pixels, and the landmarks a little with them. ``boxes="hr"`` keeps the HR image's box and leaves
-  that noise out.
-- A face not found is NaN and counted, never dropped in silence: a mean over the faces found
-  flatters a method that loses the hard ones. Of the same crops, 3 % have no face dlib finds even in
-  HR; bicubic then loses another 0.6 % at 2x, 3 % at 4x, 21 % at 8x and 85 % at 4x_DN.
+  ``box`` and 0.007, 0.012 and 0.022 with ``diagonal``.
+- Studies detect the face anew in the SR image, as the paper's wording suggests. The detector's
+  boxes lie on a coarse grid, so a small change of the image can move them by some pixels, and the
+  landmarks a little with them. Landmarks in the HR image's box are free of that noise:
+  ``landmarker(sr, boxes=landmarker.detect(hr))``.
+- A face that is not found has the error NaN and is counted: a mean over the faces found flatters a
+  method that loses the hard ones. Of the same crops, dlib finds no face in 3 % even in HR; bicubic
+  interpolation then loses another 0.6 % at 2x, 3 % at 4x, 21 % at 8x and 85 % at 4x_DN.
 
-dlib rounds landmarks to whole pixels. At 128x128 that alone is an error of about 0.01, a floor
-under every figure.
+dlib rounds landmarks to whole pixels. At 128x128 that alone is an error of about 0.01, a lower
+bound of every result.
 """
 
 from __future__ import annotations
@@ -29,26 +28,47 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from torch import Tensor
 
-from lrface.data.landmarks import Landmarker
 from lrface.errors import UsageError
 
 Normaliser = Literal["interocular", "box", "diagonal"]
-Boxes = Literal["own", "hr"]
 
 
 def nrmse(
     sr_landmarks: np.ndarray, hr_landmarks: np.ndarray, normaliser: Normaliser = "interocular"
 ) -> np.ndarray:
-    """Normalised root mean squared error of 68 landmarks: two arrays (N, 68, 2) to float64 (N,), a
-    fraction (0 is perfect).
+    """Normalised root mean squared error of 68 landmarks; 0 is perfect.
 
-    The root of the mean over the points of the squared distance, divided by a length of the HR
-    face: ``interocular``, the distance of the outer eye corners (points 37 and 46 of 300-W);
-    ``box``, the root of the area of the landmarks' bounding box; ``diagonal``, that box's diagonal.
-    NaN where either face is missing or the length is 0. Source: EDFace-Celeb-1M, section 4.4; the
-    normaliser is ours to choose (see the module's text).
+    The root of the mean over points of the squared distance, divided by a length of the HR face.
+
+    Parameters
+    ----------
+    sr_landmarks, hr_landmarks : float (N, 68, 2)
+        In pixels, in iBUG 300-W order.
+    normaliser : {"interocular", "box", "diagonal"}
+        The distance of the outer eye corners (points 37 and 46 of 300-W); the square root of the
+        area of the landmarks' bounding box; that box's diagonal.
+
+    Returns
+    -------
+    float64 (N,)
+        NaN where either face was not found or the length is 0.
+
+    Raises
+    ------
+    UsageError
+        Other shapes or normalisers.
+
+    Source
+    ------
+    EDFace-Celeb-1M, section 4.4. It does not state the normaliser (see the module's docstring).
+
+    Examples
+    --------
+    >>> hr = np.zeros((1, 68, 2))
+    >>> hr[0, 45] = 30, 40  # the outer eye corners are 50 pixels apart
+    >>> nrmse(hr + (3, 4), hr)
+    array([0.1])
     """
     sr, hr = np.asarray(sr_landmarks, np.float64), np.asarray(hr_landmarks, np.float64)
     if sr.shape != hr.shape or sr.ndim != 3 or sr.shape[1:] != (68, 2):
@@ -68,8 +88,10 @@ def nrmse(
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Alignment errors of a batch of faces with an account of those that have none. Every HR face
-    is in exactly one of ``n``, ``failures``, ``excluded``."""
+    """Alignment errors of N faces, and how many have none.
+
+    Every face is counted once: in ``n``, ``failures`` or ``excluded``.
+    """
 
     nrmse: np.ndarray
     """float64 (N,): NaN where the HR or the SR face was not found."""
@@ -85,57 +107,44 @@ class Alignment:
 
     @property
     def failures(self) -> int:
-        """Faces found in the HR image but lost in the SR image: the method's own failures."""
+        """Faces found in the HR but not in the SR image: failures of the method."""
         return int((self.hr_found & ~self.sr_found).sum())
 
     @property
     def excluded(self) -> int:
-        """Faces not found in the HR image already (or with no measurable size): they say nothing
-        about the method."""
+        """Faces not found in the HR image (or of size 0), which say nothing about the method."""
         return len(self.nrmse) - self.n - self.failures
 
     @property
     def mean(self) -> float:
-        """Mean error over the ``n`` faces that have one, NaN if none has. Report ``n`` and
-        ``failures`` beside it."""
+        """Mean error over ``n`` faces, NaN if ``n`` is 0. Report ``failures`` with it."""
         return float(np.nanmean(self.nrmse)) if self.n else float("nan")
 
 
 def compare(
     sr_landmarks: np.ndarray, hr_landmarks: np.ndarray, normaliser: Normaliser = "interocular"
 ) -> Alignment:
-    """The errors of :func:`nrmse` with their account, from landmarks (N, 68, 2) already at hand:
-    the HR face's serve every method."""
-    sr_found, hr_found = (
-        np.isfinite(points).all((1, 2)) for points in (sr_landmarks, hr_landmarks)
-    )
-    return Alignment(nrmse(sr_landmarks, hr_landmarks, normaliser), hr_found, sr_found)
+    """Alignment errors (:func:`nrmse`) with counts of the faces that were not found.
 
+    Parameters
+    ----------
+    sr_landmarks, hr_landmarks : float (N, 68, 2)
+        NaN for a face that was not found, as :class:`lrface.data.landmarks.Landmarker` gives them.
+    normaliser : {"interocular", "box", "diagonal"}
 
-def alignment_error(
-    sr: Tensor,
-    hr: Tensor,
-    landmarker: Landmarker | None = None,
-    boxes: Boxes = "own",
-    normaliser: Normaliser = "interocular",
-) -> Alignment:
-    """Alignment error between hallucinated and true faces, both uint8 (N, 3, H, W) of equal shape.
+    Returns
+    -------
+    Alignment
 
-    ``boxes="own"`` detects the face in each SR image, which can fail; ``"hr"`` reuses the box found
-    in the HR image. Pass a ``landmarker`` to keep its models between calls. Source:
-    EDFace-Celeb-1M, section 4.4 and Table 3.
+    Examples
+    --------
+    >>> hr = np.random.default_rng(0).uniform(0, 128, (3, 68, 2))
+    >>> sr = hr.copy()
+    >>> sr[1] = np.nan
+    >>> found = compare(sr, hr)
+    >>> found.n, found.failures, found.excluded, found.mean
+    (2, 1, 0, 0.0)
     """
-    if sr.shape != hr.shape:
-        raise UsageError(
-            f"alignment_error compares images of equal shape, got SR {tuple(sr.shape)} and HR {tuple(hr.shape)}"
-        )
-    if boxes not in ("own", "hr"):
-        raise UsageError(
-            f"unknown boxes {boxes!r}: choose own (detect in the SR image) or hr (reuse the HR image's box)"
-        )
-    landmarker = landmarker or Landmarker()
-    hr_boxes = landmarker.detect(hr)
-    sr_boxes = landmarker.detect(sr) if boxes == "own" else hr_boxes
-    return compare(
-        landmarker.landmarks68(sr, sr_boxes), landmarker.landmarks68(hr, hr_boxes), normaliser
-    )
+    pair = (sr_landmarks, hr_landmarks)
+    sr_found, hr_found = (np.isfinite(points).all((1, 2)) for points in pair)
+    return Alignment(nrmse(sr_landmarks, hr_landmarks, normaliser), hr_found, sr_found)

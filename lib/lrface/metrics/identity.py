@@ -40,7 +40,7 @@ def distance(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Strangers:
+class Impostors:
     """How alike different people look, and whether the same person still stands out."""
 
     different: np.ndarray
@@ -55,13 +55,13 @@ class Strangers:
     as above."""
 
 
-def strangers(
+def impostors(
     vectors: Tensor | np.ndarray,
     identities: np.ndarray,
     fpr: float = 0.01,
     resamples: int = 200,
     seed: int = 0,
-) -> Strangers:
+) -> Impostors:
     """All pairs of embeddings (N, D) with their identities (N,). Resampling draws identities; the
     same seed draws the same ones.
 
@@ -94,7 +94,7 @@ def strangers(
         weight = times[one]
         if weight.sum():
             rates[i] = weight[value > bar].sum() / weight.sum()
-    return Strangers(sides["different"][0], sides["same"][0], medians, rates)
+    return Impostors(sides["different"][0], sides["same"][0], medians, rates)
 
 
 def _rows(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -39,8 +39,6 @@ from lrface import settings
 from lrface.errors import UsageError
 from lrface.files import (
     cache_dir,
-    note,
-    noting,
     progress,
     project_root,
     sha256,
@@ -193,8 +191,6 @@ def compute(
             found[name] = result
             if result.refused:
                 print(result.refused)
-            if noting() and result.sha256:
-                note("scores", name, result.sha256)
             advance()
     print(_summary([result.source for result in found.values()], check))
     frames = {cell: found[keys[cell]].frame for cell in cells}
@@ -209,7 +205,6 @@ Source = Literal["computed", "checked", "sha256 only", "unchecked", "left out"]
 class _Result:
     frame: pd.DataFrame | None
     source: Source
-    sha256: str = ""
     refused: str = ""
     """A sentence about stored scores that are not used."""
 
@@ -233,9 +228,9 @@ class _Job:
         refused, n = [], self.rows(cell) if callable(self.rows) else self.rows
         at_hand = self.at_hand(cell)
 
-        def result(source: Source, frame=None, file=None, then: str = "") -> tuple[str, _Result]:
+        def result(source: Source, frame: pd.DataFrame | None, then: str) -> tuple[str, _Result]:
             said = f"{'; '.join(refused)}: {_label(cell)} {then}" if refused else ""
-            return name, _Result(frame, source, sha256(file) if file else "", said)
+            return name, _Result(frame, source, said)
 
         for file, kind in _files(name):
             try:
@@ -249,13 +244,12 @@ class _Job:
                 continue
             hashed = kind == "released" and recorded_hashes(file.parents[1]) is not None
             source = "checked" if at_hand else "sha256 only" if hashed else "unchecked"
-            return result(source, frame, file, f"is taken from {_shown(file, kind)}")
+            return result(source, frame, f"is taken from {_shown(file, kind)}")
         if not at_hand:
-            return result("left out", then="is left out, for its network is not here")
+            return result("left out", None, "is left out, for its network is not here")
         frame = self._scored(cell, np.arange(n))
-        file = cache_dir("scores") / f"{name}.parquet"
-        write_atomic(file, frame.astype(np.float32).to_parquet)
-        return result("computed", frame, file, "is computed again")
+        write_atomic(_cached(name), frame.astype(np.float32).to_parquet)
+        return result("computed", frame, "is computed again")
 
     def _scored(self, cell: Cell, rows: np.ndarray) -> pd.DataFrame:
         """The scores of these rows, rounded as stored ones are."""
@@ -381,6 +375,10 @@ def _files(name: str) -> Iterator[tuple[Path, Kind]]:
             yield file, kind
 
 
+def _cached(name: str) -> Path:
+    return cache_dir("scores") / f"{name}.parquet"
+
+
 def _read(file: Path, kind: Kind) -> pd.DataFrame:
     if kind == "released" and (problem := refusal(file)):
         raise _Refused(problem)
@@ -454,7 +452,7 @@ def release(keys: Iterable[str], folder: Path) -> None:
     A file that lies there already is replaced if it is refused, or older than the cached one.
     """
     for name in keys:
-        target, source = folder / f"{name}.parquet", cache_dir("scores") / f"{name}.parquet"
+        target, source = folder / f"{name}.parquet", _cached(name)
         if source.exists() and (not target.exists() or refusal(target) or _younger(source, target)):
             write_atomic(target, lambda path, source=source: path.write_bytes(source.read_bytes()))
 
@@ -481,5 +479,5 @@ def checked(key: str, n: int, score) -> pd.DataFrame | None:
 
 def keep(key: str, scores: pd.DataFrame) -> pd.DataFrame:
     """Superseded by :func:`compute`."""
-    write_atomic(cache_dir("scores") / f"{key}.parquet", scores.astype(np.float32).to_parquet)
+    write_atomic(_cached(key), scores.astype(np.float32).to_parquet)
     return scores.astype(np.float32).astype(np.float64)
