@@ -36,6 +36,9 @@ from lrface.metrics.verification import (
     verification,
 )
 
+# Superseded names, until no notebook has them.
+strangers, lead, gap = impostors, margin_over_best, group_gap
+
 __all__ = [
     "PROTOCOLS",
     "Alignment",
