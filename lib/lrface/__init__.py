@@ -1,5 +1,4 @@
-"""lrface: an executable companion to five works on face hallucination and low-resolution face
-recognition."""
+"""lrface: an executable companion to five works on face hallucination and LR face recognition."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarnin
 
 
 def __getattr__(name: str) -> ModuleType:
-    """``from lrface import runs``: the short name of :mod:`lrface.training.runs`."""
+    """``from lrface import runs`` is short for ``from lrface.training import runs``."""
     if name == "runs":
         from lrface.training import runs
 

@@ -1,8 +1,8 @@
-"""A user's own photos through a restorer, in tiles, so that the size of a photo does not decide
-whether it fits in memory."""
+"""Restore a user's own photos, large ones in tiles, so that a photo of any size fits in memory."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,44 +16,70 @@ from lrface.errors import LrfaceError, UsageError
 from lrface.files import write_atomic
 
 TILE, MARGIN = 192, 16
+"""Side of a tile, and how many pixels of it on each side are context only (LR pixels)."""
 
 
 @torch.no_grad()
 def restore(net: nn.Module, image: Tensor) -> Tensor:
-    """uint8 (3, h, w) to uint8 (3, h * scale, w * scale). Beyond 192 pixels a side it works in
-    tiles that overlap by 2 x 16 pixels."""
+    """Enlarge one image with a restorer.
+
+    An image of more than 192 pixels a side is restored in tiles that overlap by 2 x 16 pixels.
+
+    Parameters
+    ----------
+    net : nn.Module
+        A restorer in evaluation mode: float (N, 3, h, w) in [0, 1] to (N, 3, h * s, w * s), with
+        ``net.scale`` = s.
+    image : Tensor
+        uint8 (3, h, w).
+
+    Returns
+    -------
+    Tensor
+        uint8 (3, h * s, w * s).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lrface import models
+    >>> net = models.restorer("bicubic", scale=2)
+    >>> restore(net, torch.zeros(3, 4, 5, dtype=torch.uint8)).shape
+    torch.Size([3, 8, 10])
+    """
     _, h, w = image.shape
     s = net.scale
     out = torch.empty(3, h * s, w * s, dtype=torch.uint8)
-    step = TILE - 2 * MARGIN
-    tops, lefts = (range(0, side if side > TILE else 1, step) for side in (h, w))
-    for top in tops:
-        for left in lefts:
-            bottom, right = (
-                (min(h, top + step) if h > TILE else h),
-                (min(w, left + step) if w > TILE else w),
-            )
-            t, c = max(0, top - MARGIN), max(0, left - MARGIN)
-            piece = (
-                image[None, :, t : min(h, bottom + MARGIN), c : min(w, right + MARGIN)].float()
-                / 255
-            )
-            sr = net(piece)[0].clamp(0, 1).mul(255).add(0.5).floor().byte()
-            inner = sr[:, (top - t) * s : (bottom - t) * s, (left - c) * s : (right - c) * s]
+    for top, bottom in _tiles(h):
+        for left, right in _tiles(w):
+            y, x = max(0, top - MARGIN), max(0, left - MARGIN)
+            tile = image[None, :, y : min(h, bottom + MARGIN), x : min(w, right + MARGIN)]
+            sr = net(tile.float() / 255)[0].clamp(0, 1).mul(255).add(0.5).floor().byte()
+            inner = sr[:, (top - y) * s : (bottom - y) * s, (left - x) * s : (right - x) * s]
             out[:, top * s : bottom * s, left * s : right * s] = inner
     return out
 
 
+def _tiles(side: int) -> list[tuple[int, int]]:
+    """The begin and end of each tile along one side, without margins."""
+    if side <= TILE:
+        return [(0, side)]
+    step = TILE - 2 * MARGIN
+    return [(begin, min(side, begin + step)) for begin in range(0, side, step)]
+
+
 def images_in(source: Path) -> list[Path]:
-    """The image itself, or the images directly in a folder, sorted."""
+    """The image itself, or the images directly in a folder, sorted.
+
+    Raises one sentence (:class:`UsageError`) if there is none.
+    """
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise UsageError(f"{source} does not exist: give an image or a folder of images")
     found = sorted(
-        p
-        for p in source.iterdir()
-        if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+        path
+        for path in source.iterdir()
+        if path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not found:
         raise UsageError(f"{source} holds no image ({', '.join(sorted(SUFFIXES))})")
@@ -63,28 +89,37 @@ def images_in(source: Path) -> list[Path]:
 def apply(
     source: Path, target: Path, transform: Callable[[Tensor, int], Tensor], suffix: str = ".png"
 ) -> tuple[list[Path], dict[str, str]]:
-    """Put every image of ``source`` through ``transform`` and save it in ``target``; an input is
-    never overwritten.
+    """Transform every image of ``source`` and save it in ``target``; inputs are never overwritten.
 
-    ``transform`` gets uint8 (3, H, W) and the image's position, and returns uint8 (3, H', W'). One
-    image goes to ``target`` itself if that has an image suffix. Returns what was written and, by
-    file name, what could not be.
+    Parameters
+    ----------
+    source : Path
+        An image, or a folder of images.
+    target : Path
+        A folder, made if absent; or for one image a file name with an image suffix.
+    transform : callable
+        ``transform(image, position)``: uint8 (3, H, W) and the image's position in the sorted
+        folder give uint8 (3, H', W').
+    suffix : str
+        File format of the results in a folder.
+
+    Returns
+    -------
+    written : list of Path
+        The files written.
+    failed : dict
+        File name of each image that failed, and why.
+
+    Raises
+    ------
+    UsageError
+        No image, or a result would overwrite an image of ``source``.
+    LrfaceError
+        The folder cannot be made.
     """
     files = images_in(source)
-    single = source.is_file() and target.suffix.lower() in SUFFIXES
-    if not single:
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LrfaceError(
-                f"cannot make the folder {target} ({error.strerror}): choose another"
-            ) from None
-    names = [target if single else target / f"{f.stem}{suffix}" for f in files]
-    names = [
-        n if names.count(n) == 1 else n.with_name(f"{f.name}{suffix}")
-        for n, f in zip(names, files, strict=True)
-    ]
-    if clash := {n.resolve() for n in names} & {f.resolve() for f in files}:
+    names = _target_names(files, source, target, suffix)
+    if clash := {name.resolve() for name in names} & {file.resolve() for file in files}:
         raise UsageError(
             f"{sorted(clash)[0]} would be overwritten by its own result: choose another target"
         )
@@ -92,9 +127,8 @@ def apply(
     for position, (file, name) in enumerate(zip(files, names, strict=True)):
         try:
             image = torch.from_numpy(read_rgb(file).copy()).permute(2, 0, 1)
-            result = Image.fromarray(
-                np.ascontiguousarray(transform(image, position).permute(1, 2, 0).numpy())
-            )
+            pixels = transform(image, position).permute(1, 2, 0).numpy()
+            result = Image.fromarray(np.ascontiguousarray(pixels))
             written.append(write_atomic(name, result.save))
         except (BadImage, LrfaceError) as problem:
             failed[file.name] = str(problem)
@@ -102,3 +136,19 @@ def apply(
         except ValueError as problem:
             failed[file.name] = f"cannot be saved as {name.suffix} ({problem})"
     return written, failed
+
+
+def _target_names(files: list[Path], source: Path, target: Path, suffix: str) -> list[Path]:
+    """The result's file of each image; the suffix stays in the name where stems collide."""
+    if source.is_file() and target.suffix.lower() in SUFFIXES:
+        return [target]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LrfaceError(
+            f"cannot make the folder {target} ({error.strerror}): choose another"
+        ) from None
+    stems = Counter(file.stem for file in files)
+    return [
+        target / f"{file.stem if stems[file.stem] == 1 else file.name}{suffix}" for file in files
+    ]

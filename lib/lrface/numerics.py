@@ -1,4 +1,4 @@
-"""What an exact search may rely on: products in whole float32, whatever the caller trains with."""
+"""Full float32 precision for exact search, whatever precision the caller trains with."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ import torch
 
 @contextmanager
 def whole_float32(device: torch.device) -> Iterator[None]:
-    """Inside, no gradients, and neither TF32, bfloat16 nor autocast, for which the bound on
-    float32's rounding does not hold."""
-    settings = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "ieee"
+    """Compute without gradients, TF32, bfloat16 and autocast inside the block.
+
+    With any of them the bound on float32's rounding error does not hold.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with whole_float32(torch.device("cpu")):
+    ...     float(torch.ones(2) @ torch.ones(2))
+    2.0
+    """
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
     try:
         with torch.autocast(device.type, enabled=False), torch.inference_mode():
             yield
     finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
     cache: Path | None = Field(
         None,
-        description="folder of trained networks, scores and scans; all nodes of a cluster must see it",
+        description="folder of networks, scores and scans; all nodes of a cluster must see it",
         json_schema_extra=_unset("the user's cache folder"),
     )
     out: Path | None = Field(

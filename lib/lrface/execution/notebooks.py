@@ -1,4 +1,4 @@
-"""A notebook before it runs: its study number, its typed parameters, the networks it would train."""
+"""A notebook before it runs: its study number, its typed parameters, what it would train."""
 
 from __future__ import annotations
 

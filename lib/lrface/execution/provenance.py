@@ -121,7 +121,7 @@ def _versions(lock: str) -> dict[str, str]:
 
 
 def modules(paths: Iterable[Path]) -> dict[str, str]:
-    """Hashes of the modules that notebooks import, directly or not, and of the files beside them."""
+    """Hashes of the modules that notebooks import, directly or not, and of files beside them."""
     trees = [_tree(source) for path in paths for source in _cells(path)]
     pending = [name for tree in trees for name in _imports(tree, "")]
     found: dict[str, str] = {}

@@ -1,0 +1,71 @@
+"""Commands that check results: ``verify`` and ``why``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrface.cli.console import app, console
+from lrface.errors import UsageError
+
+
+@app.command()
+def verify(
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="Study number or name, several with commas; default: all that have results."
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Only results on this set.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Only results at this preset.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Compare with the results in another output folder.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Execute the studies now, elsewhere, and compare.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the findings to this Markdown file.")
+    ] = None,
+) -> None:
+    """Check committed numbers, figures and verdicts against their records or another run.
+
+    Exit code 1: something drifted.
+    """
+    from lrface.checks import verify as checks
+    from lrface.files import write_text
+
+    found = checks.run(study, data, preset, against, fresh)
+    for line in found.lines():
+        console.print(line)
+    if report:
+        write_text(report, found.markdown())
+    raise typer.Exit(1 if found.drifts else 0)
+
+
+@app.command()
+def why(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A table or figure: its path, or a name such as 01/table2 or learning_curves."
+        ),
+    ],
+) -> None:
+    """Say what made a table or figure, and whether it was changed since.
+
+    That is the command, notebook, parameters, commit, faces and versions.
+    """
+    from lrface.checks import lineage
+
+    found = lineage.find(name)
+    if len(found) > 1:
+        for one in found:
+            console.print(one)
+        raise UsageError(f"{name} may be any of these {len(found)}: name one, with its folder")
+    for one, place in found.items():
+        for label, text in lineage.explain(one, place).items():
+            console.print(f"{label:<12}{text}")

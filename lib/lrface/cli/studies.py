@@ -1,0 +1,246 @@
+"""Commands that execute studies: ``reproduce``, ``list``, ``publish``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lrface import settings
+from lrface.cli.console import app, console, problems
+from lrface.errors import LrfaceError, UsageError
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from lrface.execution.runner import Outcome
+
+Work = list[tuple[Path, dict[str, Any]]]
+"""Notebooks and their parameters."""
+
+Studies = Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")]
+Parameters = Annotated[
+    list[str],
+    typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated."),
+]
+
+
+def _selected(study: str) -> list[Path]:
+    from lrface.execution import notebooks
+
+    if study == "all":
+        return notebooks.every()
+    return [notebooks.find(name.strip()) for name in study.split(",")]
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise UsageError(f"-p {text}: write it as name=value")
+        pairs[name] = value
+    return pairs
+
+
+@app.command()
+def reproduce(
+    study: Studies = "all",
+    data: Annotated[
+        str, typer.Option(help="synthetic, celeba, lfw, ytf, folder:PATH or synthetic:PATH.")
+    ] = "synthetic",
+    preset: Annotated[str, typer.Option(help="smoke, quick, gpu or paper.")] = "quick",
+    param: Parameters = [],  # noqa: B006  (typer copies it)
+    force: Annotated[
+        bool,
+        typer.Option(help="Execute even if nothing changed; trained networks are still reused."),
+    ] = False,
+    retrain: Annotated[
+        bool, typer.Option(help="Train networks here instead of using the released ones.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the request and the faces, and say what training would cost; no more.",
+        ),
+    ] = False,
+    jobs: Annotated[
+        str,
+        typer.Option(
+            help="Where networks train: here, local, or slurm (several studies: a job each). "
+            "Default: LRFACE_JOBS."
+        ),
+    ] = "",
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds that one cell may take; default: no limit.", min=1),
+    ] = None,
+) -> None:
+    """Execute studies, and say where their tables and figures are."""
+    from lrface.execution import notebooks, runner
+    from lrface.training import slurm
+
+    # the notebooks' kernels inherit both
+    if jobs:
+        os.environ["LRFACE_JOBS"] = jobs
+    if retrain:
+        os.environ["LRFACE_RETRAIN"] = "1"
+    where = slurm.chosen()
+    given = {"data": data, "preset": preset} | _pairs(param)
+    work = [(path, notebooks.parameters(path, given)) for path in _selected(study)]
+    if dry_run:
+        for path, values in work:
+            runner.check_names(path, values)
+        for path, values in work:
+            _show_plan(path, values)
+        return
+    current = {path: None if force else runner.reusable(path, values) for path, values in work}
+    for path, values in work:
+        if current[path] is None:
+            runner.check(path, values)
+    if where.kind == "slurm" and len(work) > 1:
+        options = ["--data", data, "--preset", preset, *(o for p in param for o in ("-p", p))]
+        options += ["--force"] * force + ["--retrain"] * retrain
+        options += ["--timeout", f"{timeout:g}"] if timeout else []
+        _reproduce_as_jobs(work, options)
+    # batch systems interrupt with SIGTERM
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcomes = []
+    for path, values in work:
+        outcome = current[path] or runner.run(path, values, force, timeout)
+        outcomes.append(outcome)
+        _show(outcome)
+    counts = {s: sum(o.status == s for o in outcomes) for s in ("computed", "reused", "failed")}
+    console.print(", ".join(f"{name} {n}" for name, n in counts.items()))
+    raise typer.Exit(1 if counts["failed"] else 0)
+
+
+def _reproduce_as_jobs(work: Work, options: list[str]) -> None:
+    from lrface.training import slurm
+
+    words = {path.stem: ["reproduce", "--study", path.stem, *options] for path, _ in work}
+    codes = []
+    for _, code, printed in slurm.studies(words):
+        codes.append(code)
+        console.print(printed, end="")
+    raise typer.Exit(1 if any(codes) else 0)
+
+
+def _show_plan(path: Path, values: dict[str, Any]) -> None:
+    """Say which networks a study would train, on which faces, and what that would cost."""
+    import pandas as pd
+
+    from lrface.execution import notebooks
+    from lrface.files import clock
+    from lrface.training import cost_model
+
+    planned = notebooks.planned(path, values)
+    if planned is None or not planned[0]:
+        console.print(f"{path.stem}: it trains nothing")
+        return
+    configs, train = planned
+    frames = []
+    for data, faces in train.items() if isinstance(train, dict) else [(None, train)]:
+        identities = faces.table["identity"].nunique()
+        console.print(
+            f"{path.stem}: {faces.name}, {len(faces):,} training faces of {identities:,} "
+            f"identities, fingerprint {faces.fingerprint}"
+        )
+        own = [config for config in configs.values() if data in (None, config.data)]
+        frames.append(cost_model.plan(own, len(faces), identities, len(faces.attributes)))
+    costs = pd.concat(frames)
+    formats = {
+        "epochs": "{:.4g}".format,
+        "parameters": "{:,}".format,
+        "macs": lambda n: f"{n / 1e9:.2f}e9",
+        "memory_gb": "{:.2f}".format,
+        **dict.fromkeys(cost_model.SECONDS, clock),
+    }
+    console.print(costs.to_string(index=False, formatters=formats))
+    one, eight = (clock(costs[name].sum()) for name in cost_model.SECONDS)
+    console.print(
+        f"{costs['steps'].sum():,} steps: {one} on one GPU, {eight} on eight; "
+        f"at most {costs['memory_gb'].max():.2f} GB"
+    )
+    console.print(f"({cost_model.ASSUMPTION})")
+
+
+def _show(outcome: Outcome) -> None:
+    if outcome.status == "failed":
+        how = f"failed after {outcome.seconds:.0f} s, {outcome.kind}"
+        problems.print(f"{outcome.study} {how}: {outcome.reason}", style="red")
+        return
+    reason = f" ({outcome.reason})" if outcome.reason else ""
+    console.print(f"{outcome.study}: {outcome.status} in {outcome.seconds:.1f} s{reason}")
+    for folder, suffix in ((outcome.results, ".md"), (outcome.figures, ".png")):
+        kind = "results" if suffix == ".md" else "figures"
+        outputs = [Path(name) for name in outcome.outputs if name.endswith(suffix)]
+        names = [path.name for path in outputs if path.parts[0] == kind]
+        if names:
+            console.print(f"  {folder}: {', '.join(names)}")
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the studies with their parameters and last run times, and the data sets at hand."""
+    from lrface import data as sets
+    from lrface.execution import notebooks
+    from lrface.files import output_root
+
+    table = Table("study", "parameters (defaults)", "last runs", title="Studies")
+    for path in notebooks.every():
+        fields = notebooks.contract(path).model_fields
+        runs = []
+        for record in sorted(output_root().glob(f"results/*/*/{path.stem}/record.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                seconds = json.loads(record.read_text())["seconds"]
+                runs.append(f"{record.parts[-4]}/{record.parts[-3]}: {seconds:.0f} s")
+        defaults = "\n".join(f"{name} = {field.default!r}" for name, field in fields.items())
+        table.add_row(path.stem, defaults, "\n".join(runs) or "–")
+    console.print(table)
+    root = settings.current().data or "not set"
+    table = Table("data set", "at hand", "layout", title=f"Data sets (LRFACE_DATA: {root})")
+    for name, reader in sets.READERS.items():
+        try:
+            sets.check_name(name)
+            at_hand = "yes"
+        except LrfaceError:
+            at_hand = "no"
+        table.add_row(name, at_hand, reader.LAYOUT)
+    table.add_row("folder:PATH", "yours", sets.folder.LAYOUT)
+    console.print(table)
+
+
+@app.command()
+def publish(study: Studies = "all") -> None:
+    """Execute notebooks with their own defaults, and commit them executed."""
+    from lrface.execution import notebooks, publishing, runner
+
+    executed = []
+    for path in _selected(study):
+        values = notebooks.parameters(path, {})
+        runner.check(path, values)
+        outcome = _computed(path, values)
+        if publishing.release(outcome):
+            # released weights are rounded: the tables must rest on them, and so must the scores
+            outcome = _computed(path, values, force=True)
+            publishing.release(outcome)
+        executed.append((path, outcome))
+    # Last, as a changed notebook would make the next study's record say "dirty".
+    for path, outcome in executed:
+        publishing.publish(path, outcome)
+
+
+def _computed(path: Path, values: dict[str, Any], force: bool = False) -> Outcome:
+    from lrface.execution import runner
+
+    outcome = runner.run(path, values, force=force)
+    _show(outcome)
+    if outcome.status == "failed":
+        raise typer.Exit(1)
+    return outcome
