@@ -143,11 +143,32 @@ def test_a_run_starts_from_one_on_other_faces(faces):
     )
 
 
-def test_fingerprints_of_every_source_are_those_that_released_networks_were_trained_on():
-    faces = data.load("synthetic", "test", 200)
+def test_fingerprints_are_those_that_keys_of_released_networks_and_scores_were_made_from():
+    """A fingerprint is part of every such key: if one changes, nothing that is released is found."""
     sources = [("native_lr",), ("downsampled",), ("downsampled", 20)]
-    found = [faces.as_source(*source).sized(64).fingerprint for source in sources]
-    assert faces.fingerprint == "36b50a21662d3cc1"
+    train, test = data.load("synthetic", "train"), data.load("synthetic", "test")
+    assert train.fingerprint == "265f0141bba37192" and test.fingerprint == "c88314a5e649353e"
+    assert data.load("synthetic", "val").fingerprint == "ca4b5a8b51c6bdf6"
+    assert data.load("synthetic-clips").fingerprint == "918cc8663f79fd2e"
+    found = [test.as_source(*source).fingerprint for source in sources]
+    assert found == ["24bc992f3f6d2cc0", "645958c1f8405422", "cbc55c9615d963b6"]
+    large, native, small = (
+        train.as_source(source).sized(64) for source in ("hr", "native_lr", "downsampled")
+    )
+    assert native.fingerprint == "b6eba6bdaf91cc3b"
+    assert pooled(large, native).fingerprint == "226d0c31c34ac75b"
+    assert pooled(large, small).fingerprint == "645ec88c897219e4"
+    few = data.load("synthetic", "test", 200)
+    assert few.fingerprint == "36b50a21662d3cc1"
+    found = [few.as_source(*source).sized(64).fingerprint for source in sources]
     assert found == ["6bd13bcccca85770", "f184d7ee5e9b7975", "12300d4ede3ec986"]
-    both = pooled(faces.sized(64), faces.as_source("native_lr").sized(64))
-    assert both.fingerprint == "d660cc55daf036b8"
+
+
+def test_keys_name_a_source_by_the_words_that_released_scores_were_stored_under(faces):
+    first = faces.table["key"][0]
+    for source, suffix in (
+        (("native_lr",), "poor"),
+        (("downsampled",), "shrunken"),
+        (("downsampled", 20), "shrunken 20"),
+    ):
+        assert faces.as_source(*source).table["key"][0] == f"{first}/{suffix}"

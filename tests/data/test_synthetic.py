@@ -3,6 +3,9 @@ that can be set."""
 
 import hashlib
 import importlib.util
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from math import sqrt
 from pathlib import Path
@@ -200,6 +203,25 @@ def test_the_same_picture_whatever_was_rendered_before(man):
     ).picture()
     assert (first == again).all()
     assert (first != render(man, view(man.identity, 3), 64).picture()).any()
+
+
+@pytest.mark.slow
+def test_a_mesh_does_not_depend_on_the_order_in_which_python_hashes_names():
+    code = (
+        "import hashlib; from lrface.data.synthetic import identity;"
+        "from lrface.data.synthetic.geometry import neutral;"
+        "print(hashlib.sha256(neutral(identity(5, 1)).tobytes()).hexdigest())"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        )
+        for seed in "01"
+    ]
+    assert runs[0].stdout == runs[1].stdout
 
 
 def test_picture_is_developed_light(man):

@@ -85,7 +85,8 @@ def _pull(template: Head, vertices: np.ndarray, handle: str, weight: float) -> N
         vertices += weight * _fields()[handle]
         return
     base, high, low = handle.split(":") if ":" in handle else (handle, "incr", "decr")
-    for name in {base, base.replace("/l-", "/r-")}:
+    # In a fixed order: where left and right move the same vertex, the order decides the rounding.
+    for name in dict.fromkeys((base, base.replace("/l-", "/r-"))):
         template.morph(vertices, f"{name}-{high if weight > 0 else low}", abs(weight))
 
 
