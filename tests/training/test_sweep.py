@@ -2,6 +2,7 @@
 wrong in one of them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,14 +119,77 @@ def test_paper_size_networks_take_all_cores_in_turn(faces, cores, monkeypatch):
     )
 
 
+def test_a_chain_of_any_depth_in_any_order(faces, cores):
+    """A recogniser behind a restorer that starts from another, and one parent that nobody named."""
+    cores(2)
+    few = faces.where(torch.arange(32) < 30)
+    first = config(steps=2)
+    second = config(steps=3, init=runs.RunRef(config=first, faces=few.fingerprint))
+    restorer = runs.RunRef(config=second, faces=faces.fingerprint)
+    fields = {"method": "FRNET", "loss": "softmax", "patch": None, "steps": 1}
+    unnamed = config(steps=1, seed=5)
+    wanted = {
+        "third": (config(**fields, preprocessor=restorer), few),
+        "child of an unnamed one": (config(steps=4, init=unnamed), few),
+        "second": (second, faces),
+        "first": (first, few),
+    }
+    found, diverged = sweep.fit(wanted)
+    assert list(found) == list(wanted) and not diverged
+    assert {run.source for run in found.values()} == {"trained"}
+    assert runs.load_run(runs.key_for(unnamed, few)) is not None
+    ended = [run.record["started"] for run in (found["first"], found["second"], found["third"])]
+    assert ended == sorted(ended)
+    again, _ = sweep.fit(wanted)
+    assert {name: run.folder for name, run in again.items()} == {
+        name: run.folder for name, run in found.items()
+    }
+
+
+def test_only_what_is_needed_is_trained(faces, cores):
+    cores(1)
+    fingerprint = faces.fingerprint
+    first, other = config(steps=2), config(steps=2, seed=1)
+    second = config(steps=3, init=runs.RunRef(config=first, faces=fingerprint))
+    third = config(steps=4, init=runs.RunRef(config=second, faces=fingerprint))
+    chain = {"first": first, "second": second, "third": third, "other": other}
+    wanted = {name: (one, faces) for name, one in chain.items()}
+    found, _ = sweep.fit(wanted, only=["third"])
+    assert list(found) == ["first", "second", "third"]
+    for name in ("first", "second"):
+        shutil.rmtree(found[name].folder)
+    again, _ = sweep.fit(wanted, only=["third"])  # at hand, so its parents need not be
+    assert list(again) == ["third"] and again["third"].source == "cached"
+    assert not found["first"].folder.exists() and not found["second"].folder.exists()
+    assert sweep.fit(wanted, only=[]) == ({}, {})
+    assert runs.load_run(runs.key_for(other, faces)) is None
+
+
+def test_a_run_whose_parent_diverged_is_not_trained(faces, cores, monkeypatch):
+    cores(1)
+    bad = config(lr=1e30, schedule="constant", loss="mse", steps=50)
+    child = config(init=bad)
+    wanted = {
+        "grandchild": (config(init=child, seed=1), faces),
+        "child": (child, faces),
+        "bad": (bad, faces),
+        "good": (config(), faces),
+    }
+    found, diverged = sweep.fit(wanted)
+    assert list(found) == ["good"] and set(diverged) == {"bad", "child", "grandchild"}
+    assert "its parent failed" in diverged["child"] and "the loss is" in diverged["grandchild"]
+
+
 SCRIPT = """
 import sys
-from lrface import data, degrade, grid, runs, train
-train.SAVE_SECONDS = 0.0
-fields = dict(method="SRCNN", degradation=degrade.setting("4x"), data="celeba", n_train=32, steps=4000, batch=4, patch=32)
+from lrface import data, degrade, runs
+from lrface.training import loop, sweep
+loop.SAVE_SECONDS = 0.0
+fields = dict(method="SRCNN", degradation=degrade.setting("4x"), data="celeba", n_train=32)
+fields |= dict(steps=4000, batch=4, patch=32)
 faces = data.load("celeba", "train", 32)
-grid.os.cpu_count = lambda: 2
-grid.fit({s: (runs.Config(seed=s, **fields), faces) for s in range(2)})
+sweep.os.cpu_count = lambda: 2
+sweep.fit({s: (runs.Config(seed=s, **fields), faces) for s in range(2)})
 """
 
 

@@ -19,8 +19,55 @@ LOOP_VERSION = 1
 
 
 class Config(BaseModel):
-    """Everything that decides what a trained restorer or recogniser is. Unknown or wrongly typed
-    fields are refused.
+    """Everything that decides what a trained network is.
+
+    Unknown or wrongly typed fields are refused.
+
+    Parameters
+    ----------
+    method : str
+        A restoration or recognition method (:func:`lrface.models.find`).
+    degradation : Degradation
+        How faces are made small (:func:`lrface.degrade.setting`); its scale is the network's.
+    data : str
+        The face set whose training split it learns from (:func:`lrface.data.load`).
+    size : {"small", "paper"}
+        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU.
+    n_train : int, optional
+        At most this many training faces; all by default.
+    steps : int
+        Optimiser steps, at least 1.
+    batch : int
+        Faces a step, at least 1.
+    patch : int, optional
+        Side of the training patches in HR pixels, at least 8; whole faces by default.
+    lr : float
+        Adam's learning rate, above 0.
+    schedule : str
+        The learning rate's course (:func:`lrface.training.loop.learning_rate`).
+    loss : str
+        ``l1`` or ``mse`` between the pictures, for a restorer, or one of the method's own
+        objectives (``paper``, ...).
+    precision : {"32-true", "bf16-mixed"}
+        Lightning Fabric's precision of the training.
+    seed : int
+        Of the initial weights and of the batches.
+    split_seed : int
+        Of the division of people into training, validation and test.
+    init : Config or RunRef, optional
+        A run to initialise from: its weights are taken wherever name and shape agree. A config is
+        one trained on the same faces, a reference names the faces.
+    preprocessor : Config, RunRef or "bicubic", optional
+        For a recogniser that restores nothing itself: what stands, frozen, before it in training.
+        It learns from the degraded face, restored by this run or by bicubic interpolation; by
+        default from the true face. The run's model is the recogniser alone. Stored JSON calls this
+        field ``front``.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        For a field that is unknown or of the wrong type, a loss that the method does not have, or
+        a preprocessor that does not fit.
 
     Examples
     --------
@@ -29,6 +76,8 @@ class Config(BaseModel):
     >>> config = Config(method="EDSR", degradation=setting, data="synthetic", steps=100)
     >>> config.label
     'EDSR-small 4x on synthetic'
+    >>> config.model_copy(update={"seed": 1}) == config
+    False
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
@@ -36,35 +85,25 @@ class Config(BaseModel):
     method: str
     degradation: Degradation
     data: str
-    """The face set whose training split it learns from."""
     size: Literal["small", "paper"] = "small"
     n_train: int | None = Field(None, ge=1)
-    """At most this many training faces (None: all)."""
     steps: int = Field(ge=1)
     batch: int = Field(16, ge=1)
     patch: int | None = Field(None, ge=8)
-    """Side of the training cut in HR pixels (None: whole faces)."""
     lr: float = Field(1e-4, gt=0)
     schedule: Literal[
         "cosine", "constant", "halve", "halve-once", "halve-early", "tail", "drops"
     ] = "cosine"
-    """See :func:`lrface.training.loop.learning_rate`."""
     loss: str = "l1"
-    """``l1`` or ``mse`` between the pictures, or one of the method's own objectives (``paper``,
-    ...)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: int = Field(0, ge=0)
     split_seed: int = Field(0, ge=0)
     init: Config | RunRef | None = None
-    """A run to initialise from: its weights are taken wherever name and shape agree."""
     preprocessor: Config | RunRef | Literal["bicubic"] | None = Field(
         None,
         validation_alias=AliasChoices("preprocessor", "front"),
         serialization_alias="front",
     )
-    """What stands, frozen, before a recogniser that restores nothing itself: it learns from the
-    degraded face, restored by this run or by bicubic interpolation (None: from the true face). The
-    run's model is the recogniser alone. (Stored as ``front``, its name in released configs.)"""
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:

@@ -11,7 +11,7 @@ cost it 0.03 dB.)"""
 SCALES = "/scales"
 
 
-def quantized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def quantize(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights for release: half precision; a large network's kernels as 8-bit integers with one
     scale per output channel, all scales in one tensor.
 
@@ -30,7 +30,7 @@ def quantized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return found | ({SCALES: torch.cat(scales)} if scales else {})
 
 
-def dequantized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def dequantize(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights as a network loads them, from those of a run, released or not."""
     scales, found, first = weights.get(SCALES), {}, 0
     # a file keeps no order: the scales follow the order of the names

@@ -1,28 +1,21 @@
-"""Runs: a config has a key, a key has one folder, and the folder appears only when it is complete.
-What is trained once is reused."""
+"""One training as a run: found by its key, else trained; its folder appears when it is complete."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import platform
 import resource
-import shutil
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
 
@@ -33,8 +26,9 @@ from lrface.errors import LrfaceError
 from lrface.files import cache_dir, project_root, sha256, stores, write_atomic, write_text
 from lrface.models.losses import Pixelwise, WithPreprocessor
 from lrface.models.objective import Objective
-from lrface.training import distributed, loop, quantize
+from lrface.training import distributed, loop
 from lrface.training.config import LOOP_VERSION, Config, RunRef, key, key_for
+from lrface.training.run_store import Run, best_run, listing, load_run, open_run, promote, release
 
 __all__ = [
     "Config",
@@ -54,63 +48,44 @@ __all__ = [
 VALIDATION_FACES = 64
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished training: a folder with ``config.json, model.safetensors, log.csv, record.json``."""
-
-    folder: Path
-    config: Config
-    record: dict[str, Any]
-    source: Literal["trained", "cached", "released"]
-
-    def model(self) -> nn.Module:
-        """The trained network in evaluation mode, on the CPU."""
-        net = self.config.build(self.record.get("classes"))
-        net.load_state_dict(quantize.dequantized(load_file(self.folder / "model.safetensors")))
-        return net.eval().to(memory_format=torch.channels_last)
-
-    @property
-    def log(self) -> list[dict[str, float]]:
-        """The learning curve: ``step, loss, lr, val_psnr``."""
-        with open(self.folder / "log.csv", newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def _open(folder: Path, source: Literal["cached", "released"]) -> Run | None:
-    """The run in ``folder`` if it is whole: its weights match the sha256 in its record."""
-    try:
-        record = json.loads((folder / "record.json").read_text())
-        # Strictness is for people; a stored config has been through JSON, which knows no tuples or
-        # dataclasses.
-        config = Config.model_validate_json((folder / "config.json").read_text())
-        if sha256(folder / "model.safetensors") == record["sha256"]:
-            return Run(folder, config, record, source)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        SafetensorError,
-        LrfaceError,
-    ):  # the last: a method that is not registered now
-        pass
-    return None
-
-
 def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> Run:
-    """The run of a config: released with the project, else from the cache, else trained now (and
-    then cached). A damaged run is set aside, with a warning, and trained again.
+    """The run of a config: trained once, then reused.
+
+    It is looked for among the released runs, then in the cache; else it is trained now, and cached.
+    A training that was interrupted goes on from its last checkpoint, to the same weights. A damaged
+    run is left aside, with a message, and trained again.
 
     Parameters
     ----------
-    config : what to train.
-    train : the training set, if the caller has loaded it; default: the config's.
-    retrain : ignore released and cached runs; an unfinished one goes on all the same.
+    config : Config
+        What to train.
+    train : FaceSet, optional
+        The training faces, if they are loaded already; the config's by default.
+    retrain : bool
+        Ignore released and cached runs.
+
+    Returns
+    -------
+    Run
+        Its ``source`` says ``trained``, ``cached`` or ``released``.
 
     Raises
     ------
-    LrfaceError : nothing to train, training and held-out faces share people or pictures, the run it
-        starts from is not there, or several processes cannot share it.
-    Diverged : the loss is not finite.
+    LrfaceError
+        If there is nothing to train (bicubic), training and held-out faces share people or
+        pictures, a run that it needs is not at hand, a step does not fit in a GPU's memory, or
+        several processes cannot share it.
+    Diverged
+        If the loss is not finite.
+
+    Examples
+    --------
+    >>> from lrface import data, degrade
+    >>> from lrface.training import recipes
+    >>> config = recipes.config("SRCNN", degrade.setting("4x"), "synthetic", "quick")
+    >>> run = fit(config, data.load("synthetic", "train"))
+    >>> run.source, run.record["parameters"]
+    ('released', 9539)
     """
     if not models.find(config.method).trainable:
         advice = f"use models.restorer({config.method!r}, scale)"
@@ -128,7 +103,7 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
 def _stored(name: str, label: str) -> Run | None:
     for place, source in stores("checkpoints", "runs"):
         if (place / name).is_dir():
-            if run := _open(place / name, source):
+            if run := open_run(place / name, source):
                 return run
             print(f"{label}: the {source} run {name} is damaged and is left aside")
     return None
@@ -242,18 +217,18 @@ def _finish(
         **environment(),
     }
     write_text(work / "record.json", json.dumps(record, indent=1))
-    return _promote(Run(work, config, record, "trained"), folder, "trained")
+    return promote(Run(work, config, record, "trained"), folder, "trained")
 
 
 def _ready(work: Path, folder: Path, retrain: bool) -> Run | None:
     """The run if it is there by now; else its working folder is made."""
-    if not retrain and (run := _open(folder, "cached")):
+    if not retrain and (run := open_run(folder, "cached")):
         return run  # another process trained it while this one waited
     work.mkdir(parents=True, exist_ok=True)
     for part in work.glob(".*.part*"):
         part.unlink()
-    if not retrain and (run := _open(work, "cached")):
-        return _promote(run, folder, "cached")  # killed between the last write and the rename
+    if not retrain and (run := open_run(work, "cached")):
+        return promote(run, folder, "cached")  # killed between the last write and the rename
     return None
 
 
@@ -277,95 +252,6 @@ def init_from(net: nn.Module, run: Run, label: str) -> None:
         what = f"{run.config.label} has no weight in common with it"
         raise LrfaceError(f"{label}: {what} to start from")
     net.load_state_dict(own | shared)
-
-
-def _promote(run: Run, folder: Path, source: Literal["trained", "cached"]) -> Run:
-    """A complete working folder becomes the run's own; the last step, and a single rename."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    (run.folder / "last.pt").unlink(missing_ok=True)
-    os.replace(run.folder, folder)
-    return Run(folder, run.config, run.record, source)
-
-
-def release(run: Run, folder: Path) -> Run:
-    """Copy a run into ``folder`` (a ``checkpoints`` folder under ``results/``) with its weights in
-    16 or 8 bits.
-
-    Later tables are computed with what is released, so a table must be made again after its runs
-    were released.
-    """
-    target = folder / run.folder.name
-    if target.is_dir() and (there := _open(target, "released")):
-        return there
-    weights = quantize.quantized(load_file(run.folder / "model.safetensors"))
-    write_atomic(target / "model.safetensors", lambda path: path.write_bytes(serialise(weights)))
-    write_text(target / "config.json", (run.folder / "config.json").read_text())
-    log = pd.read_csv(run.folder / "log.csv")
-    write_text(target / "log.csv", log.to_csv(index=False, float_format="%.6g", na_rep="nan"))
-    hashes = {"trained_sha256": run.record["sha256"]}
-    hashes["sha256"] = sha256(target / "model.safetensors")
-    record = run.record | hashes
-    # last: without a record the folder is no run
-    write_text(target / "record.json", json.dumps(record, indent=1))
-    return Run(target, run.config, record, "released")
-
-
-def load_run(key: str) -> Run | None:
-    """The run of this key, released or cached, if there is one and it is whole."""
-    for place, source in stores("checkpoints", "runs"):
-        if (place / key).is_dir() and (run := _open(place / key, source)):
-            return run
-    return None
-
-
-def listing(found: Iterable[Run]) -> pd.DataFrame:
-    """A row a run: what was trained, on what, how long, and the hash of the weights. The record of
-    a table's networks."""
-    rows = [
-        {
-            "key": run.record["key"],
-            "method": run.config.method,
-            "size": run.config.size,
-            "setting": run.config.degradation.name,
-            "steps": run.config.steps,
-            "parameters": run.record["parameters"],
-            "n_train": run.record["data"]["n"],
-            "train_fingerprint": run.record["data"]["fingerprint"],
-            "val_psnr": run.record["val_psnr"],
-            "seconds": round(run.record["seconds"]),
-            "images_per_second": run.record["images_per_second"],
-            "device": run.record["device"],
-            "sha256": run.record["sha256"],
-        }
-        for run in found
-    ]
-    columns = "key method size setting steps parameters n_train train_fingerprint val_psnr seconds"
-    return pd.DataFrame(rows, columns=[*columns.split(), "images_per_second", "device", "sha256"])
-
-
-def best_run(method: str, setting: str) -> Run:
-    """The best-trained run at hand of a method in a setting, for users' own photographs: paper size
-    first, then most steps, most faces, newest. Raises :class:`LrfaceError` if there is none."""
-    wanted = (method, setting, models.method(method).version, LOOP_VERSION)
-    found = []
-    for place, source in stores("checkpoints", "runs"):
-        for file in place.glob("*/record.json"):
-            if (run := _open(file.parent, source)) is None:
-                continue
-            versions = (run.record["method_version"], run.record["train_version"])
-            if (run.config.method, run.config.degradation.name, *versions) == wanted:
-                found.append(run)
-    if not found:
-        advice = "run `make reproduce DATA=... STUDY=01` once (it trains and keeps it)"
-        what = f"no trained {method} for {setting} is at hand"
-        raise LrfaceError(f"{what}: {advice}, or choose --method bicubic")
-
-    def training(run: Run) -> tuple:
-        n, started = run.record["data"]["n"], run.record["started"]
-        return run.config.size == "paper", run.config.steps, n, started
-
-    return max(found, key=training)
 
 
 def device() -> torch.device:

@@ -1,5 +1,4 @@
-"""The networks of a whole study: those that are not there yet are trained, several at once on the
-cores of this machine or as jobs of a cluster, parents before those that start from them."""
+"""The networks of a study: the missing ones are trained, parents first, several at once."""
 
 from __future__ import annotations
 
@@ -34,60 +33,71 @@ MEMORY = 3 << 30
 def fit(
     wanted: Mapping[Name, tuple[Config, FaceSet]], only: Collection[Name] | None = None
 ) -> tuple[dict[Name, Run], dict[Name, str]]:
-    """The runs of a study, trained where they are not there yet (:func:`lrface.runs.fit`).
+    """The runs of a study, trained where they are not at hand (:func:`lrface.runs.fit`).
 
-    A network that another starts from, or that stands before it, is trained before it. A training
-    whose loss is not finite is given up, with those that start from it; the others go on.
-    Interrupted or killed, the same call goes on.
+    A network that another is initialised from, or that is its preprocessor, is trained before it. A
+    training whose loss is not finite ends, and those that need it are not trained; the others go
+    on. Interrupted or killed, the same call goes on.
 
     Parameters
     ----------
-    wanted : of each network its config and its training faces, in any order.
-    only : names of the networks that are needed. Of the others those are trained that a needed and
-        absent one starts from or stands behind. Default: all are needed.
+    wanted : mapping of name to (Config, FaceSet)
+        Each network's config and training faces, in any order.
+    only : collection of names, optional
+        The networks that are needed. Of the others those are trained that a needed network that is
+        not at hand is initialised from or has as its preprocessor. By default all are needed.
 
     Returns
     -------
-    The runs by name, and for each training that diverged a sentence.
+    runs : dict of name to Run
+        Those that are needed, and those that were trained for them.
+    diverged : dict of name to str
+        A sentence for each training that diverged, or whose parent did.
 
     Raises
     ------
-    LrfaceError : a training failed otherwise, said when all others have ended.
+    LrfaceError
+        If a training failed otherwise; raised when all others have ended.
+    UsageError
+        If ``LRFACE_JOBS`` cannot be read, or names Slurm where there is none.
 
     Notes
     -----
-    LRFACE_JOBS says where: ``local`` (default: small networks on a CPU in one process a core, with
-    one thread whatever the machine; paper-size networks, and all on a GPU, one after another),
-    ``here`` (one after another), or ``slurm`` (:mod:`lrface.training.slurm`: each network a job of
-    an array; one that is lost is submitted once more, then reported).
+    ``LRFACE_JOBS`` says where trainings run. ``local`` (the default): small networks on a CPU in
+    one process a core, each with one thread, so that the weights do not depend on the machine's
+    cores; paper-size networks, and all on a GPU, one after another. ``here``: one after another in
+    this process. ``slurm``: each as a job of an array (:mod:`lrface.training.slurm`); a job that is
+    lost is submitted once more, then reported.
+
+    Examples
+    --------
+    >>> from lrface import data, degrade
+    >>> from lrface.training import recipes
+    >>> faces, setting = data.load("synthetic", "train"), degrade.setting("4x")
+    >>> wanted = {
+    ...     method: (recipes.config(method, setting, "synthetic", "quick"), faces)
+    ...     for method in ("SRCNN", "DICGAN")
+    ... }
+    >>> found, diverged = fit(wanted)
+    >>> list(found), diverged
+    (['SRCNN', 'DICGAN'], {})
     """
     where = slurm.chosen()
     keys = {name: runs.key_for(config, faces) for name, (config, faces) in wanted.items()}
-    by_key = {keys[name]: one for name, one in wanted.items()}
-    found: dict[str, Run | LrfaceError] = {}
-    waiting: dict[str, tuple[Config, FaceSet]] = {}
-    ask = [keys[name] for name in wanted if only is None or name in only]
-    while ask:
-        key = ask.pop(0)
-        if key in found or key in waiting:
-            continue
-        if run := runs.load_run(key):
-            found[key] = run
-        else:
-            waiting[key] = by_key[key]
-            ask += [parent for parent in _parents(*by_key[key]) if parent in by_key]
+    needed = [keys[name] for name in wanted if only is None or name in only]
+    found, waiting = _found_and_waiting(needed, {keys[name]: one for name, one in wanted.items()})
     missing = len(waiting)
     with progress("networks", missing) as advance:
         while waiting:
-            for key in [k for k in waiting if _failed_parent(waiting[k], found)]:
-                found[key] = _failed_parent(waiting.pop(key), found)
-                advance()
-            parents = {
-                key: [p for p in _parents(*one) if p in waiting] for key, one in waiting.items()
-            }
-            wave = {key: waiting[key] for key in waiting if not parents[key]}
-            for key, run, said in _trained(wave, where):
-                print(said, end="")
+            for key, one in list(waiting.items()):
+                if error := _failed_parent(*one, found):
+                    found[key] = error
+                    del waiting[key]
+                    advance()
+            parents = {key: _parents(*one) for key, one in waiting.items()}
+            ready = [key for key in waiting if not waiting.keys() & parents[key].keys()]
+            for key, run, printed in _train({key: waiting[key] for key in ready}, where):
+                print(printed, end="")
                 found[key] = run
                 del waiting[key]
                 advance()
@@ -96,25 +106,50 @@ def fit(
     if failed:
         what = f"{len(failed)} of {missing} networks to train failed, the others are kept"
         raise LrfaceError(f"{what}: {failed[0]}")
-    there = {name: found[key] for name, key in keys.items() if key in found}
-    diverged = {name: str(one) for name, one in there.items() if isinstance(one, Diverged)}
-    return {name: run for name, run in there.items() if name not in diverged}, diverged
+    ended = {name: found[key] for name, key in keys.items() if key in found}
+    diverged = {name: str(one) for name, one in ended.items() if isinstance(one, Diverged)}
+    return {name: run for name, run in ended.items() if name not in diverged}, diverged
 
 
-def _parents(config: Config, faces: FaceSet) -> list[str]:
-    """The keys of the runs that one starts from or stands behind."""
-    found = []
-    for one in config.parents:
-        found.append(one.key if isinstance(one, RunRef) else runs.key_for(one, faces))
-    return found
+Trainings = dict[str, tuple[Config, FaceSet]]
+"""Config and training faces by key."""
+
+
+def _found_and_waiting(
+    needed: list[str], known: Trainings
+) -> tuple[dict[str, Run | LrfaceError], Trainings]:
+    """By key the needed runs that are at hand, and the trainings of the others and of the parents
+    that they lack."""
+    found, waiting, ask = {}, {}, list(needed)
+    for key in ask:  # it grows meanwhile
+        if key in found or key in waiting:
+            continue
+        if run := runs.load_run(key):
+            found[key] = run
+        else:
+            config, faces = waiting[key] = known[key]
+            parents = _parents(config, faces)
+            # a config's faces are the child's; those of a reference only ``wanted`` can tell
+            own = {k: (p, faces) for k, p in parents.items() if isinstance(p, Config)}
+            known = own | known
+            ask += [parent for parent in parents if parent in known]
+    return found, waiting
+
+
+def _parents(config: Config, faces: FaceSet) -> dict[str, Config | RunRef]:
+    """By key what a network is initialised from or has as its preprocessor."""
+    return {
+        parent.key if isinstance(parent, RunRef) else runs.key_for(parent, faces): parent
+        for parent in config.parents
+    }
 
 
 def _failed_parent(
-    one: tuple[Config, FaceSet], found: Mapping[str, Run | LrfaceError]
+    config: Config, faces: FaceSet, found: Mapping[str, Run | LrfaceError]
 ) -> LrfaceError | None:
-    for parent in _parents(*one):
+    for parent in _parents(config, faces):
         if isinstance(error := found.get(parent), LrfaceError):
-            return type(error)(f"{one[0].label}: not trained, for its parent failed: {error}")
+            return type(error)(f"{config.label}: not trained, for its parent failed: {error}")
     return None
 
 
@@ -122,39 +157,49 @@ def _on_cpu(config: Config) -> bool:
     return config.size == "small" and runs.device().type == "cpu"
 
 
-Wave = dict[str, tuple[Config, FaceSet]]
+Trained = Iterator[tuple[str, Run | LrfaceError, str]]
+"""Key, run or error, and what the training printed, in the order in which they end."""
 
 
-def _trained(wave: Wave, where: slurm.Jobs) -> Iterator[tuple[str, Run | LrfaceError, str]]:
-    if where.kind == "slurm" and wave:
-        return _as_jobs(wave, where)
-    return _side_by_side(wave) if where.kind == "local" and _workers(wave) > 1 else _in_turn(wave)
+def _train(trainings: Trainings, where: slurm.Jobs) -> Trained:
+    if where.kind == "slurm" and trainings:
+        return _as_jobs(trainings, where)
+    if where.kind == "local" and (workers := _workers(trainings)) > 1:
+        return _in_processes(trainings, workers)
+    return _in_turn(trainings)
 
 
-def _workers(wave: Wave) -> int:
-    if not all(_on_cpu(config) for config, _ in wave.values()):
+def _workers(trainings: Trainings) -> int:
+    if not all(_on_cpu(config) for config, _ in trainings.values()):
         return 1
-    return min(len(wave), os.cpu_count() or 1, max(1, psutil.virtual_memory().available // MEMORY))
+    room = psutil.virtual_memory().available // MEMORY
+    return min(len(trainings), os.cpu_count() or 1, max(1, room))
 
 
-def _side_by_side(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
+def _in_processes(trainings: Trainings, workers: int) -> Trained:
     with contextlib.ExitStack() as stack:
         if current().progress is None:
             stack.enter_context(relayed("training"))
         settings = variables()
         calls = [
             delayed(_in_a_worker)(key, config, faces, _methods(config), settings, os.getpid())
-            for key, (config, faces) in wave.items()
+            for key, (config, faces) in trainings.items()
         ]
         stack.enter_context(parallel_config("loky", inner_max_num_threads=1))
-        yield from Parallel(_workers(wave), return_as="generator_unordered", batch_size=1)(calls)
+        pool = Parallel(workers, return_as="generator_unordered", batch_size=1)
+        yield from pool(calls)
 
 
 def _methods(config: Config) -> list[models.Method]:
-    """A method that was registered in a notebook is known to no other process, so it travels with
-    its config."""
-    parents = [one.config if isinstance(one, RunRef) else one for one in config.parents]
-    return [models.find(one.method) for one in (config, *parents)]
+    """The methods of a config and of all that it descends from.
+
+    A method that was registered in a notebook is known to no other process, so it travels with the
+    config.
+    """
+    found = [models.find(config.method)]
+    for parent in config.parents:
+        found += _methods(parent.config if isinstance(parent, RunRef) else parent)
+    return found
 
 
 def _set_up_worker(settings: dict[str, str], methods: list[models.Method]) -> None:
@@ -171,18 +216,18 @@ def _in_a_worker(
     methods: list[models.Method],
     settings: dict[str, str],
     parent: int,
-):
+) -> tuple[str, Run | Diverged, str]:
     own = {"LRFACE_PROGRESS": f"{settings['LRFACE_PROGRESS']}.{os.getpid()}"}
     _set_up_worker(settings | own, methods)
     threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         run = _fit(config, faces)
-    return key, run, said.getvalue()
+    return key, run, printed.getvalue()
 
 
 @dataclass(frozen=True)
-class _Training:
-    """One network as a job. Its faces are a file that all jobs share: a table of a million rows
+class _Job:
+    """One training as a job. Its faces are a file that all jobs share: a table of a million rows
     need not be stored once a network."""
 
     config: Config
@@ -193,43 +238,42 @@ class _Training:
     def __call__(self) -> tuple[Run | LrfaceError, str]:
         _set_up_worker(self.settings, self.methods)
         faces = pickle.loads(self.faces.read_bytes())
-        with contextlib.redirect_stdout(io.StringIO()) as said:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
             try:
                 ((_, run, _),) = _in_turn({"": (self.config, faces)})
             except LrfaceError as error:
                 run = error
-        print(said.getvalue(), end="")
-        return run, said.getvalue()
+        print(printed.getvalue(), end="")
+        return run, printed.getvalue()
 
 
-def _as_jobs(wave: Wave, where: slurm.Jobs) -> Iterator[tuple[str, Run | LrfaceError, str]]:
+def _as_jobs(trainings: Trainings, where: slurm.Jobs) -> Trained:
     settings = {name: value for name, value in variables().items() if name != "LRFACE_PROGRESS"}
-    files, calls = {}, {}
-    for key, (config, faces) in wave.items():
+    files, jobs = {}, {}
+    for key, (config, faces) in trainings.items():
         file = cache_dir("jobs") / f"faces-{faces.attributes_fingerprint}.pkl"
         if id(faces) not in files:
             pickled = pickle.dumps(faces)
             files[id(faces)] = write_atomic(file, lambda path, p=pickled: path.write_bytes(p))
-        calls[key] = _Training(config, files[id(faces)], _methods(config), settings)
-    for key, result in slurm.array("training", calls, where.settings):
-        run, said = (result, "") if isinstance(result, LrfaceError) else result
+        jobs[key] = _Job(config, files[id(faces)], _methods(config), settings)
+    for key, result in slurm.array("training", jobs, where.settings):
+        run, printed = (result, "") if isinstance(result, LrfaceError) else result
+        label = trainings[key][0].label
         if isinstance(run, LrfaceError):
-            label = wave[key][0].label
-            yield key, run if str(run).startswith(label) else type(run)(f"{label}, {run}"), said
-        elif runs.load_run(key) is None:  # what counts is what a job left
-            why = f"its job ended, and no run {key} is in {cache_dir('runs')}"
-            why += ": put LRFACE_CACHE where all nodes see it"
-            yield key, LrfaceError(f"{wave[key][0].label}: {why}"), said
+            yield key, run if str(run).startswith(label) else type(run)(f"{label}, {run}"), printed
+        elif (stored := runs.load_run(key)) is None:
+            missing = f"no run {key} is in {cache_dir('runs')}"
+            advice = "put LRFACE_CACHE where all nodes see it"
+            yield key, LrfaceError(f"{label}: its job ended, and {missing}: {advice}"), printed
         else:
-            yield key, replace(runs.load_run(key), source=run.source), said
+            yield key, replace(stored, source=run.source), printed
 
 
-def _in_turn(wave: Wave) -> Iterator[tuple[str, Run | Diverged, str]]:
-    for key, (config, faces) in wave.items():
+def _in_turn(trainings: Trainings) -> Trained:
+    for key, (config, faces) in trainings.items():
         before = torch.get_num_threads()
         if _on_cpu(config):
-            # as side by side: the weights are the same however many are trained at once
-            torch.set_num_threads(1)
+            torch.set_num_threads(1)  # the weights are then those of training in processes
         try:
             yield key, _fit(config, faces), ""
         finally:
