@@ -1,11 +1,11 @@
-"""The five EDFace degradation settings, and your own, as exact separable linear maps plus noise.
+"""The five EDFace degradation settings, and your own: separable linear maps plus noise.
 
-A setting is two small matrices: ``lr = A @ hr @ B.T``. The matrices hold MATLAB's ``imresize(...,
-'bicubic')`` with its mirrored border, or the even-sized Gaussian of the RDN/RCAN preparation
-scripts followed by direct sampling at the cell centres.
+A setting is two small matrices: ``lr = A @ hr @ B.T``. They implement MATLAB's ``imresize(...,
+'bicubic')`` with its mirrored border, or the Gaussian blur of the RDN/RCAN preparation scripts
+followed by direct sampling at the centres of the LR pixels.
 
 EDFace-Celeb-1M (section 3.4) names the settings ``2x, 4x, 4x_BD, 4x_DN, 8x`` but prints no kernel
-size, sigma or noise level. The values here are those of the scripts most works share
+size, sigma or noise level. The values here are those of the scripts that most works share
 (yulunzhang/RDN and RCAN, ``Prepare_TestData_HR_LR.m``): a 12x12 Gaussian of sigma 1.6 for BD at
 even scales, noise of sigma 30 (of 255) for DN. Whether MATLAB rounds a uint8 image between its two
 passes is not documented; here it is rounded once, at the end.
@@ -27,8 +27,7 @@ from lrface.errors import UsageError
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution kernel with a = -0.5, the one MATLAB uses (OpenCV and plain torch use
-    -0.75)."""
+    """Keys' cubic convolution kernel with a = -0.5, as in MATLAB (OpenCV and torch use -0.75)."""
     x = np.abs(x)
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
@@ -37,10 +36,10 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def resize_matrix(n_in: int, n_out: int) -> np.ndarray:
-    """MATLAB's bicubic ``imresize`` along one axis, as a float64 matrix of shape (n_out, n_in).
+    """MATLAB's bicubic ``imresize`` along one axis, as a read-only float64 matrix (n_out, n_in).
 
-    Shrinking widens the kernel by n_in / n_out (antialiasing); indices beyond the border are
-    mirrored with the edge pixel repeated.
+    Down-sampling widens the kernel by n_in / n_out (antialiasing). Beyond the border the image is
+    mirrored, the edge pixel repeated.
     """
     scale = n_out / n_in
     stretch = min(scale, 1.0)
@@ -60,62 +59,54 @@ def resize_matrix(n_in: int, n_out: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def blur_matrix(n_in: int, scale: int, size: int, sigma: float) -> np.ndarray:
-    """Gaussian blur with replicated border, then every ``scale``-th pixel: a float64 matrix of
-    shape (n_in / scale, n_in).
+    """Gaussian blur and every ``scale``-th pixel, as a read-only float64 (n_in / scale, n_in).
 
-    The kernel is MATLAB's ``fspecial('gaussian', size, sigma)``, which is separable. MATLAB anchors
-    an even kernel right of its middle, so that sampling at 1-based ``scale/2 : scale : end`` lands
-    exactly on the cell centres (methods: RDN, even scale).
+    The kernel is MATLAB's ``fspecial('gaussian', size, sigma)``, which is separable; the border is
+    replicated. MATLAB anchors an even kernel right of its middle, so that sampling at 1-based
+    ``scale/2 : scale : end`` is exactly at the centres of the LR pixels (RDN's script, even scale).
     """
     radius = (size - 1) / 2
     kernel = np.exp(-((np.arange(size) - radius) ** 2) / (2 * sigma**2))
     kernel /= kernel.sum()
-    offsets = np.arange(size) - (size - 1) // 2 if size % 2 == 0 else np.arange(size) - size // 2
-    samples = np.arange(n_in // scale) * scale + (
-        (scale - 1) // 2 if scale % 2 == 0 else scale // 2
-    )
+    offsets = np.arange(size) - (size - 1) // 2
+    n_out = n_in // scale
+    samples = np.arange(n_out) * scale + (scale - 1) // 2
     taps = np.clip(samples[:, None] + offsets[None], 0, n_in - 1)
-    matrix = np.zeros((n_in // scale, n_in))
-    np.add.at(
-        matrix, (np.arange(n_in // scale)[:, None], taps), np.broadcast_to(kernel, taps.shape)
-    )
+    matrix = np.zeros((n_out, n_in))
+    np.add.at(matrix, (np.arange(n_out)[:, None], taps), np.broadcast_to(kernel, taps.shape))
     matrix.setflags(write=False)
     return matrix
 
 
 Bands = tuple[tuple[int, int, Tensor], ...]
+"""A matrix as bands of rows: first column, last column + 1, and the values between."""
 
 
 @lru_cache(maxsize=256)
 def _bands(
     build: Callable[..., np.ndarray], args: tuple, device: torch.device, dtype: torch.dtype
 ) -> Bands:
-    """The matrix in four bands of rows, each with only the columns it uses (first, last + 1): half
-    the work of the whole or less."""
+    """The matrix in four bands of rows, each with the columns it uses: half the products."""
     bands = []
     for rows in np.array_split(build(*args), 4):
         used = np.flatnonzero(rows.any(0)) if len(rows) else []
         if len(used):
             first, last = int(used[0]), int(used[-1]) + 1
-            with torch.inference_mode(False):  # kept for later calls, which may need gradients
-                bands.append(
-                    (first, last, torch.tensor(rows[:, first:last], device=device, dtype=dtype))
-                )
+            with torch.inference_mode(False):  # cached for later calls, which may need gradients
+                band = torch.tensor(rows[:, first:last], device=device, dtype=dtype)
+            bands.append((first, last, band))
     return tuple(bands)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
-    """Autocast off; on a device without autocast (``meta``, where steps are planned) nothing, for
-    asking it there raises."""
-    return (
-        torch.autocast(device.type, enabled=False)
-        if torch.amp.is_autocast_available(device.type)
-        else nullcontext()
-    )
+    """A context without autocast; a no-op on devices that have none, such as ``meta``."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def _sandwich(x: Tensor, rows: Bands, columns: Bands) -> Tensor:
-    """rows @ x @ columns.T over the last two axes, in the input's own precision."""
+    """rows @ x @ columns.T over the last two axes, in the input's dtype."""
     with full_precision(x.device):
         x = torch.cat([torch.matmul(band, x[..., first:last, :]) for first, last, band in rows], -2)
         return torch.cat(
@@ -124,26 +115,75 @@ def _sandwich(x: Tensor, rows: Bands, columns: Bands) -> Tensor:
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (..., H, W) to (..., *size) exactly as MATLAB's bicubic ``imresize`` does, without
-    clipping or rounding."""
+    """Resize as MATLAB's bicubic ``imresize`` does, without clipping or rounding.
+
+    Parameters
+    ----------
+    x : Tensor
+        Floating point (..., H, W).
+    size : tuple of int
+        Height and width of the result.
+
+    Returns
+    -------
+    Tensor
+        (..., *size), of the same dtype and device.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lrface import degrade
+    >>> degrade.resize(torch.zeros(2, 3, 32, 32), (128, 96)).shape
+    torch.Size([2, 3, 128, 96])
+    """
     h, w = x.shape[-2:]
     rows = _bands(resize_matrix, (h, size[0]), x.device, x.dtype)
     return _sandwich(x, rows, _bands(resize_matrix, (w, size[1]), x.device, x.dtype))
 
 
 def round_uint8(x: Tensor) -> Tensor:
-    """Clip to [0, 1] and round to the 256 levels an 8-bit file can hold (halves up, as MATLAB
-    does)."""
+    """Clip to [0, 1] and round to the 256 levels of an 8-bit file.
+
+    Parameters
+    ----------
+    x : Tensor
+        Floating point, any shape.
+
+    Returns
+    -------
+    Tensor
+        Multiples of 1 / 255 in [0, 1]; halves are rounded up, as in MATLAB.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lrface import degrade
+    >>> (degrade.round_uint8(torch.tensor([-0.1, 0.5, 2.0])) * 255).tolist()
+    [0.0, 128.0, 255.0]
+    """
     return x.clamp(0, 1).mul_(255).add_(0.5).floor_().div_(255)
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """How a low-resolution face comes from a high-resolution one; every field belongs beside every
-    score it led to.
+    """How an LR face is made from an HR one: blur, down-sampling, noise and rounding.
 
     Calling it maps float (N, 3, H, W) in [0, 1] to (N, 3, H/scale, W/scale), on any device and in
-    the input's dtype.
+    the input's dtype. All fields are stored with every score.
+
+    Raises
+    ------
+    UsageError
+        A field is out of its range; or, when called, the images are not float (N, 3, H, W) or
+        ``scale`` does not divide their sides.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lrface import degrade
+    >>> strong = degrade.Degradation("8x_blur", 8, kernel="gaussian", kernel_size=24, sigma=3.2)
+    >>> strong(torch.rand(2, 3, 64, 64)).shape
+    torch.Size([2, 3, 8, 8])
     """
 
     name: str
@@ -156,23 +196,18 @@ class Degradation:
     noise: float = 0.0
     """Standard deviation of additive Gaussian noise on the 0-255 scale."""
     rounding: Literal["uint8", "none"] = "uint8"
-    """``uint8``: what a saved PNG would hold, before and after noise; ``none``: real values,
-    unclipped."""
+    """``uint8``: rounded to what a PNG holds, before and after noise; ``none``: not clipped."""
     seed: int = 0
-    """Seed of the noise; image i of a call gets the stream (seed, index[i]), whatever the batch it
-    travels in."""
+    """Seed of the noise: image i of a call has the stream (seed, index[i]), whatever its batch."""
 
     def __post_init__(self) -> None:
-        if (
-            self.scale < 1
-            or self.noise < 0
-            or self.kernel not in ("bicubic", "gaussian")
-            or self.rounding not in ("uint8", "none")
-        ):
+        known = self.kernel in ("bicubic", "gaussian") and self.rounding in ("uint8", "none")
+        if self.scale < 1 or self.noise < 0 or not known:
             raise UsageError(f"degradation {self.name!r} is not valid: {asdict(self)}")
         if self.kernel == "gaussian" and (self.kernel_size < 1 or self.sigma <= 0):
             raise UsageError(
-                f"degradation {self.name!r} blurs with a Gaussian but has kernel_size {self.kernel_size}, sigma {self.sigma}"
+                f"degradation {self.name!r} blurs with a Gaussian but has "
+                f"kernel_size {self.kernel_size}, sigma {self.sigma}"
             )
 
     def matrix(self, n: int) -> np.ndarray:
@@ -186,20 +221,18 @@ class Degradation:
     def _arguments(self, n: int) -> tuple:
         if n % self.scale:
             raise UsageError(
-                f"{self.name} divides by {self.scale}, but an image side is {n} pixels: crop it to a multiple first"
+                f"{self.name} divides by {self.scale}, but an image side is {n} pixels: "
+                "crop it to a multiple first"
             )
-        return (
-            (n, n // self.scale)
-            if self.kernel == "bicubic"
-            else (n, self.scale, self.kernel_size, self.sigma)
-        )
+        if self.kernel == "bicubic":
+            return n, n // self.scale
+        return n, self.scale, self.kernel_size, self.sigma
 
     def __call__(self, hr: Tensor, index: Tensor | None = None) -> Tensor:
-        """Degrade ``hr``. ``index`` (N,) numbers the images for their noise; it defaults to 0..N-1."""
+        """Degrade ``hr``; ``index`` (N,) numbers the images' noise streams, by default 0..N-1."""
         if hr.ndim != 4 or not hr.is_floating_point():
-            raise UsageError(
-                f"{self.name} wants float (N, 3, H, W) in [0, 1], got {hr.dtype} of shape {tuple(hr.shape)}"
-            )
+            got = f"{hr.dtype} of shape {tuple(hr.shape)}"
+            raise UsageError(f"{self.name} wants float (N, 3, H, W) in [0, 1], got {got}")
         h, w = hr.shape[-2:]
         rows = _bands(self._builder, self._arguments(h), hr.device, hr.dtype)
         columns = _bands(self._builder, self._arguments(w), hr.device, hr.dtype)
@@ -214,14 +247,10 @@ class Degradation:
         return lr
 
     def _noise(self, index, shape) -> Tensor:
-        # One counter-based stream an image: the same noise on any device, in any batch, and after a
-        # resumed training.
-        draws = [
-            np.random.Generator(np.random.Philox(key=[self.seed, i])).standard_normal(
-                shape, np.float32
-            )
-            for i in index
-        ]
+        # One counter-based stream an image: the same noise on any device, in any batch, and when a
+        # training is resumed.
+        streams = (np.random.Generator(np.random.Philox(key=[self.seed, i])) for i in index)
+        draws = [stream.standard_normal(shape, np.float32) for stream in streams]
         return torch.from_numpy(np.stack(draws))
 
 
@@ -239,23 +268,52 @@ SETTINGS: dict[str, Degradation] = {
 
 
 HR = Degradation("HR", 1)
-"""No degradation at all: what a recognition network sees that is trained on the high-resolution
-faces."""
+"""No degradation: the setting of recognition networks that are trained on HR faces."""
 
 
 def setting(name: str, **changes) -> Degradation:
-    """A named setting, with fields changed if asked: ``setting("4x_DN", seed=1)``, ``setting("4x",
-    rounding="none")``."""
+    """One of the settings of EDFace-Celeb-1M, with other values of some fields if given.
+
+    Parameters
+    ----------
+    name : {"2x", "4x", "4x_BD", "4x_DN", "8x"}
+        BD: blurred by a Gaussian, then sampled; DN: bicubic with noise; else bicubic.
+    **changes
+        Fields of :class:`Degradation` to replace, such as ``seed=1`` or ``rounding="none"``.
+
+    Returns
+    -------
+    Degradation
+
+    Raises
+    ------
+    UsageError
+        Unknown name, or a value out of its range.
+
+    Source
+    ------
+    EDFace-Celeb-1M, section 3.4; kernel and noise: the module's docstring.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lrface import degrade
+    >>> lr = degrade.setting("4x_BD")(torch.rand(2, 3, 128, 128))
+    >>> lr.shape
+    torch.Size([2, 3, 32, 32])
+    >>> degrade.setting("4x_DN", seed=1).noise
+    30.0
+    """
     if name not in SETTINGS:
         raise UsageError(
-            f"unknown degradation setting {name!r}: choose one of {', '.join(SETTINGS)}, or make a Degradation of your own"
+            f"unknown degradation setting {name!r}: choose one of {', '.join(SETTINGS)}, "
+            "or make a Degradation of your own"
         )
     return replace(SETTINGS[name], **changes)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images as they are stored in files: float (N, 3, H, W) in [0, 1] to uint8, clipped and
-    rounded.
+    """Float images in [0, 1] to uint8, clipped and rounded (halves up), as files store them.
 
     Examples
     --------

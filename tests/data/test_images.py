@@ -1,4 +1,4 @@
-"""Files as strangers have them: every kind a camera, a scanner or a broken download leaves behind."""
+"""Image files of every kind that a camera, a scanner or a broken download leaves behind."""
 
 import numpy as np
 import pytest

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -98,13 +99,19 @@ def test_limits_are_nested(made):
     assert len(few) == 5 and few < more
 
 
-def test_memory_is_bounded(made, monkeypatch):
-    packed._kept.clear()
-    monkeypatch.setattr(packed, "HELD", 60_000)
-    faces = data.load(f"synthetic:{made}")
-    whole = faces.stack(range(40))
-    assert sum(len(b or b"") for part in packed._kept.values() for b in part) < 150_000
-    assert torch.equal(whole, faces.stack(range(40)))
+@pytest.mark.parametrize("limit, least, most", [(60_000, 0, 130_000), (1 << 20, 150_000, 1 << 20)])
+def test_memory_is_bounded(made, copied, monkeypatch, limit, least, most):
+    """Encoded images that stay in memory: all 40 if they fit, else as many as do."""
+    monkeypatch.setattr(packed, "CACHE_BYTES", limit)
+    known, faces = (data.load(f"synthetic:{folder}").stack for folder in (made, copied))
+    whole = known(range(40))
+    tracemalloc.start()
+    try:
+        assert torch.equal(whole, faces(range(40)))
+        still_there = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert least < still_there < most
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "one byte", "no manifest"])

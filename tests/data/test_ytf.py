@@ -308,7 +308,7 @@ def test_what_is_read_depends_on_the_frame_and_the_square_alone(
     assert data.load("ytf").fingerprint == first.fingerprint
     boxes = elsewhere / "ytf/frame_images_DB/Ada_One.labeled_faces.txt"
     boxes.write_text(boxes.read_text().replace("100,80,60,50", "101,80,60,50"))
-    moved = data.load("ytf")  # the frames, and so what is kept of them, are as before
+    moved = data.load("ytf")  # the cached scan of the frames is as before
     assert (
         moved.fingerprint != first.fingerprint
         and (moved.table["digest"] != first.table["digest"]).tolist() == [False, True] + [False] * 3
@@ -362,10 +362,10 @@ def test_fingerprints_of_the_other_sets_are_what_they_were(tmp_path, monkeypatch
         assert faces.table["digest"].tolist() == [
             hashlib.sha256(faces.read(i).tobytes()).hexdigest()[:16] for i in range(5)
         ]
-        told = f"{faces.name}\n{faces.crop}\n" + "".join(
+        text = f"{faces.name}\n{faces.crop}\n" + "".join(
             f"{r.key}\t{r.identity}\t{r.digest}\n" for r in faces.table.itertuples()
         )
-        assert faces.fingerprint == hashlib.sha256(told.encode()).hexdigest()[:16]
+        assert faces.fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_networks_trained_on_lfw_are_not_tested_on_the_same_people(root):

@@ -1,5 +1,4 @@
-"""Faces: ``load(name)`` gives a :class:`FaceSet`, from a set's official layout or from your own
-folder."""
+"""Face sets: ``load(name)`` gives a :class:`FaceSet` of a published set or of your own folder."""
 
 from __future__ import annotations
 
@@ -32,8 +31,8 @@ __all__ = [
     "identification_lists",
     "load",
     "pairs",
-    "state_or_absent",
     "state",
+    "state_or_absent",
 ]
 
 READERS = {
@@ -44,29 +43,40 @@ READERS = {
     "ytf": ytf,
     "tinyface": tinyface,
 }
+"""Each set that is known by name, and the module that reads it."""
 OWN = {"folder": folder, "synthetic": rendered, "synthetic-clips": rendered}
-"""Readers of sets that are named with their place, as in ``folder:PATH``."""
+"""Readers of sets that are named by kind and path, as in ``folder:PATH``."""
 SPLITS = ("train", "val", "test")
 OFFICIAL = "official partition"
 
 
 def data_root() -> Path:
-    """The folder that holds the face sets, named by LRFACE_DATA."""
+    """The folder that holds the face sets, which LRFACE_DATA names.
+
+    Raises
+    ------
+    LrfaceError
+        LRFACE_DATA is not set, or names no folder.
+    """
+    holds = "set it to the folder that holds celeba/, lfw/, ..."
     named = settings.current().data
     if named is None:
-        raise LrfaceError(
-            "LRFACE_DATA is not set: set it to the folder that holds celeba/, lfw/, ..., or use folder:PATH"
-        )
+        raise LrfaceError(f"LRFACE_DATA is not set: {holds}, or use folder:PATH")
     if not named.is_dir():
-        raise LrfaceError(
-            f"LRFACE_DATA names {named}, which is not a folder: set it to the folder that holds celeba/, lfw/, ..."
-        )
+        raise LrfaceError(f"LRFACE_DATA names {named}, which is not a folder: {holds}")
     return named.resolve()
 
 
 def check_name(name: str) -> None:
-    """Raise one sentence if ``name`` is no known set, or its root or folder is missing. Reads no
-    image."""
+    """Check that a set is known and its folder is there, without reading an image.
+
+    Raises
+    ------
+    UsageError
+        No set has this name.
+    LrfaceError
+        The data root or the set's folder is missing.
+    """
     if noting() and name not in _noted:
         _noted.add(name)
         note("data", name, state_or_absent(name))
@@ -85,40 +95,65 @@ def _check(name: str) -> None:
     if name in ("synthetic", "synthetic-clips"):
         if not (rendered.EMBEDDED / "manifest.json").exists():
             raise LrfaceError(
-                f"the embedded synthetic set is missing from {rendered.EMBEDDED}: install lrface again, or get the files"
+                f"the embedded synthetic set is missing from {rendered.EMBEDDED}: "
+                "install lrface again, or get the files"
             )
         return
     if name not in READERS:
         close = difflib.get_close_matches(name, READERS, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
+        known = ", ".join(READERS)
         raise UsageError(
-            f"unknown data set {name!r}: {hint}known are {', '.join(READERS)}, folder:PATH and synthetic:PATH"
+            f"unknown data set {name!r}: {hint}known are {known}, folder:PATH and synthetic:PATH"
         )
     root = data_root()
     if not (root / name).is_dir():
         raise LrfaceError(
-            f"{root / name} does not exist: put {name} there as {READERS[name].LAYOUT}, or set LRFACE_DATA to another root"
+            f"{root / name} does not exist: put {name} there as {READERS[name].LAYOUT}, "
+            "or set LRFACE_DATA to another root"
         )
 
 
 def load(name: str, split: str | None = None, limit: int | None = None, seed: int = 0) -> FaceSet:
     """Load a face set.
 
+    Files that cannot be used are skipped, counted, and named in one warning on stderr.
+
     Parameters
     ----------
-    name : ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface`` (found under
-    LRFACE_DATA), ``folder:PATH``, or
-        ``synthetic:PATH`` for a set that ``lrface data make`` rendered. ``synthetic-clips`` holds
-        the frames of the same world's clips.
-    split : ``train``, ``val``, ``test`` or None for all. CelebA's official partition is used when
-    all three of its parts are at
-        hand, the synthetic set's own and TinyFace's (which has no ``val``) always; every other set,
-        and a partial CelebA, is split by a hash of the identity.
-    limit : at most this many images, drawn evenly over the set by a hash of their keys: limits are
-    nested. seed : of the split and of the draw.
+    name : str
+        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf`` or ``tinyface`` (under LRFACE_DATA),
+        ``folder:PATH`` (one sub-folder an identity), or ``synthetic:PATH`` for a set made by
+        ``lrface data make``. ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames of
+        the rendered clips.
+    split : {"train", "val", "test"}, optional
+        None: all images. Rendered sets and TinyFace (which has no ``val``) have their own
+        partition, and so has CelebA if all three of its parts are there; any other set is split by
+        a hash of the identity.
+    limit : int, optional
+        At most this many images, a sample by a hash of their keys; a larger limit contains a
+        smaller one.
+    seed : int
+        Seed of the split and of the sample.
 
-    Files that cannot be used are skipped, counted and named in one warning; a set with none left
-    raises :class:`LrfaceError`.
+    Returns
+    -------
+    FaceSet
+        Sorted by key.
+
+    Raises
+    ------
+    UsageError
+        Unknown set or split, or a limit below 1.
+    LrfaceError
+        The set is missing or damaged, or holds no usable image (in this split).
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> faces = data.load("synthetic", split="val", limit=8)
+    >>> len(faces), faces.read(0).shape, faces.table["group"].nunique() > 1
+    (8, (128, 128, 3), True)
     """
     if split is not None and split not in SPLITS:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
@@ -131,41 +166,58 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
         parts = table["split"].unique()
         table = table[table["split"] == split]
         if table.empty and rule == OFFICIAL:
-            raise LrfaceError(
-                f"{name} has no {split} split: its {OFFICIAL} has {', '.join(p for p in SPLITS if p in parts)}"
-            )
+            has = ", ".join(part for part in SPLITS if part in parts)
+            raise LrfaceError(f"{name} has no {split} split: its {OFFICIAL} has {has}")
         if table.empty:
             raise LrfaceError(
-                f"{name} has {people} identities, and none fell into its {split} split ({rule}): add more people"
+                f"{name} has {people} identities, and none fell into its {split} split ({rule}): "
+                "add more people"
             )
     if limit is not None:
-        table = table.iloc[
-            table["key"]
-            .map(lambda key: splits.unit_hash(f"limit:{seed}:{key}"))
-            .argsort(kind="stable")
-        ]
-    return _usable(
-        name, root, table.reset_index(drop=True), reader.CROP, limit, attributes, rule, split
-    )
+        order = table["key"].map(lambda key: splits.unit_hash(f"limit:{seed}:{key}"))
+        table = table.iloc[order.argsort(kind="stable")]
+    table, skipped = _usable(name, root, table.reset_index(drop=True), reader.CROP, limit, split)
+    photos = not name.startswith("synthetic")
+    return FaceSet(name, root, table, reader.CROP, photos, attributes, rule, skipped)
 
 
 def held_out(name: str, seed: int = 0) -> pd.DataFrame:
-    """``key, identity, split`` of every image a set lists outside its training split; reads the
-    lists only, no image."""
+    """``key, identity, split`` of every image outside a set's training split; reads no image."""
     table = _listed(name, seed)[2]
     return table.loc[table["split"] != "train", ["key", "identity", "split"]]
 
 
 def pairs(name: str, hard: bool = False) -> pd.DataFrame:
-    """Verification pairs: ``first, second``, ``same``, ``fold`` from 0, and ``protocol``; folds
-    share no identity.
+    """Verification pairs in folds that share no identity.
 
-    ``protocol`` is "own" for a list that comes with the set: LFW's official 6,000; 6,000 of a
-    synthetic set's test identities and, with ``hard``, 6,000 whose different people are of one
-    group and one gender; YouTube Faces' official 5,000 where its list is at hand. Else it is "made"
-    (:func:`lrface.data.protocols.made`). First and second are keys, or values of ``clip`` in a set
-    of clips: a clip's vector is then its frames' mean. A set with no such list, or with too few
-    people to make one of, raises :class:`LrfaceError`.
+    Parameters
+    ----------
+    name : str
+        A face set, as in :func:`load`.
+    hard : bool
+        Impostors have the same group and gender as the person they are compared with. Only
+        rendered sets have such a list.
+
+    Returns
+    -------
+    DataFrame
+        ``first, second`` (keys of images, or values of ``clip`` in a set of clips, whose embedding
+        is then the mean over its frames), ``same`` (bool), ``fold`` (from 0) and ``protocol``.
+        ``protocol`` is "own" for a list that comes with the set (LFW's 6,000 pairs, YouTube Faces'
+        5,000, the 6,000 of a rendered set's test identities), and "made" for one drawn here
+        (:func:`lrface.data.protocols.made`).
+
+    Raises
+    ------
+    LrfaceError
+        The set has no such list, or too few people to draw one from.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> pairs = data.pairs("synthetic")
+    >>> len(pairs), int(pairs["same"].sum()), pairs["fold"].nunique()
+    (6000, 3000, 10)
     """
     check_name(name)
     reader, root, kind = _place(name)
@@ -175,17 +227,35 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     if own is not None:
         return own.assign(protocol="own")
     table = load(name).table
-    if "role" in table:  # nobody knows that two distractors are two people
+    if "role" in table:  # two distractors may be the same person
         table = table[table["role"] != "distractor"]
-    # YouTube Faces is a test set: its official list is of everyone, so one made in its place is too
+    # YouTube Faces is a test set: the official list is of everyone, and so is one made instead
     return protocols.made(name, table, of_everyone=reader is ytf)
 
 
 def identification_lists(name: str) -> pd.DataFrame:
-    """The set's own 1:N lists: ``key, identity, role``, the role being ``gallery``, ``probe`` or
-    ``distractor``.
+    """The lists of a set's 1:N search.
 
-    The synthetic sets' and TinyFace's; any other set raises :class:`LrfaceError`.
+    Parameters
+    ----------
+    name : str
+        A rendered set or ``tinyface``.
+
+    Returns
+    -------
+    DataFrame
+        ``key, identity, role``; the role is ``gallery``, ``probe`` or ``distractor``.
+
+    Raises
+    ------
+    LrfaceError
+        Any other set: it has no such lists.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> sorted(data.identification_lists("synthetic")["role"].unique())
+    ['distractor', 'gallery', 'probe']
     """
     return _list(name, "identification")
 
@@ -203,31 +273,26 @@ def _list(name: str, which: str) -> pd.DataFrame:
 
 
 def _place(name: str) -> tuple[ModuleType, Path, str]:
-    """Reader, root and kind of rows of a set that :func:`check_name` accepts."""
+    """Reader, root and kind of rows (``images`` or ``clips``) of a set that exists."""
     kind, _, path = name.partition(":")
     if kind.startswith("synthetic"):
-        return (
-            rendered,
-            Path(path).resolve() if path else rendered.EMBEDDED,
-            "clips" if kind == "synthetic-clips" else "images",
-        )
-    return (
-        (folder, Path(path).resolve(), "images")
-        if kind == "folder"
-        else (READERS[name], data_root(), "images")
-    )
+        root = Path(path).resolve() if path else rendered.EMBEDDED
+        return rendered, root, "clips" if kind == "synthetic-clips" else "images"
+    if kind == "folder":
+        return folder, Path(path).resolve(), "images"
+    return READERS[name], data_root(), "images"
 
 
 def state(name: str) -> str:
-    """A hash over what the set says of its own files, if it does, else over its lists and every
-    file's size and time.
+    """A hash that changes when a set's files do; opens no image.
 
-    Unchanged means that nothing needs to be read again. Opens no image.
+    Of a rendered set it is a hash of its manifest, which holds the sha256 of every file; of any
+    other, a hash of its lists and of every file's size and modification time.
     """
     check_name(name)
     reader, root, _ = _place(name)
-    if reader is rendered:  # its manifest names every file with its hash, wherever the set lies
-        return hashlib.sha256(rendered.whole(root).encode()).hexdigest()
+    if reader is rendered:
+        return hashlib.sha256(rendered.checked_manifest(root).encode()).hexdigest()
     _, root, table, _ = _listed(name, 0)
     digest = hashlib.sha256(str(root).encode() + table.to_csv(index=False).encode())
     for path in table["path"].str.rsplit("#", n=1).str[0].unique():
@@ -248,7 +313,7 @@ def state_or_absent(name: str) -> str:
 
 
 def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:
-    """Reader, root, the whole table with its splits, and the rule that made them."""
+    """Reader, root, the whole table with its ``split`` column, and the rule of the split."""
     check_name(name)
     reader, root, kind = _place(name)
     table = reader.read(root, kind) if reader is rendered else reader.read(root)
@@ -256,10 +321,8 @@ def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:
     if reader in (rendered, tinyface) or set(official.unique()) == set(SPLITS):
         table["split"], rule = official, OFFICIAL
     else:
-        table["split"], rule = (
-            splits.by_identity(table["identity"], seed),
-            f"sha256 of identity, seed {seed}, {splits.FRACTIONS}",
-        )
+        table["split"] = splits.by_identity(table["identity"], seed)
+        rule = f"sha256 of identity, seed {seed}, {splits.FRACTIONS}"
     return reader, root, table, rule
 
 
@@ -269,41 +332,31 @@ def _usable(
     table: pd.DataFrame,
     crop: Crop,
     limit: int | None,
-    attributes: tuple[str, ...],
-    rule: str,
     split: str | None,
-) -> FaceSet:
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The first ``limit`` usable rows, by key and with digests, and why others were skipped."""
     skipped: dict[str, str] = {}
-    if (
-        "digest" in table
-        # a set we made ourselves brings its digests, and its files have been compared with their hashes
-    ):
+    if "digest" in table:  # a rendered set: its files have been compared with their hashes
         table = table.iloc[:limit].sort_values("key", ignore_index=True)
     else:
-        seen = scan(name, root, table["path"].tolist(), crop, limit)
-        table = table.iloc[: len(seen)].assign(digest=seen["digest"].to_numpy())
+        scanned = scan(name, root, table["path"].tolist(), crop, limit)
+        table = table.iloc[: len(scanned)].assign(digest=scanned["digest"].to_numpy())
         if "native" in table:
-            table["native_height"] = seen["height"].to_numpy()
-        problem = seen["problem"].to_numpy()
+            table["native_height"] = scanned["height"].to_numpy()
+        problem = scanned["problem"].to_numpy()
         skipped = dict(zip(table["key"][problem != ""], problem[problem != ""], strict=True))
         table = table[problem == ""].sort_values("key", ignore_index=True)
     if table.empty:
-        why = (
-            f": {next(iter(skipped.values()))} ({next(iter(skipped))}, and {len(skipped) - 1} more)"
-            if skipped
-            else ""
-        )
-        raise LrfaceError(
-            f"{name} has no usable image{f' in its {split} split' if split else ''}{why}"
-        )
+        place = f" in its {split} split" if split else ""
+        why = ""
+        if skipped:
+            key, reason = next(iter(skipped.items()))
+            why = f": {reason} ({key}, and {len(skipped) - 1} more)"
+        raise LrfaceError(f"{name} has no usable image{place}{why}")
     if skipped:
         first = "; ".join(f"{key}: {reason}" for key, reason in list(skipped.items())[:5])
-        print(
-            f"{name}: skipped {len(skipped)} of {len(skipped) + len(table)} files: {first}{'; ...' if len(skipped) > 5 else ''}",
-            file=sys.stderr,
-        )
+        more = "; ..." if len(skipped) > 5 else ""
+        files = len(skipped) + len(table)
+        print(f"{name}: skipped {len(skipped)} of {files} files: {first}{more}", file=sys.stderr)
     front = ["key", "identity", "split", "path", "digest"]
-    table = table[front + [c for c in table.columns if c not in front]]
-    return FaceSet(
-        name, root, table, crop, not name.startswith("synthetic"), attributes, rule, skipped
-    )
+    return table[front + [c for c in table.columns if c not in front]], skipped

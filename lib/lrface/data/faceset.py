@@ -1,5 +1,4 @@
-"""FaceSet: high-resolution faces read from disk when asked for, beside one table with a row an
-image."""
+"""FaceSet: face images that are read from disk on demand, and a table with one row an image."""
 
 from __future__ import annotations
 
@@ -21,31 +20,33 @@ from lrface.data.images import BadImage, Crop, located, read_rgb
 from lrface.data.splits import manifest
 from lrface.errors import LrfaceError
 
-if (
-    TYPE_CHECKING
-):  # torch is loaded where pictures become tensors: the generator's workers never need it
+if TYPE_CHECKING:  # torch is imported where tensors are made: the renderer's workers never need it
     from torch import Tensor
 
 THREADS = os.cpu_count() or 1
 Source = Literal["hr", "native_lr", "downsampled"]
-"""Which picture of a moment is read; see :meth:`FaceSet.as_source`."""
+"""Which image of a moment is read; see :meth:`FaceSet.as_source`."""
 _IN_KEYS = {"native_lr": "poor", "downsampled": "shrunken"}
 """How keys name a source. Fingerprints, and so the keys of trained networks, depend on it."""
 
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Face crops of one set. Images stay on disk: memory holds the table and the batch in hand,
-    however large the set.
+    """Face crops of one set. Images stay on disk; memory holds the table and one batch.
 
-    ``table`` has the columns ``key, identity, split, path, digest`` and, where the set knows them,
+    ``table`` has the columns ``key, identity, split, path, digest`` and, where the set has them,
     ``group, gender, age, yaw, pitch, native, native_height, role, clip, frame, side, landmarks``
-    and one boolean column an attribute, under the set's own names. ``path`` is a file under
-    ``root``, one square of it (:func:`lrface.data.images.address`; ``side`` is then the square's,
-    in pixels before it is resized), or the address of a row in a Parquet file
-    (:mod:`lrface.data.packed`). ``landmarks`` are as :meth:`stored` ones. ``seen`` says what
-    :meth:`read` gives where that is not the good picture (:meth:`as_source`), ``native_path`` where a
-    capture lies that is not in the row at ``path``.
+    and one boolean column an attribute, under the set's own names.
+
+    - ``path`` is a file under ``root``, a square of one (:func:`lrface.data.images.address`;
+      ``side`` is then the square's, in pixels before resizing), or a row of a Parquet file
+      (:func:`lrface.data.packed.address`).
+    - ``digest`` is 16 hex digits of the sha256 of the crop's pixels.
+    - ``landmarks`` are float32 (68, 2) in pixels of the crop. Rendered sets leave theirs on disk:
+      :meth:`stored`.
+    - ``source`` says which image :meth:`read` gives, where that is not the HR crop
+      (:meth:`as_source`).
+    - ``native_path`` is where the native low-resolution capture is, if not at ``path``.
     """
 
     name: str
@@ -53,83 +54,93 @@ class FaceSet:
     table: pd.DataFrame
     crop: Crop
     photos: bool
-    """True if the faces are real people's: their pictures stay out of anything that is published."""
+    """True if these are photographs of real people, which are never published."""
     attributes: tuple[str, ...] = ()
+    """Names of the table's attribute columns."""
     split_rule: str = ""
     skipped: dict[str, str] = field(default_factory=dict)
-    """key -> why the file could not be used."""
+    """Key of each unusable file -> why it cannot be used."""
     side: int | None = None
-    """Rows and columns of what is read; None: as the crop rule has it."""
+    """Rows and columns of the images that are read; None: the crop's own size."""
 
     def __len__(self) -> int:
         return len(self.table)
 
     def read(self, row: int) -> np.ndarray:
-        """The face of one row, uint8 (size, size, 3): the crop, or what :meth:`as_source` put in its
-        place."""
+        """One face, uint8 (side, side, 3): the HR crop, or the image that ``source`` names."""
         source = self.table["source"].iat[row] if "source" in self.table else "hr"
-        picture = self.native(row) if source == "native_lr" else self._crop(row)
+        image = self.native(row) if source == "native_lr" else self._crop(row)
         if source == "downsampled":
-            picture = _resized(picture, self.table["native_height"].iat[row])
-        return _resized(picture, self.side or self.crop.size)
+            image = _resized(image, self.table["native_height"].iat[row])
+        return _resized(image, self.side or self.crop.size)
 
     def _crop(self, row: int, resize: bool = True) -> np.ndarray:
         path = self.table["path"].iat[row]
         try:
             file, square = located(path)
-            content = (
-                packed.fetch(self.root, path) or b"" if packed.is_packed(path) else self.root / file
-            )
+            content = self.root / file
+            if packed.is_packed(path):
+                content = packed.fetch(self.root, path) or b""
             return (self.crop if resize else self.crop.cut)(read_rgb(content), square)
         except BadImage as problem:  # it could be read when the set was loaded
             raise LrfaceError(
-                f"{self.root / path}: {problem}; put the file back, or run the same command again without it"
+                f"{self.root / path}: {problem}; put the file back, or run the same command again "
+                "without it"
             ) from None
 
     def native(self, row: int) -> np.ndarray:
-        """A face as small as it was captured, uint8 (h, h, 3) with h the row's ``native_height``:
-        what a poor camera saw of the same moment (rendered sets), or the square of the picture
-        itself, not resized (sets of small faces)."""
+        """The native low-resolution face, uint8 (h, h, 3), h being the row's ``native_height``.
+
+        In rendered sets this is the low-quality camera's capture of the same moment, in sets of
+        small faces the square of the image itself, not resized.
+        """
         path = self.table["native_path" if "native_path" in self.table else "path"].iat[row]
-        if not packed.is_packed(path) and self.small:
+        if not packed.is_packed(path) and self._is_native:
             return self._crop(row, resize=False)
         content = packed.fetch(self.root, path, "native") if packed.is_packed(path) else None
         if content is None:
+            key = self.table["key"].iat[row]
             raise LrfaceError(
-                f"{self.name} has no native low-resolution capture of {self.table['key'].iat[row]}: use the synthetic set"
+                f"{self.name} has no native low-resolution capture of {key}: use the synthetic set"
             )
         return read_rgb(content)
 
     @property
-    def small(self) -> bool:
-        """Whether the set's own pictures are native low-resolution faces, with no better picture of
-        the same moment."""
-        return not self.crop.box and {"native", "side"} & {*self.table}
+    def _is_native(self) -> bool:
+        """Whether the set's images are native low-resolution faces, with no HR counterpart."""
+        return not self.crop.box and not {"native", "side"}.isdisjoint(self.table)
 
     def as_source(self, source: Source, height: int | None = None) -> FaceSet:
-        """The same moments from another picture, brought to the same size by bicubic interpolation.
+        """The same moments from another image, resized to the crop's size by bicubic interpolation.
 
         Parameters
         ----------
-        source : ``hr`` (the crop), ``native_lr`` (the native low-resolution capture) or
-            ``downsampled`` (the crop, bicubic with antialiasing, at the height of the row's native
-            capture).
-        height : down-sample to so many pixels instead.
+        source : {"hr", "native_lr", "downsampled"}
+            ``hr``: the HR crop. ``native_lr``: the native low-resolution capture. ``downsampled``:
+            the HR crop, first down-sampled to the height of the row's native capture (bicubic, with
+            antialiasing).
+        height : int, optional
+            Down-sample to this many pixels instead.
 
         Returns
         -------
-        The set with other keys and digests, so that no set is taken for another.
+        FaceSet
+            With other keys and digests, so that no set is mistaken for another.
 
         Raises
         ------
-        LrfaceError : the set has no native low-resolution faces, and they are needed.
+        LrfaceError
+            The set has no native low-resolution faces, and they are needed.
 
         Examples
         --------
         >>> from lrface import data
         >>> faces = data.load("synthetic", "val", 2)
-        >>> faces.as_source("downsampled", 20).read(0).shape
-        (128, 128, 3)
+        >>> small = faces.as_source("downsampled", 20)
+        >>> small.read(0).shape, small.table["source"].tolist()
+        ((128, 128, 3), ['downsampled', 'downsampled'])
+        >>> faces.as_source("native_lr").fingerprint != faces.fingerprint
+        True
         """
         if source == "hr":
             return self
@@ -146,28 +157,58 @@ class FaceSet:
             table["digest"] = [hashlib.sha256(mark.encode()).hexdigest()[:16] for mark in marks]
         elif "native_digest" in table:
             table["digest"] = table["native_digest"]
-        elif not self.small:
+        elif not self._is_native:
             with ThreadPoolExecutor(THREADS) as pool:
-                pictures = pool.map(self.native, range(len(self)))
-                digests = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]
+                captures = pool.map(self.native, range(len(self)))
+                digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in captures]
             table["digest"] = [digest[:16] for digest in digests]
         suffix = _IN_KEYS[source] if height is None else f"{_IN_KEYS[source]} {height}"
         table["key"] += f"/{suffix}"
         return replace(self, table=table)
 
     def sized(self, side: int | None) -> FaceSet:
-        """The same faces, read ``side`` pixels wide (bicubic, antialiased where that is smaller);
-        None: as the crop has them."""
+        """The same faces, read at another size.
+
+        Parameters
+        ----------
+        side : int or None
+            Width and height in pixels, by bicubic interpolation (with antialiasing where that is
+            smaller than the crop); None: the crop's own size.
+
+        Examples
+        --------
+        >>> from lrface import data
+        >>> data.load("synthetic", "val", 2).sized(64).read(0).shape
+        (64, 64, 3)
+        """
         return replace(self, side=side)
 
     def stored(self, *columns: str) -> pd.DataFrame:
-        """Columns a synthetic set leaves on disk (``landmarks``, ``landmarks_visible``), a row an
-        image, in table order."""
+        """Columns that a rendered set leaves on disk (``landmarks``, ``landmarks_visible``).
+
+        One row an image, in the order of ``table``.
+        """
         return packed.columns(self.root, self.table["path"], list(columns))
 
     def stack(self, rows: Sequence[int]) -> Tensor:
-        """The crops of these rows as uint8 (N, 3, H, W), decoded by as many threads as there are
-        cores."""
+        """The images of some rows, decoded by as many threads as there are cores.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Positions in ``table``, in any order; they may repeat.
+
+        Returns
+        -------
+        Tensor
+            uint8 (len(rows), 3, H, W).
+
+        Examples
+        --------
+        >>> from lrface import data
+        >>> data.load("synthetic", "val", 4).stack([3, 0]).shape
+        torch.Size([2, 3, 128, 128])
+        """
         import torch
 
         with ThreadPoolExecutor(THREADS) as pool:
@@ -175,8 +216,24 @@ class FaceSet:
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in table order as uint8 (N, 3, H, W), ``size`` at a time; the next batch is
-        decoded meanwhile."""
+        """All images in the order of ``table``; the next batch is decoded in the background.
+
+        Parameters
+        ----------
+        size : int
+            Images a batch; the last may be smaller.
+
+        Yields
+        ------
+        Tensor
+            uint8 (N, 3, H, W).
+
+        Examples
+        --------
+        >>> from lrface import data
+        >>> [len(batch) for batch in data.load("synthetic", "val", 5).batches(2)]
+        [2, 2, 1]
+        """
         rows = [range(i, min(i + size, len(self))) for i in range(0, len(self), size)]
         with ThreadPoolExecutor(1) as ahead:
             pending = ahead.submit(self.stack, rows[0]) if rows else None
@@ -187,16 +244,39 @@ class FaceSet:
                     yield batch
 
     def where(self, mask: pd.Series | np.ndarray) -> FaceSet:
-        """The same set with only the rows where ``mask`` is true."""
+        """The rows where a mask is true.
+
+        Parameters
+        ----------
+        mask : bool (N,)
+            One value a row of ``table``.
+
+        Examples
+        --------
+        >>> from lrface import data
+        >>> faces = data.load("synthetic", "val", 40)
+        >>> frontal = faces.where(faces.table["yaw"].abs() < 10)
+        >>> 0 < len(frontal) < 40
+        True
+        """
         return replace(self, table=self.table[np.asarray(mask)].reset_index(drop=True))
 
     @property
     def streams(self) -> Tensor:
-        """int64 (N,): a number a face, from its key alone, for its noise (see
-        :class:`lrface.degrade.Degradation`).
+        """The number of each face's noise stream (see :class:`lrface.degrade.Degradation`).
 
-        A face keeps its noise whatever subset it is in, and shares none with training, which counts
-        its samples from 0.
+        int64 (N,), from the key alone, at least 2**61: a face gets the same noise whatever subset
+        it is in, and none that a training uses, which numbers its samples from 0.
+
+        Examples
+        --------
+        >>> from lrface import data, degrade
+        >>> faces = data.load("synthetic", "val", 2)
+        >>> hr = faces.stack(range(2)).float() / 255
+        >>> noisy = degrade.setting("4x_DN")(hr, faces.streams)
+        >>> alone = degrade.setting("4x_DN")(hr[1:], faces.streams[1:])
+        >>> bool((noisy[1] == alone[0]).all())
+        True
         """
         import torch
 
@@ -207,46 +287,67 @@ class FaceSet:
 
     @cached_property  # a study asks for that of a million faces once a network
     def fingerprint(self) -> str:
-        """16 hex digits over the crop rule and every (key, identity, pixel digest): changes when
-        any pixel or label does."""
+        """16 hex digits over the crop rule and every (key, identity, digest).
+
+        It changes when a pixel or an identity does, and not with the order of the rows.
+
+        Examples
+        --------
+        >>> from lrface import data
+        >>> data.load("synthetic", "val").fingerprint
+        'ca4b5a8b51c6bdf6'
+        """
         digest = hashlib.sha256(f"{self.name}\n{self.crop}\n{self.side or ''}".encode())
-        for row in (
-            self.table[["key", "identity", "digest"]].sort_values("key").itertuples(index=False)
-        ):
+        rows = self.table[["key", "identity", "digest"]].sort_values("key")
+        for row in rows.itertuples(index=False):
             digest.update(f"{row.key}\t{row.identity}\t{row.digest}\n".encode())
         return digest.hexdigest()[:16]
 
     def classes(self, learns: str) -> tuple[list[str], np.ndarray]:
-        """The names of what a network is to learn, and each face's labels: ``identity``: int64
-        (N,), the number of its identity among the names; ``attributes``: float32 (N, A), 1 for each
-        that it has. A set that knows no attributes raises :class:`LrfaceError`."""
+        """Class names and labels for a network that learns ``identity`` or ``attributes``.
+
+        Returns
+        -------
+        names : list of str
+            Identities in alphabetical order, or ``attributes``.
+        labels : ndarray
+            For identities int64 (N,), the position of each face's identity in ``names``; for
+            attributes float32 (N, A), 1 where a face has the attribute.
+
+        Raises
+        ------
+        LrfaceError
+            The set has no attributes.
+        """
         if learns == "identity":
             names, labels = np.unique(self.table["identity"].to_numpy(str), return_inverse=True)
             return names.tolist(), labels
         if not self.attributes:
             raise LrfaceError(
-                f"{self.name} knows no attributes of its faces: choose a set that does (synthetic, celeba)"
+                f"{self.name} knows no attributes of its faces: choose a set that does "
+                "(synthetic, celeba)"
             )
         return list(self.attributes), self.table[list(self.attributes)].to_numpy(np.float32)
 
     @cached_property
     def attributes_fingerprint(self) -> str:
-        """As :attr:`fingerprint`, and it changes when any attribute does."""
+        """:attr:`fingerprint` extended by the attributes: changes when any attribute does."""
         labels = np.packbits(self.table.sort_values("key")[list(self.attributes)].to_numpy(bool))
-        return hashlib.sha256(
-            f"{self.fingerprint}{self.attributes}".encode() + labels.tobytes()
-        ).hexdigest()[:16]
+        text = f"{self.fingerprint}{self.attributes}".encode() + labels.tobytes()
+        return hashlib.sha256(text).hexdigest()[:16]
 
     @property
     def manifest(self) -> dict:
-        """Split rule, counts and the sha256 of the assignment."""
+        """Split rule, counts and the sha256 of the assignment (:func:`splits.manifest`)."""
         return manifest(self.table, self.split_rule)
 
 
 @dataclass(frozen=True)
 class Pooled(FaceSet):
-    """Faces of several sets as one, read each as its own set reads it. ``table`` has ``part`` and
-    ``row``: which set's, and where in it."""
+    """Faces of several sets as one; each is read as its own set reads it.
+
+    ``table`` has two more columns: ``part``, the number of the set, and ``row``, the row in it.
+    """
 
     parts: tuple[FaceSet, ...] = ()
 
@@ -255,8 +356,23 @@ class Pooled(FaceSet):
 
 
 def pooled(*parts: FaceSet) -> Pooled:
-    """Several sets of one ``side`` as one set of all their rows: ``key, identity, split, path,
-    digest, source`` and ``native_height``."""
+    """Several sets as one set of all their rows.
+
+    Parameters
+    ----------
+    *parts : FaceSet
+        Sets whose images have the same size.
+
+    Returns
+    -------
+    Pooled
+        Its table has ``key, identity, split, path, digest, source`` and ``native_height``.
+
+    Raises
+    ------
+    LrfaceError
+        Their images differ in size.
+    """
     columns = ["key", "identity", "split", "path", "digest", "source", "native_height"]
     tables = [
         part.table.reindex(columns=columns)
@@ -270,28 +386,20 @@ def pooled(*parts: FaceSet) -> Pooled:
             f"faces of {sizes} pixels do not go together: give them one side first (FaceSet.sized)"
         )
     first = parts[0]
-    name, rule = (
-        " + ".join(dict.fromkeys(texts))
-        for texts in ([p.name for p in parts], [p.split_rule for p in parts])
-    )
-    photos = any(part.photos for part in parts)
     return Pooled(
-        name,
-        first.root,
-        pd.concat(tables, ignore_index=True),
-        first.crop,
-        photos,
-        (),
-        rule,
-        {},
-        first.side,
-        parts,
+        name=" + ".join(dict.fromkeys(part.name for part in parts)),
+        root=first.root,
+        table=pd.concat(tables, ignore_index=True),
+        crop=first.crop,
+        photos=any(part.photos for part in parts),
+        split_rule=" + ".join(dict.fromkeys(part.split_rule for part in parts)),
+        side=first.side,
+        parts=parts,
     )
 
 
-def _resized(picture: np.ndarray, side: int) -> np.ndarray:
-    if len(picture) == side:
-        return picture
-    return np.asarray(
-        Image.fromarray(picture).resize((int(side), int(side)), Image.Resampling.BICUBIC)
-    )
+def _resized(image: np.ndarray, side: int) -> np.ndarray:
+    if len(image) == side:
+        return image
+    size = (int(side), int(side))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))

@@ -1,5 +1,4 @@
-"""Where the parts of a face are: dlib's detector and landmarks, and the landmarks of a whole set,
-found once and kept."""
+"""Face detection and landmarks by dlib, and the landmarks of a whole set, which are cached."""
 
 from __future__ import annotations
 
@@ -20,19 +19,24 @@ from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, progress, write_atomic
 
 SHA256 = {
-    "dlib_face_recognition_resnet_model_v1.dat": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-    "shape_predictor_5_face_landmarks.dat": "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
-    "shape_predictor_68_face_landmarks.dat": "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
+    "dlib_face_recognition_resnet_model_v1.dat": (
+        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
+    ),
+    "shape_predictor_5_face_landmarks.dat": (
+        "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888"
+    ),
+    "shape_predictor_68_face_landmarks.dat": (
+        "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
+    ),
 }
 """The model files of face-recognition-models 0.3.0 that this library reads."""
 
 
 def model_file(name: str) -> Path:
-    """Path of one of dlib's model files (a key of ``SHA256``), located without importing the
-    package that carries it.
+    """Path of one of dlib's model files (a key of ``SHA256``), after a check of its hash.
 
-    Raises :class:`LrfaceError` if the package or the file is missing, or if the file is not the one
-    this library was tested with.
+    The package that carries it is not imported. Raises :class:`LrfaceError` if the package or the
+    file is missing, or the file is not the one that this library was tested with.
     """
     if name not in SHA256:
         raise UsageError(f"unknown dlib model file {name!r}: choose one of {', '.join(SHA256)}")
@@ -55,34 +59,41 @@ def model_file(name: str) -> Path:
         ) from None
     if found != SHA256[name]:
         raise LrfaceError(
-            f"dlib's model file {path} is damaged or another version (sha256 {found}, expected {SHA256[name]}): {repair}"
+            f"dlib's model file {path} is damaged or another version "
+            f"(sha256 {found}, expected {SHA256[name]}): {repair}"
         )
     return path
 
 
 def _pixels(images: Tensor) -> np.ndarray:
-    """uint8 (N, 3, H, W) to the contiguous uint8 (N, H, W, 3) array dlib reads."""
+    """uint8 (N, 3, H, W) to the contiguous uint8 (N, H, W, 3) that dlib reads."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise UsageError(
-            f"dlib wants uint8 images (N, 3, H, W), got {images.dtype} of shape {tuple(images.shape)}"
-        )
+        got = f"{images.dtype} of shape {tuple(images.shape)}"
+        raise UsageError(f"dlib wants uint8 images (N, 3, H, W), got {got}")
     return images.permute(0, 2, 3, 1).cpu().numpy().copy(order="C")
 
 
 class Landmarker:
-    """dlib's HOG face detector and its predictors of 68 and 5 landmarks, each loaded when first
-    needed.
+    """dlib's HOG face detector and its predictors of 68 and 5 landmarks, loaded when first used.
 
-    ``upsample`` is how often the image is doubled before detection (1 finds faces from about 40
-    pixels). ``threads`` share the detection, by default as many as torch uses; the result does not
-    depend on it, and several threads may call it at once. Calling it maps uint8 images (N, 3, H, W)
-    to 68 landmarks (N, 68, 2), detecting each face unless ``boxes`` are given.
+    Parameters
+    ----------
+    upsample : int
+        How often an image is doubled in size before detection; 1 finds faces from about 40 pixels.
+    threads : int, optional
+        Threads that share the detection, by default as many as torch uses. The result does not
+        depend on it. An instance may be called from several threads at once.
+
+    Notes
+    -----
+    Calling it maps uint8 images (N, 3, H, W) to 68 landmarks (N, 68, 2), detecting each face
+    unless ``boxes`` are given.
     """
 
     def __init__(self, upsample: int = 1, threads: int | None = None) -> None:
         self.upsample = upsample
         self.threads = threads or torch.get_num_threads()
-        self._free: list = []
+        self._free: list = []  # detectors that no thread uses at present
 
     @cached_property
     def _predictor68(self):
@@ -96,11 +107,10 @@ class Landmarker:
         return self.landmarks68(images, self.detect(images) if boxes is None else boxes)
 
     def detect(self, images: Tensor) -> np.ndarray:
-        """The face box of each uint8 image (N, 3, H, W): float64 (N, 4) as left, top, right, bottom
-        in pixels, the last included.
+        """The face box of each uint8 image (N, 3, H, W), float64 (N, 4) in pixels.
 
-        Where several faces are found, the detector's most confident one; where none is, a row of
-        NaN. Boxes may reach outside the image.
+        Left, top, right and bottom, the last pixel included; of several faces the detector's most
+        confident, NaN where there is none. Boxes may extend beyond the image.
         """
         pixels = _pixels(images)
         workers = max(1, min(self.threads, len(pixels) // 8))
@@ -108,8 +118,8 @@ class Landmarker:
             return np.concatenate(list(pool.map(self._detect, np.array_split(pixels, workers))))
 
     def _detect(self, pixels: np.ndarray) -> np.ndarray:
-        # One detector a thread: dlib lets go of the GIL, and a detector that two threads share
-        # gives wrong boxes.
+        # One detector a thread: dlib releases the GIL, and a detector that two threads share gives
+        # wrong boxes.
         try:
             detector = self._free.pop()
         except IndexError:
@@ -124,78 +134,73 @@ class Landmarker:
         return boxes
 
     def landmarks68(self, images: Tensor, boxes: np.ndarray) -> np.ndarray:
-        """68 landmarks (iBUG 300-W order) of the face in each box: float64 (N, 68, 2), x and y in
-        whole pixels; NaN for a NaN box.
+        """68 landmarks (iBUG 300-W order) of the face in each box, float64 (N, 68, 2).
 
-        ``images`` is uint8 (N, 3, H, W), ``boxes`` (N, 4) as :meth:`detect` gives them.
+        x and y in whole pixels, NaN for a NaN box. ``images`` is uint8 (N, 3, H, W), ``boxes``
+        (N, 4) as :meth:`detect` gives them.
         """
         return _landmarks(self._predictor68, 68, images, boxes)
 
     def landmarks5(self, images: Tensor, boxes: np.ndarray) -> np.ndarray:
-        """dlib's 5 landmarks, those a recognition chip is aligned by: float64 (N, 5, 2); else as
-        :meth:`landmarks68`."""
+        """dlib's 5 landmarks, which its recogniser aligns by, float64 (N, 5, 2).
+
+        Otherwise as :meth:`landmarks68`.
+        """
         return _landmarks(self._predictor5, 5, images, boxes)
 
 
 def _landmarks(predictor, count: int, images: Tensor, boxes: np.ndarray) -> np.ndarray:
     pixels, boxes = _pixels(images), np.asarray(boxes, np.float64)
     if boxes.shape != (len(pixels), 4):
-        raise UsageError(
-            f"{len(pixels)} images want boxes of shape ({len(pixels)}, 4), got {boxes.shape}"
-        )
+        n = len(pixels)
+        raise UsageError(f"{n} images want boxes of shape ({n}, 4), got {boxes.shape}")
     points = np.full((len(pixels), count, 2), np.nan)
     for i in np.flatnonzero(np.isfinite(boxes).all(1)):
-        shape = predictor(pixels[i], dlib.rectangle(*(round(edge) for edge in boxes[i].tolist())))
+        edges = [round(edge) for edge in boxes[i].tolist()]
+        shape = predictor(pixels[i], dlib.rectangle(*edges))
         points[i] = [(point.x, point.y) for point in shape.parts()]
     return points
 
 
-MIRRORED = np.array(
-    [
-        *range(16, -1, -1),
-        *range(26, 16, -1),
-        *range(27, 31),
-        *range(35, 30, -1),
-        45,
-        44,
-        43,
-        42,
-        47,
-        46,
-        39,
-        38,
-        37,
-        36,
-        41,
-        40,
-    ]
-    + [*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
-)
-"""Which of the 68 points each becomes in the mirror image: ``points[:, MIRRORED]`` after ``x ->
-width - 1 - x``."""
+_JAW_AND_BROWS = [*range(16, -1, -1), *range(26, 16, -1)]
+_NOSE = [*range(27, 31), *range(35, 30, -1)]
+_EYES = [*range(45, 41, -1), 47, 46, *range(39, 35, -1), 41, 40]
+_MOUTH = [*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
+MIRRORED = np.array(_JAW_AND_BROWS + _NOSE + _EYES + _MOUTH)
+"""Index of each of the 68 points in the mirror image.
+
+The landmarks of a mirrored face are ``points[:, MIRRORED]`` after ``x -> width - 1 - x``.
+"""
 
 
 def landmarks(faces: FaceSet) -> np.ndarray:
-    """68 landmarks of every face in table order: float32 (N, 68, 2), x and y in pixels of the crop;
-    NaN where none are known.
+    """68 landmarks of every face, in the order of the table.
 
-    A set that comes with landmarks gives its own. Else dlib's are found once and kept beside the
-    scans, by the set's fingerprint.
+    Sets with landmarks of their own give those. Otherwise dlib finds them once, and they are cached
+    by the set's fingerprint.
+
+    Returns
+    -------
+    ndarray
+        float32 (N, 68, 2), x and y in pixels of the crop; NaN where unknown.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> landmarks(data.load("synthetic", "val", 3)).shape
+    (3, 68, 2)
     """
     if len(faces) and "landmarks" in faces.table:
         return np.stack(faces.table["landmarks"].to_list())
     if len(faces) and packed.is_packed(faces.table["path"].iat[0]):
-        return (
-            np.stack(faces.stored("landmarks")["landmarks"].to_numpy())
-            .astype(np.float32)
-            .reshape(-1, 68, 2)
-        )
+        stored = np.stack(faces.stored("landmarks")["landmarks"].to_numpy())
+        return stored.astype(np.float32).reshape(-1, 68, 2)
     store = cache_dir("landmarks") / f"{faces.fingerprint}.npy"
     if store.exists():
         try:
-            kept = np.load(store)
-            if kept.shape == (len(faces), 68, 2):
-                return kept
+            cached = np.load(store)
+            if cached.shape == (len(faces), 68, 2):
+                return cached
         except (OSError, ValueError, EOFError):
             pass  # damaged: found again below
     find, found = Landmarker(), []

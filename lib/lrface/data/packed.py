@@ -1,9 +1,7 @@
-"""Pictures inside Parquet files: one row at a time, by address, with a bounded share of memory
-however large the set."""
+"""Images inside Parquet files, read one row at a time by address, with bounded memory."""
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -15,25 +13,25 @@ import pyarrow.parquet as pq
 
 from lrface.errors import LrfaceError
 
-HELD = 48 << 20
-"""Bytes of encoded pictures kept in memory: a 128x128 WebP is 4-8 kB, so this is some thousands of
-faces."""
-_kept: OrderedDict[tuple, list[bytes | None]] = OrderedDict()
+CACHE_BYTES = 48 << 20
+"""Encoded images in memory: a 128x128 WebP has 4-8 kB, so this is some thousands of faces."""
+_cache: OrderedDict[tuple, list[bytes | None]] = OrderedDict()
 _open: dict[tuple, tuple[pq.ParquetFile, np.ndarray]] = {}
 _lock = threading.Lock()
 
 
 def address(file: str, row: int) -> str:
-    """How a table's ``path`` column names row ``row`` of a Parquet file."""
+    """The entry of a table's ``path`` column for a row of a Parquet file."""
     return f"{file}#{row}"
 
 
 def is_packed(path: str) -> bool:
-    """Whether a table's path is an address inside a Parquet file."""
+    """Whether a path is the address of a row of a Parquet file."""
     return ".parquet#" in path
 
 
 def _file(path: Path) -> tuple[pq.ParquetFile, np.ndarray]:
+    """An open file, and the number of the first row of each of its row groups."""
     stat = path.stat()
     key = (path, stat.st_mtime_ns, stat.st_size)
     if key not in _open:
@@ -44,52 +42,40 @@ def _file(path: Path) -> tuple[pq.ParquetFile, np.ndarray]:
 
 
 def fetch(root: Path, where: str, column: str = "image") -> bytes | None:
-    """The encoded picture at an address; None where the column is empty in that row. Safe to call
-    from several threads.
+    """The encoded image at an address, or None where the row has none; thread-safe.
 
-    A file that is missing or damaged raises :class:`LrfaceError`.
+    Raises :class:`LrfaceError` if the file is missing or damaged.
     """
     name, row = where.rsplit("#", 1)
     try:
-        with _lock:  # a ParquetFile is not made for several readers at once
+        with _lock:  # a ParquetFile serves one reader at a time
             file, starts = _file(root / name)
             group = int(np.searchsorted(starts, int(row), side="right")) - 1
             key = (id(file), group, column)
-            if key not in _kept:
-                pictures = (
-                    file.read_row_group(group, columns=[f"{column}.bytes"])[column]
-                    .combine_chunks()
-                    .field("bytes")
-                )
-                _kept[key] = pictures.to_pylist()
-                while (
-                    len(_kept) > 1
-                    and sum(len(b or b"") for pictures in _kept.values() for b in pictures) > HELD
-                ):
-                    _kept.popitem(last=False)
-            _kept.move_to_end(key)
-            return _kept[key][int(row) - int(starts[group])]
+            if key not in _cache:
+                table = file.read_row_group(group, columns=[f"{column}.bytes"])
+                _cache[key] = table[column].combine_chunks().field("bytes").to_pylist()
+                while len(_cache) > 1 and _cached_bytes() > CACHE_BYTES:
+                    _cache.popitem(last=False)
+            _cache.move_to_end(key)
+            return _cache[key][int(row) - int(starts[group])]
     except (OSError, pa.ArrowException, IndexError) as error:
         raise LrfaceError(
             f"cannot read {root / name} ({str(error).splitlines()[0]}): make or fetch the set again"
         ) from None
 
 
+def _cached_bytes() -> int:
+    return sum(len(image or b"") for group in _cache.values() for image in group)
+
+
 def columns(root: Path, addresses: pd.Series, names: list[str]) -> pd.DataFrame:
-    """Columns of the rows at these addresses, in their order: what a set's table leaves on disk."""
-    file, row = (
-        addresses.str.rsplit("#", n=1).str[0],
-        addresses.str.rsplit("#", n=1).str[1].astype(int),
-    )
-    parts = []
+    """Columns of the rows at these addresses, in their order."""
+    parts = addresses.str.rsplit("#", n=1)
+    file, row = parts.str[0], parts.str[1].astype(int).to_numpy()
+    found = []
     for name in file.unique():
         here = np.flatnonzero(file == name)
-        parts.append(
-            pd.read_parquet(root / name, columns=names).iloc[row.to_numpy()[here]].set_index(here)
-        )
-    return pd.concat(parts).sort_index() if parts else pd.DataFrame(columns=names)
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        table = pd.read_parquet(root / name, columns=names)
+        found.append(table.iloc[row[here]].set_index(here))
+    return pd.concat(found).sort_index() if found else pd.DataFrame(columns=names)

@@ -1,5 +1,4 @@
-"""Look at every file once: which can be read, and what pixels it holds. The answer is kept until
-the file changes."""
+"""One look at every image file: is it usable, and what are its pixels? Cached until it changes."""
 
 from __future__ import annotations
 
@@ -18,6 +17,7 @@ CHUNK = 512
 
 
 def _look(root: Path, path: str, crop: Crop) -> tuple:
+    """One row of ``COLUMNS``, from the file itself."""
     file, square = located(path)
     try:
         stat = (root / file).stat()
@@ -26,9 +26,8 @@ def _look(root: Path, path: str, crop: Crop) -> tuple:
         return path, -1, -1, 0, "", "the file is missing"
     try:
         image = read_rgb(root / file)
-        digest = hashlib.sha256(
-            crop(image, square).tobytes() + (f"{square}".encode() if square else b"")
-        )
+        pixels = crop(image, square).tobytes()
+        digest = hashlib.sha256(pixels + (f"{square}".encode() if square else b""))
         return path, size, mtime, len(image), digest.hexdigest()[:16], ""
     except BadImage as problem:
         return path, size, mtime, 0, "", str(problem)
@@ -37,21 +36,38 @@ def _look(root: Path, path: str, crop: Crop) -> tuple:
 def scan(
     name: str, root: Path, paths: list[str], crop: Crop, limit: int | None = None
 ) -> pd.DataFrame:
-    """A row a path, in order: ``path, height, digest, problem``; stops once ``limit`` usable images
-    are found.
+    """One row a path, in order: ``path, height, digest, problem``.
 
-    ``height`` is the whole picture's, in pixels, 0 where it cannot be used. ``digest`` is 16 hex
-    digits of the sha256 of the crop (and its square, where the path names one), ``problem`` is
-    empty for a usable image. Files already seen with the same size and time are not read again.
-    Interrupted, it goes on with the next unread chunk.
+    Rows of files whose size and modification time are those of an earlier scan come from the cache
+    and are not read again; a scan that was interrupted continues where it was.
+
+    Parameters
+    ----------
+    name : str
+        The set's name.
+    root : Path
+        The folder that ``paths`` are relative to.
+    paths : list of str
+        Files, or squares of files (:func:`lrface.data.images.address`).
+    crop : Crop
+        The set's crop rule.
+    limit : int, optional
+        Stop after this many usable images.
+
+    Returns
+    -------
+    DataFrame
+        ``height`` is the whole image's in pixels, 0 if it is unusable. ``digest`` is 16 hex digits
+        of the sha256 of the crop (and of its square, where the path names one). ``problem`` is
+        empty for a usable image.
     """
-    # The name is hashed because a folder set's name is a path; it would not do as a file name.
+    # Hashed, since the name of a folder set is a path, which cannot be a file name.
     key = hashlib.sha256(f"{name}\n{root.resolve()}\n{crop}".encode()).hexdigest()[:16]
     store = cache_dir("scans") / f"{key}.parquet"
     known: dict[str, tuple] = {}
     if store.exists():
         try:
-            # stores from before heights were kept are of sets that do not ask for them
+            # caches from before there were heights are of sets that do not need them
             stored = pd.read_parquet(store).reindex(columns=COLUMNS, fill_value=0)
             known = {row[0]: row for row in stored.itertuples(index=False, name=None)}
         except (OSError, ValueError):
@@ -82,13 +98,10 @@ def scan(
                     found.append(row)
                     usable += not row[-1]
                     advance(1)
-            if changed >= 20 * CHUNK or (
-                changed and (start + CHUNK >= len(paths) or usable == limit)
-            ):
+            last = start + CHUNK >= len(paths) or usable == limit
+            if changed >= 20 * CHUNK or (changed and last):
                 table = pd.DataFrame(known.values(), columns=COLUMNS)
-                write_atomic(
-                    store, lambda temporary, table=table: table.to_parquet(temporary, index=False)
-                )
+                write_atomic(store, lambda file, table=table: table.to_parquet(file, index=False))
                 changed = 0
             if limit is not None and usable >= limit:
                 break

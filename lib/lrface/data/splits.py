@@ -1,5 +1,4 @@
-"""Identity-disjoint splits that depend on nothing but the identity, with a hashed manifest and a
-leakage check."""
+"""Splits that share no identity and depend on the identity alone, and the leakage check."""
 
 from __future__ import annotations
 
@@ -14,16 +13,18 @@ FRACTIONS = {"train": 0.85, "val": 0.05, "test": 0.10}
 
 
 def unit_hash(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone: the same on every machine, in any order,
-    for any subset."""
+    """A number in [0, 1) from the sha256 of a text: the same on every machine, in any order."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def by_identity(
     identity: pd.Series, seed: int = 0, fractions: Mapping[str, float] = FRACTIONS
 ) -> pd.Series:
-    """``train``, ``val`` or ``test`` for each row; all images of an identity fall together (85, 5
-    and 10 % of identities)."""
+    """``train``, ``val`` or ``test`` for each row; all images of an identity get the same.
+
+    ``fractions`` are of the identities: 85, 5 and 10 % by default. An identity's split does not
+    depend on which other identities there are.
+    """
 
     def assign(name: str) -> str:
         u = unit_hash(f"split:{seed}:{name}")
@@ -37,8 +38,10 @@ def by_identity(
 
 
 def manifest(table: pd.DataFrame, rule: str) -> dict:
-    """Counts and a sha256 over every (split, identity, key): two tables with one hash hold the same
-    images in the same splits."""
+    """The rule of a split, its counts, and the sha256 over every (split, identity, key).
+
+    Two tables with the same hash hold the same images in the same splits.
+    """
     rows = sorted(
         f"{r.split}\t{r.identity}\t{r.key}"
         for r in table[["split", "identity", "key"]].itertuples()
@@ -54,8 +57,30 @@ def manifest(table: pd.DataFrame, rule: str) -> dict:
 
 
 def check_leakage(train: pd.DataFrame, test: pd.DataFrame, what: str = "training and test") -> None:
-    """Raise if an identity, an image or its exact pixels are on both sides. Runs before every
-    training."""
+    """Check that two tables share no identity, no image and no pixels; runs before every training.
+
+    Parameters
+    ----------
+    train, test : DataFrame
+        Tables of face sets; of the columns ``identity``, ``key`` and ``digest``, those that both
+        have are compared.
+    what : str
+        Names the two in the error message.
+
+    Raises
+    ------
+    LrfaceError
+        They share an identity, a key or a digest.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> train, test = (data.load("synthetic", split, 20) for split in ("train", "test"))
+    >>> data.check_leakage(train.table, test.table)
+    >>> data.check_leakage(train.table, train.table.head(1))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    lrface.errors.LrfaceError: the training and test images share 1 identities ...
+    """
     for column, thing in (
         ("identity", "identities"),
         ("key", "images"),
@@ -67,5 +92,6 @@ def check_leakage(train: pd.DataFrame, test: pd.DataFrame, what: str = "training
         if shared:
             raise LrfaceError(
                 f"the {what} images share {len(shared)} {thing} (for example {shared[0]}): "
-                "numbers measured on them would be flattered; split by identity, or load both with the same seed"
+                "numbers measured on them would be flattered; split by identity, or load both "
+                "with the same seed"
             )

@@ -1,5 +1,4 @@
-"""CelebA, aligned images (Liu et al. 2015): 178x218, eyes level, 40 attributes, identities,
-official partition."""
+"""CelebA (Liu et al. 2015), aligned images: 178x218 pixels, 40 attributes, official partition."""
 
 from __future__ import annotations
 
@@ -10,9 +9,12 @@ import pandas as pd
 from lrface.data.images import Crop
 from lrface.errors import LrfaceError
 
-LAYOUT = "celeba/img_align_celeba/*.jpg with identity_CelebA.txt, list_attr_celeba.txt and list_eval_partition.txt beside the folder"
-# Cut, never resampled: rows 57-184 hold brows to chin with margin for the judge's own chip, centred
-# on the aligned face.
+LAYOUT = (
+    "celeba/img_align_celeba/*.jpg with identity_CelebA.txt, list_attr_celeba.txt and "
+    "list_eval_partition.txt beside the folder"
+)
+# Cut without resampling: rows 57-184 hold the aligned face from brows to chin, with the margin that
+# a recogniser's alignment needs.
 CROP = Crop(source=(178, 218), box=(25, 57, 153, 185), face=(0.16, 0.22, 0.84, 0.90))
 PARTITION = {0: "train", 1: "val", 2: "test"}
 
@@ -29,8 +31,11 @@ def _read(path: Path, **options) -> pd.DataFrame:
 
 
 def read(root: Path) -> pd.DataFrame:
-    """The table of ``root/celeba``: ``key, path, identity, official, gender`` and the 40 attributes
-    as booleans."""
+    """The table of ``root/celeba``: ``key, path, identity, official, gender``, 40 bool attributes.
+
+    ``official`` is ``train``, ``val`` or ``test`` of the official partition. Raises
+    :class:`LrfaceError` if a list is missing or not in the official form.
+    """
     folder = root / "celeba"
     identity = _read(
         folder / "identity_CelebA.txt", header=None, names=["key", "identity"], dtype=str

@@ -1,5 +1,4 @@
-"""A user's own faces: ``folder:PATH`` with one sub-folder an identity, images of any common kind
-and size."""
+"""Your own faces: ``folder:PATH``, one sub-folder an identity, images of any common format."""
 
 from __future__ import annotations
 
@@ -17,8 +16,10 @@ CROP = Crop()
 
 
 def read(root: Path) -> pd.DataFrame:
-    """The table of a folder: ``key`` and ``path`` (identity/image), ``identity``. Hidden files and
-    folders are left alone."""
+    """The table of a folder: ``key`` and ``path`` (identity/image), ``identity``.
+
+    Hidden files and folders are ignored. Raises :class:`LrfaceError` if there is no image.
+    """
     if not root.is_dir():
         raise LrfaceError(f"folder {root} does not exist; give folder:PATH, laid out as {LAYOUT}")
     files = sorted(

@@ -1,5 +1,4 @@
-"""Labeled Faces in the Wild, deep-funneled (Huang et al. 2007, 2012): 250x250, one folder an
-identity."""
+"""Labeled Faces in the Wild, deep-funneled (Huang et al. 2007, 2012): 250x250 pixels."""
 
 from __future__ import annotations
 
@@ -11,14 +10,17 @@ from lrface.data.images import Crop
 from lrface.errors import LrfaceError
 
 LAYOUT = "lfw/lfw-deepfunneled/Name/Name_0001.jpg"
-# Cut, never resampled: the funnelled face with the margin the judge's own chip needs, clear of the
-# black borders.
+# Cut without resampling: the funnelled face, with the margin that a recogniser's alignment needs,
+# and without the black borders.
 CROP = Crop(source=(250, 250), box=(61, 65, 189, 193), face=(0.13, 0.13, 0.87, 0.87))
 
 
 def read(root: Path) -> pd.DataFrame:
-    """The table of ``root/lfw``: ``key, path, identity`` and ``gender`` where the gender lists name
-    the image."""
+    """The table of ``root/lfw``: ``key, path, identity``, and ``gender`` from the gender lists.
+
+    ``gender`` is missing for images that no list names. Raises :class:`LrfaceError` if there is no
+    image.
+    """
     folder = root / "lfw" / "lfw-deepfunneled"
     if not folder.is_dir():
         raise LrfaceError(f"LFW: {folder} is missing; the official layout is {LAYOUT}")
@@ -40,11 +42,10 @@ def read(root: Path) -> pd.DataFrame:
 
 
 def pairs(root: Path) -> pd.DataFrame:
-    """The verification pairs of ``root/lfw/pairs.txt`` in its order: ``first, second`` (keys of
-    :func:`read`), ``same``, ``fold`` (from 0).
+    """The pairs of ``root/lfw/pairs.txt``: ``first, second`` (keys), ``same``, ``fold`` (from 0).
 
-    The official file has 10 folds of 300 same and then 300 different pairs. Raises
-    :class:`LrfaceError` if it is missing or not whole.
+    In the order of the file. The official one has 10 folds of 300 same and then 300 different
+    pairs. Raises :class:`LrfaceError` if it is missing or incomplete.
     """
     file = root / "lfw" / "pairs.txt"
     if not file.is_file():
@@ -54,23 +55,19 @@ def pairs(root: Path) -> pd.DataFrame:
     try:
         header, *lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
         folds, half = (int(number) for number in header)
-        rows = [
-            (line[0], int(line[1]), line[-2] if len(line) == 4 else line[0], int(line[-1]))
-            for line in lines
+        # "Name a b" is a pair of one person, "Name a Other b" one of two people
+        first = [f"{line[0]}_{int(line[1]):04d}.jpg" for line in lines]
+        second = [
+            f"{line[-2] if len(line) == 4 else line[0]}_{int(line[-1]):04d}.jpg" for line in lines
         ]
-        fold = [i // (2 * half) for i in range(len(rows))]
-        if len(rows) != folds * 2 * half or any(
-            len(line) != 3 + (i // half) % 2 for i, line in enumerate(lines)
-        ):
+        fold = [i // (2 * half) for i in range(len(lines))]
+        in_order = all(len(line) == 3 + (i // half) % 2 for i, line in enumerate(lines))
+        if len(lines) != folds * 2 * half or not in_order:
             raise ValueError
     except (ValueError, IndexError, ZeroDivisionError):
         raise LrfaceError(
-            f"LFW: {file} is not whole: want a line 'folds n', then n same and n different pairs a fold"
+            f"LFW: {file} is not whole: want a line 'folds n', then n same and n different pairs "
+            "a fold"
         ) from None
-    first, second = (
-        [f"{name}_{number:04d}.jpg" for name, number in side]
-        for side in ([r[:2] for r in rows], [r[2:] for r in rows])
-    )
-    return pd.DataFrame(
-        {"first": first, "second": second, "same": [len(line) == 3 for line in lines], "fold": fold}
-    )
+    same = [len(line) == 3 for line in lines]
+    return pd.DataFrame({"first": first, "second": second, "same": same, "fold": fold})

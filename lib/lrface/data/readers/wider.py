@@ -1,8 +1,7 @@
-"""WIDER FACE (Yang et al. 2016): faces as small as the camera saw them, cut out of whole
-photographs in the official layout.
+"""WIDER FACE (Yang et al. 2016): native low-resolution faces, cut out of whole photographs.
 
-There is no high-resolution truth and no identity here, so this is no :class:`lrface.data.FaceSet`:
-only pictures and what the official list says of them.
+The set has neither HR images nor identities, so it is no :class:`lrface.data.FaceSet`: this module
+gives images and their rows of the official list.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ from lrface.errors import LrfaceError
 
 LAYOUT = "wider/WIDER_val/images/EVENT/*.jpg with wider/wider_face_split/wider_face_val_bbx_gt.txt"
 MARGIN = 1.45
-"""Side of the cut over the height of the official box, which hugs the face: the framing of the
-other sets' crops."""
-FACTS = ["x", "y", "w", "h", "blur", "expression", "illumination", "invalid", "occlusion", "pose"]
+"""Side of the cut over the height of the official box, which is tight: as the other sets' crops."""
+COLUMNS = ["x", "y", "w", "h", "blur", "expression", "illumination", "invalid", "occlusion", "pose"]
+"""The numbers of a face in the official list."""
 
 
 def boxes(root: Path) -> pd.DataFrame:
-    """Every face of the validation list: ``image`` and the official ``x, y, w, h, blur, ...,
-    pose``; a row a face.
+    """Every face of the validation list: ``image`` and ``COLUMNS``, one row a face.
 
     Raises :class:`LrfaceError` if the list is missing or not in the official form.
     """
@@ -41,30 +39,49 @@ def boxes(root: Path) -> pd.DataFrame:
     try:
         while at < len(lines):
             image, count = lines[at].strip(), int(lines[at + 1])
-            # a photograph with no face has one line of zeros all the same
-            found = [
-                [int(n) for n in line.split()] for line in lines[at + 2 : at + 2 + max(count, 1)]
-            ]
-            if len(found) < max(count, 1) or any(len(numbers) != len(FACTS) for numbers in found):
+            listed = max(count, 1)  # a photograph without a face has one line of zeros
+            found = [[int(n) for n in line.split()] for line in lines[at + 2 : at + 2 + listed]]
+            if len(found) < listed or any(len(numbers) != len(COLUMNS) for numbers in found):
                 raise ValueError
             rows += [[image, *numbers] for numbers in found[:count]]
-            at += 2 + max(count, 1)
+            at += 2 + listed
     except (ValueError, IndexError):
         raise LrfaceError(
             f"WIDER: {file} is not in the official form near line {at + 1}; fetch it again"
         ) from None
-    return pd.DataFrame(rows, columns=["image", *FACTS])
+    return pd.DataFrame(rows, columns=["image", *COLUMNS])
 
 
 def native(
     root: Path, size: int, least: int, most: int, limit: int | None = None
 ) -> tuple[Tensor, pd.DataFrame]:
-    """Faces whose cut is ``least`` to ``most`` pixels wide, brought to ``size``: uint8 (N, 3, size,
-    size), and their rows of the list.
+    """Faces of ``least`` to ``most`` pixels, resized to ``size``, and their rows of the list.
 
-    Only upright, unoccluded faces that are marked valid and lie wholly inside their photograph;
-    ``side`` is the native width. ``limit`` draws evenly by a hash. Photographs of the list that are
-    not at hand are passed over; none at all raises :class:`LrfaceError`.
+    Only faces that are valid, not occluded, of typical pose, and wholly inside their photograph.
+    Photographs that are not at hand are skipped.
+
+    Parameters
+    ----------
+    root : Path
+        The data root.
+    size : int
+        Width and height of the images, by bicubic interpolation.
+    least, most : int
+        Limits of the native width in pixels, which is ``MARGIN`` times the height of the box.
+    limit : int, optional
+        At most this many faces, a sample by a hash.
+
+    Returns
+    -------
+    faces : Tensor
+        uint8 (N, 3, size, size).
+    table : DataFrame
+        Their rows of :func:`boxes`, and ``side``, the native width.
+
+    Raises
+    ------
+    LrfaceError
+        There is no such face.
     """
     table = boxes(root)
     table["side"] = (MARGIN * table["h"]).round().astype(int)
@@ -72,32 +89,28 @@ def native(
         table["side"].between(least, most)
         & (table[["invalid", "occlusion", "pose"]] == 0).all(axis=1)
     ]
-    draw = [
-        hashlib.sha256(f"{r.image} {r.x} {r.y}".encode()).hexdigest() for r in table.itertuples()
-    ]
-    table = table.iloc[np.argsort(draw, kind="stable")]
-    faces, kept = [], []
+    marks = [f"{row.image} {row.x} {row.y}" for row in table.itertuples()]
+    order = [hashlib.sha256(mark.encode()).hexdigest() for mark in marks]
+    table = table.iloc[np.argsort(order, kind="stable")]
+    faces, used = [], []
     for row in table.itertuples():
-        if limit is not None and len(kept) == limit:
+        if limit is not None and len(used) == limit:
             break
         try:
             photograph = read_rgb(root / "wider" / "WIDER_val" / "images" / row.image)
         except BadImage:
             continue
-        left, top = (
-            round(start + length / 2 - row.side / 2)
-            for start, length in ((row.x, row.w), (row.y, row.h))
-        )
+        left = round(row.x + row.w / 2 - row.side / 2)
+        top = round(row.y + row.h / 2 - row.side / 2)
         piece = photograph[max(top, 0) : top + row.side, max(left, 0) : left + row.side]
         if piece.shape[:2] == (row.side, row.side):
-            faces.append(
-                np.asarray(Image.fromarray(piece).resize((size, size), Image.Resampling.BICUBIC))
-            )
-            kept.append(row.Index)
+            resized = Image.fromarray(piece).resize((size, size), Image.Resampling.BICUBIC)
+            faces.append(np.asarray(resized))
+            used.append(row.Index)
     if not faces:
         raise LrfaceError(
-            f"WIDER: no face of {least} to {most} pixels in {root / 'wider' / 'WIDER_val'}; the official layout is {LAYOUT}"
+            f"WIDER: no face of {least} to {most} pixels in {root / 'wider' / 'WIDER_val'}; "
+            f"the official layout is {LAYOUT}"
         )
-    return torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous(), table.loc[
-        kept
-    ].reset_index(drop=True)
+    images = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous()
+    return images, table.loc[used].reset_index(drop=True)
