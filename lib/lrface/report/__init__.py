@@ -107,6 +107,12 @@ class Study:
         write_text(_promised(self.results / f"{name}.md"), text)
         display(Markdown(text))
 
+    def summary(self, text: str) -> str:
+        """Save the filled sentences of a :class:`Summary` as ``summary.md``; returns its text."""
+        text = f"{text}\n\n{self.footer}.\n"
+        write_text(_promised(self.results / "summary.md"), text)
+        return text
+
     def listing(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Save a plain list (of trained networks, of pairs) as CSV, and give it back to be shown."""
         self._csv(self.results / f"{name}.csv", frame)
@@ -119,30 +125,38 @@ class Study:
 
         Parameters
         ----------
-        name : of the files.
-        figure : drawn in the style of :mod:`lrface.report.figures`.
-        frame : the numbers it was drawn from.
-        faces : whether it shows faces of the set. A picture of real people's faces is marked in the
-            notebook, so that publishing the notebook can leave it out.
-        alt : what it shows, in words, for those who do not see it.
+        name : str
+            Of the files, without a suffix.
+        figure : Figure
+            Drawn in the style of :mod:`lrface.report.figures`. A footer is added to it.
+        frame : DataFrame
+            The numbers it was drawn from.
+        faces : bool
+            It shows faces of the set. A figure with real people's faces is marked in the notebook,
+            so that publishing the notebook can leave it out.
+        alt : str
+            What it shows, in words, for readers who do not see it. It is stored with the notebook's
+            output, in the PNG and in the PDF.
         """
         figure.text(0.995, 0.005, self.footer, ha="right", va="bottom", fontsize=5, color="#666666")
         self._csv(self.figures / f"{name}.csv", frame)
-        for suffix in ("pdf", "png"):
-            # No date inside: the same figure is the same file.
-            metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
-            write_atomic(
-                _promised(self.figures / f"{name}.{suffix}"),
-                lambda path, m=metadata: figure.savefig(path, dpi=200, metadata=m),
-            )
-        small, format = (
-            io.BytesIO(),
-            "jpeg" if faces else "png",
-        )  # a grid of faces is ten times as large as PNG
-        figure.savefig(small, format=format, dpi=110)
+        # No date and no version: the same figure is the same file.
+        metadata = {
+            "pdf": {"CreationDate": None, "Subject": alt or None},
+            "png": {"Software": None} | ({"Description": alt} if alt else {}),
+        }
+        with figures.theme():
+            for suffix, about in metadata.items():
+                write_atomic(
+                    _promised(self.figures / f"{name}.{suffix}"),
+                    lambda path, about=about: figure.savefig(path, dpi=200, metadata=about),
+                )
+            shown = io.BytesIO()
+            format = "jpeg" if faces else "png"  # faces take ten times as much space as PNG
+            figure.savefig(shown, format=format, dpi=110)
         mark = {"lrface": {"figure": name, "photos": faces and self.faces.photos}}
         mark |= {f"image/{format}": {"alt": alt}} if alt else {}
-        display(Image(small.getvalue(), format=format), metadata=mark)
+        display(Image(shown.getvalue(), format=format), metadata=mark)
 
     def claims(self, claims: list[Claim]) -> None:
         """Save the study's claims, refresh the project's :func:`ledger`, and show them."""
