@@ -1,14 +1,8 @@
 """LMLE's clusters, quintuplets, loss, batches and decision rule against plain Python loops."""
 
-import ast
-import json
-from contextlib import nullcontext
 from fractions import Fraction
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,7 +17,6 @@ from lrface.models.lmle import (
     quintuplets,
     triple_header_hinge,
 )
-from sklearn.metrics import cohen_kappa_score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -412,49 +405,3 @@ def test_failures_in_one_sentence():
     for embeddings, present in (((4, 5), (4, 4)), ((4, 4, 2), (4, 4)), ((4, 5, 2), (4, 3))):
         with pytest.raises(UsageError, match=r"want embeddings \(B, 5, D\)"):
             triple_header_hinge(torch.zeros(embeddings), torch.ones(present, dtype=torch.bool))
-
-
-def settle_of_study_04(kept):
-    """The notebook's own function, over decisions kept by cell."""
-    cells = json.loads(
-        (Path(__file__).parents[2] / "notebooks" / "04_imbalance_embeddings.ipynb").read_text()
-    )["cells"]
-    code = next(text for cell in cells if "def settle(" in (text := "".join(cell["source"])))
-    wanted = [
-        node
-        for node in ast.parse(code).body
-        if isinstance(node, ast.FunctionDef) and node.name == "settle"
-    ]
-    book = SimpleNamespace(find=kept.get, keep=lambda _, scores: scores)
-    names = {"np": np, "pd": pd, "score_cache": book, "cohen_kappa_score": cohen_kappa_score}
-    names["progress"] = lambda *_: nullcontext(lambda: None)
-    exec(compile(ast.Module(wanted, []), "settle", "exec"), names)
-    return names["settle"]
-
-
-@pytest.mark.parametrize(
-    "flipped, believed",
-    [
-        ([0.0, 0.2, 0.2], True),  # this processor
-        ([0.25, 0.2, 0.2], True),  # another one, whose trainings are apart as seeds are
-        ([0.25, 0.01, 0.01], False),  # the others say that seeds are far more alike
-        ([0.4, 0.0, 0.0], False),
-        ([0.5, 0.5, 0.5], False),  # all three seeds spoilt: none is a yardstick for another
-        ([1.0, 1.0, 1.0], False),
-    ],
-)
-def test_kept_decisions_of_study_04_are_believed_if_they_are_what_a_training_decides(
-    flipped, believed, capsys
-):
-    random = np.random.default_rng(0)
-    true = random.random(2000) < 0.5
-    kept = {
-        ("m", s): pd.DataFrame({"a": true ^ (random.random(2000) < share)})
-        for s, share in enumerate(flipped)
-    }
-    again = {cell: frame["a"].to_numpy() for cell, frame in kept.items()} | {("m", 0): true}
-    found = settle_of_study_04(dict(kept))(
-        list(kept), ["a"], lambda cell: cell, lambda wanted: [again[cell] for cell, _ in wanted]
-    )
-    assert (found["m", 0][:, 0] == (kept["m", 0]["a"] if believed else true)).all()
-    assert ("left aside" in capsys.readouterr().out) == (not believed)

@@ -68,6 +68,40 @@ def against_history(root: Path, name: str, digest: str) -> Iterator[Drift]:
         yield from compare(name, read(io.BytesIO(original)), read(root / name), exact=True)
 
 
+def score_files(results: Path, name: str, stated: dict[str, str]) -> Iterator[Drift]:
+    """Score files of a study that are not those of its record.
+
+    ``results`` is the study's folder, ``name`` that folder below the root, ``stated`` the record's
+    ``scores``: key and sha256. Every key that ``scores.csv`` lists is to be stated, and to have its
+    file with that hash in the preset's ``scores`` folder.
+    """
+    if not (results / "scores.csv").is_file():
+        return
+    listed = dict.fromkeys(read(results / "scores.csv")["key"].astype(str))
+    folder = f"{Path(name).parent.as_posix()}/scores"
+    for key in dict.fromkeys([*listed, *stated]):
+        file = results.parent / "scores" / f"{key}.parquet"
+        if key not in stated:
+            yield Drift(f"{name}/scores.csv", "its record states no hash of these scores", key)
+        elif key not in listed:
+            yield Drift(f"{name}/record.json", "scores.csv does not list these scores", key)
+        elif not file.is_file():
+            yield Drift(f"{folder}/{key}.parquet", "the record names it, and it is missing")
+        elif sha256(file) != stated[key]:
+            yield Drift(f"{folder}/{key}.parquet", "not the scores of the record (sha256)")
+
+
+def unnamed_scores(root: Path) -> Iterator[Drift]:
+    """Score files that no record of their preset names."""
+    for folder in sorted(root.glob("results/*/*/scores")):
+        stated: set[str] = set()
+        for record in folder.parent.glob("*/record.json"):
+            stated |= set(json.loads(record.read_text()).get("scores", {}))
+        for file in sorted(folder.glob("*.parquet")):
+            if file.stem not in stated:
+                yield Drift(file.relative_to(root).as_posix(), "no record names it")
+
+
 def _cells(markdown: str, by: int) -> pd.DataFrame:
     """A Markdown table as texts, named by its first ``by`` columns; bold is dropped."""
     lines = [line for line in markdown.splitlines() if line.startswith("|")]

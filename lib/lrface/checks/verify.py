@@ -176,6 +176,7 @@ def stored(root: Path, places: list[Place]) -> Report:
         )
     if len(places) == len(committed(root)):
         report.drifts += [*_tried("results/claims.csv", _ledger(root)), *_without_results(root)]
+        report.drifts += _tried("results", cross_checks.unnamed_scores(root))
     return report
 
 
@@ -229,6 +230,10 @@ def _stored(place: Place, absent: dict[str, int]) -> Iterator[Drift]:
         project_root() / "notebooks" / f"{place.study}.ipynb",
     ]
     notebook = cross_checks.executed(candidates, place.data, place.preset)
+    if place.data.startswith("synthetic") and record["outputs"]:
+        stated = record.get("scores", {})
+        name = folders["results"]
+        yield from _tried(name, cross_checks.score_files(place.results, name, stated))
     yield from _tables(place)
     yield from _tried(
         folders["figures"], cross_checks.pictures(place.figures, folders["figures"], notebook)

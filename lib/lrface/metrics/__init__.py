@@ -36,9 +36,6 @@ from lrface.metrics.verification import (
     verification,
 )
 
-# Superseded names, until no notebook has them.
-strangers, lead, gap = impostors, margin_over_best, group_gap
-
 __all__ = [
     "PROTOCOLS",
     "Alignment",

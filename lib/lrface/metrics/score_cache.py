@@ -110,7 +110,7 @@ class Scores(Mapping):
 
 def missing(keys: Mapping[Cell, str]) -> list[Cell]:
     """The cells without a usable score file: absent, unreadable, or refused by rule (a)."""
-    return [cell for cell, name in keys.items() if _load(name) is None]
+    return [cell for cell, name in keys.items() if load(name) is None]
 
 
 def compute(
@@ -388,7 +388,7 @@ def _read(file: Path, kind: Kind) -> pd.DataFrame:
         raise _Refused("it cannot be read") from None
 
 
-def _load(name: str) -> pd.DataFrame | None:
+def load(name: str) -> pd.DataFrame | None:
     """The stored scores of a key by rule (a) alone."""
     for file, kind in _files(name):
         try:
@@ -459,25 +459,3 @@ def release(keys: Iterable[str], folder: Path) -> None:
 
 def _younger(a: Path, b: Path) -> bool:
     return a.stat().st_mtime_ns > b.stat().st_mtime_ns
-
-
-def find(key: str) -> pd.DataFrame | None:
-    """Superseded by :func:`compute`."""
-    return _load(key)
-
-
-def checked(key: str, n: int, score) -> pd.DataFrame | None:
-    """Superseded by :func:`compute`."""
-    if (stored := find(key)) is None or len(stored) != n:
-        return None
-    some = np.random.default_rng().permutation(n)[:32]
-    if problem := difference(stored.iloc[some], score(some)):
-        print(f"{key}: stored scores are not used, {problem}")
-        return None
-    return stored
-
-
-def keep(key: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """Superseded by :func:`compute`."""
-    write_atomic(_cached(key), scores.astype(np.float32).to_parquet)
-    return scores.astype(np.float32).astype(np.float64)

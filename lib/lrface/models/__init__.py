@@ -103,11 +103,6 @@ class Method:
     recipe: Recipe | None = None
     """How it is trained; a restoration method without one is trained as EDSR is."""
 
-    # names that the notebooks still use
-    trained = property(lambda self: self.trainable)
-    solve = property(lambda self: self.fit_closed_form)
-    landmarks = property(lambda self: self.needs_landmarks)
-
 
 METHODS: dict[str, Method] = {
     m.name: m

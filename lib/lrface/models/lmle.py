@@ -498,6 +498,3 @@ def _sorted_by_cluster(labels: np.ndarray, cluster: np.ndarray) -> tuple[np.ndar
     order = np.lexsort((cluster, labels))
     new = (np.diff(labels[order]) != 0) | (np.diff(cluster[order]) != 0)
     return order, np.flatnonzero(np.append(True, new))
-
-
-balanced = balanced_batch_indices  # its name in study 04

@@ -137,6 +137,3 @@ def unaligned_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
     top, left = ((side - n) // 2 for n in size)
     # resized before it is cut: the part may end between two pixels of the crop
     return resize(images, (side, side))[:, :, top : top + size[0], left : left + size[1]]
-
-
-whole = unaligned_crop  # its name in study 05

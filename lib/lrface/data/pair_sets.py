@@ -1,0 +1,94 @@
+"""Verification pairs with their faces at hand: who is compared with whom, in which fold (LFW's and
+YouTube Faces' protocols, and those made like them)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lrface import data
+from lrface.data.faceset import FaceSet
+from lrface.data.landmarks import landmarks
+
+
+@dataclass(frozen=True, eq=False)
+class PairSet:
+    """The pairs of a test and the faces they name.
+
+    A *unit* is what is compared: a picture, or a clip, whose vector is the mean of its frames'.
+    """
+
+    faces: FaceSet
+    hr: Tensor
+    """uint8 (N, 3, H, W): every face."""
+    points: Tensor
+    """float32 (N, 68, 2): landmarks of every face, NaN where none are found."""
+    unit: np.ndarray
+    """int (N,): the unit that each face belongs to."""
+    first: np.ndarray
+    second: np.ndarray
+    """int (P,): the units of each pair."""
+    same: np.ndarray
+    """bool (P,): whether a pair is of one person."""
+    fold: np.ndarray
+    """int (P,), from 0."""
+    left_out: int
+    """Pairs that name a picture which cannot be read."""
+    made: bool
+    """Whether the list was made here, not with the set."""
+
+    @property
+    def people(self) -> np.ndarray:
+        """The identity of every face."""
+        return self.faces.table["identity"].to_numpy()
+
+    def of_units(self, vectors: pd.DataFrame) -> np.ndarray:
+        """Vectors of the units, from those of the faces (rows): their means."""
+        return vectors.groupby(self.unit).mean().to_numpy()
+
+
+def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
+    """The pairs of a set (:func:`lrface.data.pairs`), its own or made here, with their faces.
+
+    Parameters
+    ----------
+    name : a face set.
+    limit : about so many pairs, equally many of each fold and kind (None: all).
+    hard : the list whose different people share group and gender (rendered sets have one).
+    """
+    listed, faces = data.pairs(name, hard), data.load(name)
+    on_clips = "clip" in faces.table and listed["first"].isin(faces.table["clip"]).all()
+    unit = "clip" if on_clips else "key"
+    if limit:
+        each = max(1, limit // 20)
+        listed = listed.groupby(["fold", "same"], group_keys=False).head(each)
+    faces = faces.where(faces.table[unit].isin({*listed["first"], *listed["second"]}))
+    there = listed["first"].isin(faces.table[unit]) & listed["second"].isin(faces.table[unit])
+    made = bool((listed["protocol"] == "made").any())
+    listed = listed[there].reset_index(drop=True)
+    units = pd.Index(faces.table[unit].unique())
+    return PairSet(
+        faces=faces,
+        hr=faces.stack(range(len(faces))),
+        points=torch.from_numpy(landmarks(faces)),
+        unit=units.get_indexer(faces.table[unit]),
+        first=units.get_indexer(listed["first"]),
+        second=units.get_indexer(listed["second"]),
+        same=listed["same"].to_numpy(bool),
+        fold=listed["fold"].to_numpy(),
+        left_out=int((~there).sum()),
+        made=made,
+    )
+
+
+def without_pairs(faces: FaceSet) -> PairSet:
+    """Faces as units of their own, with no pairs: what a metric is learnt from."""
+    none = np.empty(0, int)
+    hr, points = faces.stack(range(len(faces))), torch.from_numpy(landmarks(faces))
+    return PairSet(
+        faces, hr, points, np.arange(len(faces)), none, none, none.astype(bool), none, 0, False
+    )
