@@ -1,8 +1,13 @@
-"""A synthetic face world with exact truth: identities, pictures, poor-camera captures and clips
-from a CC0 body model.
+"""A renderer of faces of people who do not exist, with exact ground truth, from a CC0 body model.
 
-``make(folder, identities, per_identity, seed)`` writes a set; ``identity``, ``person``, ``view``
-and ``render`` make one picture.
+The flow of one picture: :func:`identity` (who it is) -> :func:`person` (mesh, hair, skin) and
+:func:`view` (pose, expression, light, framing) -> :func:`render` (a :class:`Frame`: linear light at
+three times the resolution) -> ``frame.picture()`` (the high-quality camera) and :func:`capture`
+(the low-quality one). :func:`landmarks`, :func:`face_box` and :func:`attributes` give its ground
+truth, :func:`clip` a sequence of frames; :func:`make` writes a whole set.
+
+All random choices depend on (seed, identity, view) alone (:mod:`.streams`), lengths are in
+decimetres in the body model's coordinates (:mod:`.assets`), colours are linear RGB.
 """
 
 from lrface.data.synthetic.camera import Camera, capture, sample_camera

@@ -1,4 +1,4 @@
-"""The shape of a head: identity, expression and pose, all on one mesh."""
+"""The mesh of a head: identity, expression and pose, by morph targets and a bend of the neck."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PIVOT = np.array([0.0, 6.6, 0.45])
 
 
 def _macros(identity: Identity) -> dict[str, float]:
-    """Weights of the race x gender x age and the weight targets."""
+    """Weights of MakeHuman's macro targets: race x gender x age, and gender x age x body weight."""
     old = float(np.clip((identity.age - 25) / 65, 0, 1))
     child = float(np.clip((24 - identity.age) / 30, 0, 0.2))
     heavy, lean = max(identity.weight, 0.0), max(-identity.weight, 0.0)
@@ -37,8 +37,10 @@ def _macros(identity: Identity) -> dict[str, float]:
 
 
 def neutral(identity: Identity) -> np.ndarray:
-    """The person's own mesh (n, 3) without expression: eyes' midpoint where the template has it,
-    size by the distance of the eyes."""
+    """A person's mesh (n, 3) without expression, float64 in decimetres.
+
+    The midpoint of the eyes is where the template has it.
+    """
     template = head()
     vertices = template.vertices.copy()
     for name, weight in (*_macros(identity).items(), *identity.shape):
@@ -47,23 +49,22 @@ def neutral(identity: Identity) -> np.ndarray:
     conform(vertices)
     eyes = np.stack([vertices[rows].mean(0) for rows in template.eyes])
     own = np.stack([template.vertices[rows].mean(0) for rows in template.eyes])
-    # Partly, since real people differ in how far apart their eyes are too.
+    # Scaled towards the template's distance between the eyes, but not all the way: people differ.
     scale = (np.abs(own[0, 0] - own[1, 0]) / np.abs(eyes[0, 0] - eyes[1, 0])) ** 0.6
     return (vertices - eyes.mean(0)) * scale + own.mean(0)
 
 
 def express(vertices: np.ndarray, expression: Mapping[str, float]) -> np.ndarray:
-    """The mesh with an expression: weights of the ``fu/`` targets by their short name, as in
-    ``{"jawOpen": 0.3}``."""
+    """The mesh (n, 3) with an expression: weights in [0, 1] by face unit, ``{"jawOpen": 0.3}``."""
     moved, template = vertices.copy(), head()
-    for unit_name, weight in expression.items():
-        template.morph(moved, f"fu/{unit_name}", weight)
+    for face_unit, weight in expression.items():
+        template.morph(moved, f"fu/{face_unit}", weight)
     return moved
 
 
 @lru_cache(maxsize=1)
 def neck_weights() -> np.ndarray:
-    """How far each vertex follows the head (n,): 0 shoulders to 1 head."""
+    """How far each vertex (n,) follows the head's rotation: 0 at the shoulders, 1 on the head."""
     template: Head = head()
     y, z = template.vertices[:, 1], template.vertices[:, 2]
     weights = smoothstep(5.7, 6.3, y + 0.25 * (z - 0.4))
@@ -73,7 +74,7 @@ def neck_weights() -> np.ndarray:
 
 @kernel
 def bend(points, weights, matrix, pivot):
-    """Points (n, 3) turned by ``matrix`` about ``pivot``, each as far as its weight says."""
+    """Points (n, 3) rotated about ``pivot`` by ``matrix``, as far as ``weights`` (n,) say."""
     out = np.empty(points.shape)
     for i in range(points.shape[0]):
         x, y, z = points[i, 0] - pivot[0], points[i, 1] - pivot[1], points[i, 2] - pivot[2]

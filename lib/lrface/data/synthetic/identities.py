@@ -1,5 +1,8 @@
-"""Who a synthetic person is: everything that stays the same from picture to picture, drawn from
-(seed, number) alone."""
+"""The identity of a person: all that is the same in each picture, drawn from (seed, number) alone.
+
+The group and the gender follow from the number, so that they are balanced; everything else is drawn
+from the distributions of :mod:`.groups` and :mod:`.prevalence`.
+"""
 
 from __future__ import annotations
 
@@ -27,29 +30,23 @@ from lrface.data.synthetic.shapes import draw_shape
 from lrface.data.synthetic.streams import IDENTITY, stream
 
 # fmt: off
-COLOUR_LABEL = {"black": "Black_Hair", "darkbrown": "Brown_Hair", "brown": "Brown_Hair", "lightbrown": "Brown_Hair", "blond": "Blond_Hair",
-                "red": None, "grey": "Gray_Hair", "white": "Gray_Hair"}
-# fmt: on
+COLOUR_LABEL = {
+    "black": "Black_Hair", "darkbrown": "Brown_Hair", "brown": "Brown_Hair",
+    "lightbrown": "Brown_Hair", "blond": "Blond_Hair", "red": None, "grey": "Gray_Hair",
+    "white": "Gray_Hair",
+}
 HAIRSTYLES = {
     ("male", "straight"): {
-        "buzz": 0.12,
-        "short": 0.34,
-        "sidepart": 0.26,
-        "back": 0.14,
-        "long": 0.05,
-        "bun": 0.02,
+        "buzz": 0.12, "short": 0.34, "sidepart": 0.26, "back": 0.14, "long": 0.05, "bun": 0.02,
     },
     ("female", "straight"): {
-        "short": 0.06,
-        "sidepart": 0.12,
-        "long": 0.40,
-        "bob": 0.18,
-        "bun": 0.18,
+        "short": 0.06, "sidepart": 0.12, "long": 0.40, "bob": 0.18, "bun": 0.18,
     },
     ("male", "coily"): {"buzz": 0.50, "coils": 0.34, "afro": 0.10},
     ("female", "coily"): {"buzz": 0.12, "coils": 0.24, "afro": 0.28, "bun": 0.26, "ringlets": 0.18},
 }
-"""Shares of the styles without bangs; ``wavy`` hair takes those of ``straight``."""
+# fmt: on
+"""Relative shares of the styles without bangs; ``wavy`` hair has those of ``straight``."""
 BANGS = {
     ("male", "straight"): {"fringe": 1.0},
     ("female", "straight"): {"bangs": 0.7, "bobbangs": 0.3},
@@ -72,11 +69,11 @@ class Identity:
     races: tuple[float, float, float]
     """Weights of the model's african, asian and caucasian macros, summing to 1."""
     masculinity: float
-    """0 female to 1 male, the weight between the gender macros."""
+    """Weight between the gender macros, 0 female to 1 male."""
     weight: float
-    """-1 lean to 1 heavy."""
+    """Weight between the weight macros, -1 lean to 1 heavy."""
     shape: tuple[tuple[str, float], ...]
-    """Morph targets and their weights."""
+    """Local morph targets and their weights in [0, 1] (:mod:`.shapes`)."""
     scores: dict[str, float]
     """The standard normal score behind each attribute of ``SCORED``."""
     depth: float
@@ -92,16 +89,17 @@ class Identity:
     texture: str
     """``straight``, ``wavy`` or ``coily``."""
     hairstyle: str
-    """One of the styles of :mod:`hair`, or ``bald``."""
+    """One of the styles of :mod:`.hair`; ``bald`` may have a wreath."""
     receding: float
-    """0 none to 1."""
+    """How far the hairline recedes at the temples, 0 to 1."""
     beard: tuple[str, ...]
     """Any of ``stubble``, ``mustache``, ``goatee``, ``full``."""
     attributes: dict[str, bool]
-    """The attributes of a person (not of a picture)."""
+    """The attributes of a person, without those of a picture."""
 
 
 def _pick(u: float, shares: Mapping[str, float] | dict) -> str:
+    """The name at quantile ``u`` in [0, 1) of relative shares."""
     total, edge = sum(shares.values()), 0.0
     for name, share in shares.items():
         edge += share / total
@@ -113,8 +111,10 @@ def _pick(u: float, shares: Mapping[str, float] | dict) -> str:
 def _hair_colour(
     u: float, v: float, group: groups.Group, age: float, prevalence: Prevalence
 ) -> str:
-    """One draw over colours: labels with a given share keep it, the others share the rest as nature
-    has it."""
+    """A hair colour from two uniform numbers: of the label (Black_Hair, ...) and of the shade.
+
+    Labels with a set share have it; the others divide the rest in their natural proportions.
+    """
     grey = grey_share(age)
     natural = {name: p * (1 - grey) for name, p in zip(HAIR_COLOURS, group.hair, strict=True)}
     natural |= {"grey": grey * 0.62, "white": grey * 0.38}
@@ -132,49 +132,54 @@ def _hair_colour(
 
 
 def _beard(rng: np.random.Generator, male: bool, prevalence: Prevalence) -> tuple[str, ...]:
+    """The kinds of a man's beard: none, stubble, or any of mustache, goatee and full."""
     u = rng.random(4)
     if not male:
         return ()
-    men = max(prevalence.male, 1e-9)
-    named = [
-        prevalence.given[n] / men
-        for n in ("Mustache", "Goatee", "Sideburns")
-        if n in prevalence.given
-    ]
-    any_beard = min(
-        (1 - prevalence["No_Beard"]) / men
-        if "No_Beard" in prevalence.given
-        else max([0.46, *named]),
-        1.0,
-    )
+    given, men = prevalence.given, max(prevalence.male, 1e-9)
+    natural = {"Mustache": 0.52, "Goatee": 0.30, "Sideburns": 0.30}  # among men with a beard
+    if "No_Beard" in given:
+        any_beard = (1 - given["No_Beard"]) / men
+    else:  # naturally 46 % of men, or as many as a set share of one kind needs
+        any_beard = max([0.46, *(given[name] / men for name in natural if name in given)])
+    any_beard = min(any_beard, 1.0)
     if u[0] >= any_beard:
         return ()
-    natural = {"Mustache": 0.52, "Goatee": 0.30, "Sideburns": 0.30}
     share = {
-        n: min(prevalence.given[n] / men / any_beard, 1.0) if n in prevalence.given else p
-        for n, p in natural.items()
+        name: min(given[name] / men / any_beard, 1.0) if name in given else p
+        for name, p in natural.items()
     }
-    kinds = [
-        kind
-        for kind, n, draw in zip(("mustache", "goatee", "full"), share, u[1:], strict=True)
-        if draw < share[n]
-    ]
-    return tuple(kinds) or ("stubble",)
+    kinds = zip(("mustache", "goatee", "full"), share.values(), u[1:], strict=True)
+    return tuple(kind for kind, p, draw in kinds if draw < p) or ("stubble",)
 
 
 def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Identity:
-    """The person with this number (from 0): the same for the same seed and prevalence, whoever else
-    is drawn."""
+    """The person with this number, from 0; depends on seed, number and prevalence alone.
+
+    Parameters
+    ----------
+    seed, number : int
+        Both at least 0.
+    prevalence : Prevalence, optional
+        By default the natural shares. The set share of one attribute changes that attribute and no
+        other random choice.
+
+    Examples
+    --------
+    >>> from lrface.data.synthetic import identity
+    >>> [identity(0, number).group for number in range(5)]
+    ['White', 'Black', 'Asian', 'Latino', 'White']
+    """
     prevalence = prevalence or Prevalence()
+    given = prevalence.given
     rng = stream(seed, number, IDENTITY, "identity")
     group_name = groups.NAMES[number % len(groups.NAMES)]
     group = GROUPS[group_name]
-    # Exactly half of any eight consecutive identities are men unless a share is given.
-    male = (
-        bool(rng.random() < prevalence.male)
-        if "Male" in prevalence.given
-        else bool(number // len(groups.NAMES) % 2)
-    )
+    # Exactly half of any eight consecutive identities are men, unless a share is set.
+    if "Male" in given:
+        male = bool(rng.random() < prevalence.male)
+    else:
+        male = bool(number // len(groups.NAMES) % 2)
     young = bool(rng.random() < prevalence.get("Young", YOUNG))
     u = rng.random()
     age = age_at(YOUNG * u if young else YOUNG + (1 - YOUNG) * u)
@@ -184,9 +189,8 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         labels[name] = bool(rng.random() < prevalence.get(name, natural))
         scores[name] = score(labels[name], natural, rng.random())
 
-    share = (
-        min(prevalence["Pale_Skin"] / 0.5, 1.0) if "Pale_Skin" in prevalence.given else group.pale
-    )
+    # two of the four groups can have Pale_Skin
+    share = min(given["Pale_Skin"] / 0.5, 1.0) if "Pale_Skin" in given else group.pale
     labels["Pale_Skin"] = bool(rng.random() < share * (group.pale > 0))
     u = rng.random()
     if group.pale:
@@ -194,36 +198,26 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
     else:
         depth = group.depth[0] + group.depth[1] * NORMAL.inv_cdf(min(max(u, 0.01), 0.99))
     tone = skin_colour(max(depth, 0.0), group.undertone) * np.exp(rng.normal(0, [0.03, 0.03, 0.05]))
-    tone = tone * np.exp(rng.normal() * np.array([0.02, 0.015, -0.07]))  # golden or pink
+    tone = tone * np.exp(rng.normal() * np.array([0.02, 0.015, -0.07]))  # from golden to pink
 
     eye_colour = _pick(rng.random(), dict(zip(EYE_COLOURS, group.eyes, strict=True)))
     colour = _hair_colour(rng.random(), rng.random(), group, age, prevalence)
     u = rng.random(8)
     men = max(prevalence.male, 1e-9)
-    bald = male and bool(
-        u[0] < (prevalence["Bald"] / men if "Bald" in prevalence.given else bald_share(age))
-    )
-    if "Receding_Hairline" in prevalence.given:
-        receding_chance = prevalence["Receding_Hairline"] / max(
-            men - prevalence.mean_over_age("Bald"), 1e-9
-        )
-    else:
-        receding_chance = receding_share(age)
+    bald_chance = given["Bald"] / men if "Bald" in given else bald_share(age)
+    bald = male and bool(u[0] < bald_chance)
+    receding_chance = receding_share(age)
+    if "Receding_Hairline" in given:
+        receding_chance = given["Receding_Hairline"] / max(men - prevalence.bald, 1e-9)
     receding = male and not bald and bool(u[1] < receding_chance)
-    haired = max(1 - prevalence.mean_over_age("Bald"), 1e-9)
-    bangs = not bald and bool(
-        u[2]
-        < (
-            prevalence["Bangs"] / haired
-            if "Bangs" in prevalence.given
-            else (0.12 if male else 0.24)
-        )
-    )
-    wavy_chance = (
-        prevalence["Wavy_Hair"] / haired
-        if "Wavy_Hair" in prevalence.given
-        else 0.35 * (1 - group.coily)
-    )
+    haired = max(1 - prevalence.bald, 1e-9)
+    bangs_chance = 0.12 if male else 0.24
+    if "Bangs" in given:
+        bangs_chance = given["Bangs"] / haired
+    bangs = not bald and bool(u[2] < bangs_chance)
+    wavy_chance = 0.35 * (1 - group.coily)
+    if "Wavy_Hair" in given:
+        wavy_chance = given["Wavy_Hair"] / haired
     wavy = not bald and bool(u[3] < wavy_chance)
     coily = not wavy and bool(u[4] < min(group.coily / max(1 - wavy_chance, 1e-9), 1))
     texture = "wavy" if wavy else "coily" if coily else "straight"
@@ -231,6 +225,9 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
     catalogue = BANGS if bangs else HAIRSTYLES
     style = "bald" if bald else _pick(u[5], catalogue[gender, "coily" if coily else "straight"])
     beard = _beard(rng, male, prevalence)
+    # hairlines of men recede a little with age even where that is not labelled
+    unlabelled = (not receding) * male * 0.12 * u[7] * smoothstep(25, 60, age)
+    recession = receding * (0.35 + 0.65 * u[6]) + unlabelled
 
     for label in COLOURS:
         labels[label] = COLOUR_LABEL[colour] == label and not bald
@@ -248,6 +245,11 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         "Sideburns": "full" in beard,
         "5_o_Clock_Shadow": "stubble" in beard,
     }
+    masculinity = (0.88 if male else 0.10) + rng.normal() * 0.12
+    weight = rng.normal() * 0.28 + 0.28 * max(scores["Chubby"], 0) - 0.12
+    iris = linear(EYES[eye_colour]) * np.exp(rng.normal(0, 0.12, 3))
+    brightness = np.exp(rng.normal(0, 0.14))
+    hair = linear(HAIR[colour]) * brightness * np.exp(rng.normal(0, 0.03, 3))
     return Identity(
         seed=seed,
         number=number,
@@ -255,26 +257,19 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         gender=gender,
         age=float(age),
         races=tuple(float(x) for x in mixture),
-        masculinity=float(np.clip((0.88 if male else 0.10) + rng.normal() * 0.12, 0, 1)),
-        weight=float(np.clip(rng.normal() * 0.28 + 0.28 * max(scores["Chubby"], 0) - 0.12, -1, 1)),
+        masculinity=float(np.clip(masculinity, 0, 1)),
+        weight=float(np.clip(weight, -1, 1)),
         shape=draw_shape(stream(seed, number, IDENTITY, "shape"), scores, male),
         scores=scores,
         depth=float(max(depth, 0.0)),
         tone=tuple(tone.tolist()),
         eye_colour=eye_colour,
-        iris=tuple((linear(EYES[eye_colour]) * np.exp(rng.normal(0, 0.12, 3))).tolist()),
+        iris=tuple(iris.tolist()),
         hair_colour=colour,
-        hair=tuple(
-            (
-                linear(HAIR[colour]) * np.exp(rng.normal(0, 0.14)) * np.exp(rng.normal(0, 0.03, 3))
-            ).tolist()
-        ),
+        hair=tuple(hair.tolist()),
         texture=texture,
         hairstyle=style,
-        receding=float(
-            receding * (0.35 + 0.65 * u[6])
-            + (not receding) * male * 0.12 * u[7] * smoothstep(25, 60, age)
-        ),
+        receding=float(recession),
         beard=beard,
         attributes=labels,
     )

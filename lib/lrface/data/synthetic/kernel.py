@@ -1,7 +1,7 @@
-"""How the hot loops are compiled, and the linear algebra they share.
+"""Compilation of the inner loops by Numba, and the linear algebra and colour curves they share.
 
-No fast math and no threads inside a kernel: every operation is rounded as IEEE 754 says and sums
-run in one order, so the same parameters give the same bytes on any number of workers.
+Kernels use neither fast math nor threads: operations are rounded as IEEE 754 says and sums have one
+order, so the same parameters give the same bytes whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from lrface.files import cache_dir
 
 @lru_cache(maxsize=1)
 def _store() -> str:
-    # Numba looks only at the file that holds a kernel, not at those it calls; a folder named after
-    # all of them cannot go stale.
+    # Numba notices changes of the file that holds a kernel, not of the files whose functions it
+    # calls, so the cache folder is named by a hash of all of them.
     digest = hashlib.sha256(numba.__version__.encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
@@ -27,8 +27,10 @@ def _store() -> str:
 
 
 def kernel(function):
-    """Compile once a machine and a version of this package: later processes load the machine code
-    from the user's cache."""
+    """Compile a function of arrays and numbers, once a machine and version of this package.
+
+    Later processes load the machine code from the user's cache.
+    """
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _store()
     try:
@@ -38,26 +40,19 @@ def kernel(function):
 
 
 def inline(function):
-    """A small function of kernels only; the compiler puts it into each where that pays."""
+    """Compile a small function that only kernels call."""
     return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 @kernel
 def vertex_normals(vertices, triangles):
-    """Unit normals (n, 3), the area-weighted mean over the triangles that meet at a vertex."""
+    """Unit normals (n, 3): the area-weighted mean over the triangles that meet at a vertex."""
     normals = np.zeros(vertices.shape)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ux, uy, uz = (
-            vertices[b, 0] - vertices[a, 0],
-            vertices[b, 1] - vertices[a, 1],
-            vertices[b, 2] - vertices[a, 2],
-        )
-        vx, vy, vz = (
-            vertices[c, 0] - vertices[a, 0],
-            vertices[c, 1] - vertices[a, 1],
-            vertices[c, 2] - vertices[a, 2],
-        )
+        ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]
+        ux, uy, uz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
+        vx, vy, vz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
         for i in (a, b, c):
             normals[i, 0] += nx
@@ -72,8 +67,10 @@ def vertex_normals(vertices, triangles):
 
 @kernel
 def rotate(points, matrix, pivot):
-    """``pivot + matrix @ (point - pivot)`` for points (n, 3): a plain loop, since a BLAS may round
-    differently on another machine."""
+    """``pivot + matrix @ (point - pivot)`` for points (n, 3).
+
+    A plain loop, since a BLAS may round differently on another machine.
+    """
     out = np.empty(points.shape)
     for i in range(points.shape[0]):
         x, y, z = points[i, 0] - pivot[0], points[i, 1] - pivot[1], points[i, 2] - pivot[2]
@@ -84,16 +81,16 @@ def rotate(points, matrix, pivot):
 
 @kernel
 def add_sparse(vertices, rows, offsets, weight):
-    """Add ``weight * offsets`` to the given rows, in place: one morph target."""
+    """Apply a morph target in place: add ``weight * offsets`` (k, 3) to ``rows`` (k,)."""
     for i in range(rows.shape[0]):
         for d in range(3):
             vertices[rows[i], d] += weight * offsets[i, d]
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """The head's rotation (3, 3), angles in degrees: roll first, then pitch, then yaw.
+    """The head's rotation matrix (3, 3) from angles in degrees: roll first, then pitch, then yaw.
 
-    Positive yaw turns the face towards the image's right, positive pitch bends it down, positive
+    Positive yaw turns the face towards the image's right, positive pitch turns it down, positive
     roll tilts its top towards the image's left.
     """
     (cy, cp, cr), (sy, sp, sr) = (f(np.radians([yaw, pitch, roll])) for f in (np.cos, np.sin))
@@ -105,13 +102,15 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) scaled to length one."""
+    """Vectors (..., 3) scaled to length 1."""
     return vectors / (np.sqrt((vectors**2).sum(-1, keepdims=True)) + 1e-12)
 
 
 def smoothstep(low: float, high: float, x):
-    """0 below ``low``, 1 above ``high``, smooth between; arrays and numbers alike, ``low > high``
-    falls instead of rising."""
+    """A cubic step from 0 at ``low`` to 1 at ``high``; with ``low > high`` it falls from 1 to 0.
+
+    ``x`` is an array or a number.
+    """
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3 - 2 * t)
 

@@ -1,4 +1,4 @@
-"""The z-buffer: which triangle is seen at each pixel, and at which point of it."""
+"""The z-buffer: which triangle is visible at each pixel, and where on it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ FAR = 1e9
 
 @kernel
 def rasterise(screen, triangles, depth, face, bary):
-    """Draw triangles into ``depth, face`` (H, W) and ``bary`` (H, W, 2), in place; the nearest
-    wins.
+    """Draw triangles into ``depth``, ``face`` and ``bary``, in place; the nearest wins.
 
-    ``screen`` (n, 3) holds x and y in buffer pixels, pixel I spanning [I, I + 1), and a depth that
-    grows away from the viewer. ``face`` is left -1 where nothing is drawn; ``bary`` holds the
-    weights of a triangle's second and third corner.
+    Parameters
+    ----------
+    screen : float64 (n, 3)
+        Vertices: x and y in buffer pixels, pixel i spanning [i, i + 1), and a depth that grows away
+        from the viewer.
+    triangles : int32 (m, 3)
+    depth : float64 (H, W)
+    face : int32 (H, W)
+        Number of the visible triangle; unchanged (-1) where nothing is drawn.
+    bary : float64 (H, W, 2)
+        Barycentric weights of the triangle's second and third corner.
     """
     height, width = face.shape
     for t in range(triangles.shape[0]):
@@ -29,14 +36,10 @@ def rasterise(screen, triangles, depth, face, bary):
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if abs(area) < 1e-9:
             continue
-        left, right = (
-            max(int(floor(min(x0, x1, x2))), 0),
-            min(int(ceil(max(x0, x1, x2))), width - 1),
-        )
-        top, bottom = (
-            max(int(floor(min(y0, y1, y2))), 0),
-            min(int(ceil(max(y0, y1, y2))), height - 1),
-        )
+        left = max(int(floor(min(x0, x1, x2))), 0)
+        right = min(int(ceil(max(x0, x1, x2))), width - 1)
+        top = max(int(floor(min(y0, y1, y2))), 0)
+        bottom = min(int(ceil(max(y0, y1, y2))), height - 1)
         inverse = 1.0 / area
         step1, step2 = (y2 - y0) * inverse, -(y1 - y0) * inverse
         for y in range(top, bottom + 1):
@@ -68,8 +71,11 @@ def buffers(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def depth_map(
     points: np.ndarray, triangles: np.ndarray, axes: np.ndarray, size: int, extent: float
 ) -> np.ndarray:
-    """Orthographic depth (size, size) seen along ``axes[2]``; ``axes`` (3, 3) are right, down and
-    towards the viewer, the view is ``2 * extent`` wide and centred on the origin."""
+    """An orthographic depth map (size, size), such as the shadow map of a light.
+
+    ``axes`` (3, 3) are unit vectors to the right, down and towards the viewer; the view is ``2 *
+    extent`` decimetres wide and centred on the origin.
+    """
     screen = np.empty((len(points), 3))
     for d in range(3):
         screen[:, d] = (
@@ -85,11 +91,9 @@ def depth_map(
 def axes_towards(direction: np.ndarray) -> np.ndarray:
     """Right, down and the direction itself, as rows (3, 3), for a viewer in that direction."""
     x, y, z = direction
-    right = np.array(
-        [z - 0.01 * y, 0.01 * x, -x]
-    )  # (0, 1, 0.01) x direction: never degenerate for lights above the horizon
+    # (0, 1, 0.01) x direction: never degenerate for lights above the horizon
+    right = np.array([z - 0.01 * y, 0.01 * x, -x])
     right /= np.sqrt((right**2).sum())
-    down = np.array(
-        [y * right[2] - z * right[1], z * right[0] - x * right[2], x * right[1] - y * right[0]]
-    )
+    a, b, c = right
+    down = np.array([y * c - z * b, z * a - x * c, x * b - y * a])
     return np.stack([right, -down if down[1] > 0 else down, direction])
