@@ -18,6 +18,8 @@ import torch
 from lrface import degrade, models
 from lrface.models import losses
 from lrface.training import loop
+from lrface.training.batches import TrainingData
+from lrface.training.hyperparameters import Hyperparameters
 from PIL import Image
 from torch.nn import functional as F
 
@@ -102,11 +104,11 @@ def training(steps: int = 6) -> None:
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            plan = loop.Plan(steps=steps, batch=16, patch=None, lr=1e-4)
-            training = loop.TrainingData(Still(hr), setting)
+            hyper = Hyperparameters(steps=steps, batch=16, patch=None, lr=1e-4)
+            training = TrainingData(Still(hr), setting)
             net = models.restorer("EDSR", 4, "paper")
             where = dict(checkpoint=Path(folder, "c.pt"), label="benchmark")
-            loop.train(net, training, losses.Pixelwise("l1"), plan, **where)
+            loop.train(net, training, losses.Pixelwise("l1"), hyper, **where)
 
     a, b = rounds(ours, plain, repeats=5)
     line = {

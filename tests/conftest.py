@@ -15,6 +15,8 @@ from hypothesis import settings
 from lrface import cli, degrade
 from lrface.execution import notebooks
 from lrface.training import loop
+from lrface.training.batches import TrainingData
+from lrface.training.hyperparameters import Hyperparameters
 from PIL import Image
 
 REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).resolve())
@@ -213,12 +215,12 @@ def one_thread():
 
 
 def train_tiny(net, faces, setting, objective, checkpoint, label="tiny", **fields):
-    """The training loop on a few faces; ``fields`` are those of its plan and of its data."""
+    """The training loop on a few faces; ``fields`` are its hyperparameters and those of its data."""
     names = ("landmarks", "labels", "native")
     given = {name: fields.pop(name) for name in names if name in fields}
-    data = loop.TrainingData(faces, degrade.setting(setting), **given)
-    plan = loop.Plan(**fields)
-    return loop.train(net, data, objective, plan, checkpoint=checkpoint, label=label)
+    data = TrainingData(faces, degrade.setting(setting), **given)
+    hyper = Hyperparameters(**fields)
+    return loop.train(net, data, objective, hyper, checkpoint=checkpoint, label=label)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from lrface.models.objective import Batch
 from lrface.models.recognition import centreface
 from lrface.models.recognition.align import unaligned_crop
 from lrface.models.sr import vdsr
-from lrface.training import loop
+from lrface.training.batches import TrainingData, batches
+from lrface.training.hyperparameters import Hyperparameters, learning_rate
 from torch import nn
 from torch.nn import functional as F
 
@@ -164,11 +165,11 @@ def test_without_super_resolution_and_natives_it_is_the_plain_chain(tmp_path):
     adam = torch.optim.Adam(
         [*restorer.parameters(), *recogniser.parameters()], FIELDS["lr"], weight_decay=5e-4
     )
-    some = loop.TrainingData(noise(6, 32), degrade.setting("4x"), labels=LABELS)
-    batches = loop.batches(some, loop.Plan(steps=4, **FIELDS))
-    for step, one in enumerate(batches):
+    some = TrainingData(noise(6, 32), degrade.setting("4x"), labels=LABELS)
+    hyper = Hyperparameters(steps=4, **FIELDS)
+    for step, one in enumerate(batches(some, hyper)):
         one = one.to(torch.device("cpu"))
-        adam.param_groups[0]["lr"] = loop.learning_rate("drops", FIELDS["lr"], step, 4)
+        adam.param_groups[0]["lr"] = learning_rate("drops", FIELDS["lr"], step, 4)
         _, logits = recogniser(unaligned_crop(restorer(one.lr), recogniser.input_size))
         adam.zero_grad()
         F.cross_entropy(logits, one.labels).backward()

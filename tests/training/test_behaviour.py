@@ -18,7 +18,9 @@ from conftest import Still, draw
 from lrface import degrade, models
 from lrface.models.losses import Pixelwise, WithPreprocessor
 from lrface.training import loop
+from lrface.training.batches import TrainingData
 from lrface.training.config import LOOP_VERSION
+from lrface.training.hyperparameters import Hyperparameters
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 STORED = Path(__file__).with_name("fingerprints.json")
@@ -97,7 +99,7 @@ def measure(name, method, loss):
     all floats of the network, the discriminator and the state, before and after."""
     chosen = models.find(method)
     faces, points, labels, native = inputs(chosen.labels)
-    data = loop.TrainingData(faces, degrade.setting("4x"), points, labels, native)
+    data = TrainingData(faces, degrade.setting("4x"), points, labels, native)
     torch.manual_seed(0)
     net = models.build(method, 4, "small", CLASSES)
     if chosen.fit_closed_form:
@@ -117,9 +119,9 @@ def measure(name, method, loss):
     hook = register_optimizer_step_pre_hook(watch)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            plan = loop.Plan(steps=1, batch=4, patch=None, lr=1e-3)
+            hyper = Hyperparameters(steps=1, batch=4, patch=None, lr=1e-3)
             how = dict(checkpoint=Path(folder, "last.pt"), label=name)
-            _, log, _ = loop.train(net, data, objective, plan, **how)
+            _, log, _ = loop.train(net, data, objective, hyper, **how)
     finally:
         hook.remove()
     after = floats(net, objective.discriminator, objective.state)

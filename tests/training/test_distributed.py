@@ -17,7 +17,9 @@ from conftest import noise
 from lrface import data, degrade, models, runs
 from lrface.errors import LrfaceError
 from lrface.models.objective import Batch
-from lrface.training import distributed, loop
+from lrface.training import distributed
+from lrface.training.batches import TrainingData, batches
+from lrface.training.hyperparameters import Hyperparameters
 from safetensors.torch import load_file
 
 LINE = re.search(
@@ -199,10 +201,10 @@ def test_shares_of_a_batch_are_the_batch():
         np.arange(9),
     )
     setting = degrade.setting("4x_DN")
-    training = loop.TrainingData(faces, setting, points, labels, labels % 2 == 0)
-    plan = loop.Plan(steps=4, batch=6, patch=32, lr=1.0, seed=1)
-    shares = [loop.batches(training, plan, 2, slice(i, None, 3)) for i in range(3)]
-    for whole, *parts in zip(loop.batches(training, plan, 2), *shares, strict=True):
+    training = TrainingData(faces, setting, points, labels, labels % 2 == 0)
+    hyper = Hyperparameters(steps=4, batch=6, patch=32, lr=1.0, seed=1)
+    shares = [batches(training, hyper, 2, slice(i, None, 3)) for i in range(3)]
+    for whole, *parts in zip(batches(training, hyper, 2), *shares, strict=True):
         for i, part in enumerate(parts):
             assert all(
                 torch.equal(mine, all_[i::3])

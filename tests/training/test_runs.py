@@ -15,7 +15,9 @@ from lrface.data.landmarks import MIRRORED
 from lrface.errors import LrfaceError
 from lrface.models.objective import Objective
 from lrface.training import config as config_module
-from lrface.training import loop, quantize
+from lrface.training import quantize
+from lrface.training.batches import TrainingData, batch_indices, batches
+from lrface.training.hyperparameters import Hyperparameters, learning_rate
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -230,15 +232,15 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence():
 
 
 def test_every_epoch_shows_every_face_once():
-    rows = np.concatenate([loop.batch_indices(10, 4, step, seed=0) for step in range(5)])
+    rows = np.concatenate([batch_indices(10, 4, step, seed=0) for step in range(5)])
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
     assert not np.array_equal(rows[:10], rows[10:])
 
 
 def test_batches_are_aligned_pairs_whatever_the_start():
     faces, d = data.load("celeba", "train", 16), degrade.setting("4x", rounding="none")
-    training, plan = loop.TrainingData(faces, d), loop.Plan(steps=5, batch=4, patch=64, lr=1.0)
-    all_of_them, later = list(loop.batches(training, plan)), loop.batches(training, plan, 3)
+    training, hyper = TrainingData(faces, d), Hyperparameters(steps=5, batch=4, patch=64, lr=1.0)
+    all_of_them, later = list(batches(training, hyper)), batches(training, hyper, 3)
     for (lr, hr, *_), (lr2, hr2, *_) in zip(all_of_them[3:], later, strict=True):
         assert torch.equal(lr, lr2) and torch.equal(hr, hr2)
     lr, hr, *_ = all_of_them[0]
@@ -256,9 +258,9 @@ def test_landmarks_follow_the_mirror_and_the_cut(patch):
     pictures = torch.full((3, 3, 128, 128), 255, dtype=torch.uint8)
     for i in range(3):
         pictures[i, :, points[i, :, 1].astype(int), points[i, :, 0].astype(int)] = 0
-    training = loop.TrainingData(Still(pictures), degrade.setting("4x"), points)
-    plan = loop.Plan(steps=3, batch=6, patch=patch, lr=1.0)
-    for _, hr, marks, *_ in loop.batches(training, plan):
+    training = TrainingData(Still(pictures), degrade.setting("4x"), points)
+    hyper = Hyperparameters(steps=3, batch=6, patch=patch, lr=1.0)
+    for _, hr, marks, *_ in batches(training, hyper):
         inside = ((marks >= 0) & (marks < hr.shape[2])).all(2)
         assert inside.any() and (patch is not None or inside.all())
         for i in range(6):
@@ -440,31 +442,30 @@ def test_nothing_trained_is_said_with_the_way_out():
 
 
 def test_schedules():
-    rates = [loop.learning_rate("cosine", 1.0, s, 100) for s in range(100)]
+    rates = [learning_rate("cosine", 1.0, s, 100) for s in range(100)]
     assert rates[0] == 0.5 and max(rates) == 1.0 and rates[-1] < 0.001
-    assert [loop.learning_rate("halve", 1.0, s, 10) for s in (0, 2, 9)] == [1.0, 0.5, 0.0625]
-    assert [loop.learning_rate("halve-once", 1.0, s, 300) for s in (0, 199, 200, 299)] == [
+    assert [learning_rate("halve", 1.0, s, 10) for s in (0, 2, 9)] == [1.0, 0.5, 0.0625]
+    assert [learning_rate("halve-once", 1.0, s, 300) for s in (0, 199, 200, 299)] == [
         1.0,
         1.0,
         0.5,
         0.5,
     ]  # EDSR: epoch 200 of 300
     early = [
-        loop.learning_rate("halve-early", 1.0, s, 150_000)
+        learning_rate("halve-early", 1.0, s, 150_000)
         for s in (9_999, 10_000, 20_000, 40_000, 80_000)
     ]
     assert early == [1.0, 0.5, 0.25, 0.125, 0.0625]  # DICNet's printed milestones
     drops = [
-        loop.learning_rate("drops", 1e-5, s, 28_000)
-        for s in (0, 15_999, 16_000, 23_999, 24_000, 27_999)
+        learning_rate("drops", 1e-5, s, 28_000) for s in (0, 15_999, 16_000, 23_999, 24_000, 27_999)
     ]
     assert drops == pytest.approx(
         [1e-5, 1e-5, 1e-6, 1e-6, 1e-7, 1e-7], rel=1e-12
     )  # the joint model's printed steps
-    assert [loop.learning_rate("drops", 1.0, s, 7) for s in (3, 4, 5, 6)] == pytest.approx(
+    assert [learning_rate("drops", 1.0, s, 7) for s in (3, 4, 5, 6)] == pytest.approx(
         [1, 0.1, 0.1, 0.01]
     )
-    assert [loop.learning_rate("tail", 1.0, s, 50) for s in (0, 29, 30, 40, 49)] == [
+    assert [learning_rate("tail", 1.0, s, 50) for s in (0, 29, 30, 40, 49)] == [
         1.0,
         1.0,
         1.0,

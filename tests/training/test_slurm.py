@@ -1,58 +1,18 @@
-"""On a real Slurm: a study's networks as a job array, a job that is cancelled, and two studies as
-an array."""
+"""Networks and studies as jobs: the same weights, a lost job tried once more and then reported, and
+nobody else's end."""
 
-import json
 import os
-import shutil
-import subprocess
-import threading
+import signal
+import sys
 import time
-from pathlib import Path
 
+import cloudpickle
 import pytest
-from lrface import data, degrade, files, report, runs
-from lrface.errors import LrfaceError
+import submitit
+import torch
+from lrface import data, degrade, models, runs
+from lrface.errors import LrfaceError, UsageError
 from lrface.training import slurm, sweep
-
-CLUSTER = Path(
-    os.environ.get(
-        "SLURM_START", Path(__file__).parents[3] / "shared" / "tools" / "slurm-one-node.sh"
-    )
-)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("sbatch"), reason="there is no Slurm here"),
-]
-STUDY = ["--preset", "smoke", "-p", "methods=bicubic,EDSR,SRCNN,Eigenface", "-p", "settings=4x,8x"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """The cluster this machine belongs to, else one of this machine alone."""
-    if subprocess.run(["sinfo"], capture_output=True).returncode == 0:
-        yield
-        return
-    if not CLUSTER.exists():
-        pytest.skip("Slurm does not answer, and SLURM_START names no script that starts it")
-    subprocess.run([CLUSTER, "start"], check=True, capture_output=True)
-    yield
-    subprocess.run([CLUSTER, "stop"], check=True)
-
-
-@pytest.fixture(autouse=True)
-def on_slurm(own_places, monkeypatch):
-    root = files.project_root()
-    for name in (
-        "lib",
-        "notebooks",
-        "requirements.lock",
-        "pyproject.toml",
-    ):  # the project without what it releases
-        (own_places / "project").mkdir(exist_ok=True)
-        (own_places / "project" / name).symlink_to(root / name)
-    monkeypatch.setenv("LRFACE_ROOT", str(own_places / "project"))
-    monkeypatch.setenv("LRFACE_RETRAIN", "1")
-    monkeypatch.setenv("LRFACE_JOBS", "slurm:time=30,cpus=1")
 
 
 def config(**changes):
@@ -68,107 +28,229 @@ def config(**changes):
     return runs.Config(**(fields | changes))
 
 
-def cancel_what_runs(network, times):
-    """As somebody else would: ``times`` jobs, each once it trains this network."""
-    key, cancelled = runs.key_for(network, data.load("celeba", "train", 32)), []
+@pytest.fixture
+def submitted(monkeypatch):
+    """Slurm's place is taken by submitit's own processes; a list of how many jobs were submitted at
+    a time."""
+    counts = []
 
-    def watch():
-        while len(cancelled) < times:
-            time.sleep(0.2)
-            work = files.cache_dir("runs") / f"{key}.training"
-            listed = subprocess.run(
-                ["squeue", "--me", "-h", "-o", "%A %T"], capture_output=True, text=True
-            ).stdout.split("\n")
-            running = [line.split()[0] for line in listed if line.endswith(" RUNNING")]
-            if work.exists() and running and running[0] not in cancelled:
-                # submitit ignores the polite signal, and in the half minute until Slurm insists a
-                # training may end well
-                subprocess.run(["scancel", "--signal=KILL", f"{running[0]}.0"])
-                subprocess.run(["scancel", running[0]])
-                cancelled.append(running[0])
+    def executor(folder, label, settings):
+        local = submitit.LocalExecutor(folder=folder)
+        local.update_parameters(timeout_min=5)
+        submit = local.submit_array
+        monkeypatch.setattr(
+            local, "submit_array", lambda calls: counts.append(len(calls)) or submit(calls)
+        )
+        return local
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return cancelled
-
-
-def test_a_studys_networks_as_a_job_array_are_byte_equal_to_local_ones(
-    own_places, monkeypatch, lrface
-):
-    monkeypatch.setenv("LRFACE_OUT", str(own_places / "slurm"))
-    code, out, err = lrface("reproduce", "--study", "01", *STUDY)
-    assert code == 0, out + err
-    of_jobs = {
-        run.name: run
-        for run in (own_places / "cache" / "runs").iterdir()
-        if (run / "record.json").exists()
-    }
-    assert len(list((own_places / "cache" / "jobs").glob("*_0_log.out"))) >= 7
-    monkeypatch.setenv("LRFACE_OUT", str(own_places / "here"))
-    monkeypatch.setenv("LRFACE_CACHE", str(own_places / "other"))
-    code, out, err = lrface("reproduce", "--study", "01", *STUDY, "--jobs", "here")
-    assert code == 0, out + err
-    alone = {
-        run.name: run
-        for run in (own_places / "other" / "runs").iterdir()
-        if (run / "record.json").exists()
-    }
-    assert of_jobs.keys() == alone.keys() and len(alone) >= 7
-    for name, run in alone.items():
-        for file in ("model.safetensors", "log.csv", "config.json"):
-            assert (run / file).read_bytes() == (of_jobs[name] / file).read_bytes()
-    results, _ = report.study_folders("synthetic", "smoke", "01_degradation_settings")
-    tables = [
-        f for f in results.glob("*.csv") if f.stem not in ("runs", "cost", "scores")
-    ]  # these hold times
-    assert len(tables) >= 4
-    for table in tables:
-        assert (
-            table.read_bytes()
-            == (own_places / "slurm" / table.relative_to(own_places / "here")).read_bytes()
-        ), table.name
+    monkeypatch.setattr(slurm, "_executor", executor)
+    monkeypatch.setattr(submitit.LocalJob, "_results_timeout_s", 0)
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    monkeypatch.setenv("LRFACE_JOBS", "slurm")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a job finds no tests to import
+    yield counts
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_cancelled_job_is_submitted_again_once_and_never_counted(times, monkeypatch):
-    faces = data.load("celeba", "train", 32)
-    long = config(steps=4000)
-    monkeypatch.setattr(
-        slurm, "DEFAULTS", slurm.DEFAULTS | {"cpus": os.cpu_count()}
-    )  # one at a time
-    cancelled = cancel_what_runs(long, times)
-    if times == 1:
-        trained, given_up = sweep.fit({"long": (long, faces)})
-        assert not given_up and trained["long"].source == "trained"
-    else:
-        with pytest.raises(
-            LrfaceError,
-            match="1 of 1 networks to train failed.* its job ended twice without a result",
-        ):
-            sweep.fit({"long": (long, faces)})
-        assert runs.load_run(runs.key_for(long, faces)) is None
-    assert (
-        len(cancelled) == times and len(list(files.cache_dir("jobs").glob("*_submission.sh"))) == 2
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def mine(scale, size):
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 3 * scale**2, 3, padding=1), torch.nn.PixelShuffle(scale)
     )
 
 
-def test_two_studies_as_an_array():
-    words = {
-        "00_data_and_degradations": ["reproduce", "--study", "00", "--preset", "smoke"],
-        "01_degradation_settings": [
-            "reproduce",
-            "--study",
-            "01",
-            *STUDY[:2],
-            "-p",
-            "methods=bicubic,SRCNN",
-            "-p",
-            "settings=4x",
-        ],
+def deadly(scale, size):
+    return die() if "SUBMITIT_EXECUTOR" in os.environ else mine(scale, size)
+
+
+def die_once(mark):
+    if not mark.exists():
+        mark.touch()
+        die()
+    return "at last"
+
+
+def test_one_field_says_where(monkeypatch):
+    monkeypatch.delenv("LRFACE_JOBS", raising=False)
+    assert slurm.launcher() == slurm.Launcher("local")
+    monkeypatch.setenv("LRFACE_JOBS", "here")
+    assert slurm.launcher().kind == "here"
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    monkeypatch.setenv("LRFACE_JOBS", "slurm:partition=a_b,time=60,gpus=1")
+    assert slurm.launcher() == slurm.Launcher("slurm", {"partition": "a_b", "time": 60, "gpus": 1})
+
+
+@pytest.mark.parametrize(
+    "text", ["cloud", "here:time=3", "slurm:time", "slurm:time=long", "slurm:hours=3"]
+)
+def test_what_it_does_not_know_is_refused(text, monkeypatch):
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    monkeypatch.setenv("LRFACE_JOBS", text)
+    with pytest.raises(UsageError, match=f"LRFACE_JOBS={text}: "):
+        sweep.fit({})
+
+
+def test_slurm_is_asked_for_before_anything_else(monkeypatch):
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
+    monkeypatch.setenv("LRFACE_JOBS", "slurm")
+    with pytest.raises(UsageError, match="not on this machine"):
+        sweep.fit({"a": (config(), data.load("celeba", "train", 32))})
+
+
+def test_here_means_one_after_another_in_this_process(monkeypatch):
+    monkeypatch.setenv("LRFACE_JOBS", "here")
+    monkeypatch.setattr(sweep, "Parallel", None)
+    trained, _ = sweep.fit(
+        {s: (config(seed=s, steps=1), data.load("celeba", "train", 32)) for s in range(2)}
+    )
+    assert [run.source for run in trained.values()] == ["trained", "trained"]
+
+
+@pytest.mark.slow
+def test_jobs_give_the_files_of_local_training(submitted, monkeypatch, tmp_path):
+    """With a method that only the notebook knows, a start that another waits for, and one that
+    diverges."""
+    faces = data.load("celeba", "train", 32)
+    monkeypatch.setitem(models.METHODS, "Mine", models.Method("Mine", mine, "a test"))
+    wanted = {
+        "mine": (config(method="Mine"), faces),
+        "goes on": (config(seed=1, init=config()), faces.where(torch.arange(32) < 30)),
+        "diverges": (config(lr=1e30, schedule="constant", loss="mse", steps=50), faces),
     }
-    for study, code, said in slurm.studies(words):
-        results, _ = report.study_folders("synthetic", "smoke", study)
-        assert code == 0 and f"{study}: computed" in said, said
-        assert json.loads((results / "record.json").read_text())["study"] == study
-        words.pop(study)
-    assert not words
+    trained, given_up = sweep.fit(wanted)
+    assert (
+        submitted == [2, 1]
+        and list(trained) == ["mine", "goes on"]
+        and "the loss is" in given_up["diverges"]
+    )
+    assert {run.source for run in trained.values()} == {"trained"}
+    monkeypatch.setenv("LRFACE_JOBS", "here")
+    monkeypatch.setenv("LRFACE_CACHE", str(tmp_path))
+    alone, _ = sweep.fit(wanted)
+    for name, run in alone.items():
+        assert run.folder.is_relative_to(tmp_path) and run.folder != trained[name].folder
+        for file in ("model.safetensors", "log.csv", "config.json"):
+            assert (run.folder / file).read_bytes() == (trained[name].folder / file).read_bytes()
+    assert submitted == [2, 1]
+
+
+def test_a_lost_job_is_submitted_once_more_and_then_reported(submitted, tmp_path):
+    calls = {
+        "a": die,
+        "b": lambda: "b",
+        "c": lambda: die_once(tmp_path / "mark"),
+        "d": lambda: 1 / 0,
+    }
+    ended = dict(slurm.job_array("test", calls, {}))
+    assert submitted == [4, 3]
+    assert (ended["b"], ended["c"]) == ("b", "at last")
+    for name, why in (
+        ("a", "ended twice without a result"),
+        ("d", "ZeroDivisionError: division by zero"),
+    ):
+        assert (
+            isinstance(ended[name], LrfaceError)
+            and why in str(ended[name])
+            and "_log.out" in str(ended[name])
+        )
+
+
+@pytest.mark.slow
+def test_a_lost_network_stops_the_study_after_the_others_and_is_never_counted(
+    submitted, monkeypatch
+):
+    faces = data.load("celeba", "train", 32)
+    monkeypatch.setitem(models.METHODS, "Mine", models.Method("Mine", deadly, "a test"))
+    killed = config(method="Mine")
+    with pytest.raises(
+        LrfaceError,
+        match="1 of 2 networks to train failed, the others are kept: Mine-small 4x on celeba, .* ended twice",
+    ):
+        sweep.fit({"dies": (killed, faces), "lives": (config(), faces)})
+    assert submitted == [2, 1]
+    assert runs.load_run(runs.key_for(config(), faces)) and not runs.load_run(
+        runs.key_for(killed, faces)
+    )
+
+
+def test_a_run_that_this_machine_cannot_see_is_not_believed(monkeypatch):
+    faces = data.load("celeba", "train", 32)
+    run = runs.Run(runs.cache_dir("elsewhere"), config(), {}, "trained")
+    monkeypatch.setattr(
+        slurm, "job_array", lambda label, calls, settings: [(key, (run, "")) for key in calls]
+    )
+    monkeypatch.setattr(slurm, "launcher", lambda: slurm.Launcher("slurm"))
+    with pytest.raises(LrfaceError, match="put LRFACE_CACHE where all nodes see it"):
+        sweep.fit({"a": (config(), faces)})
+
+
+def test_interrupted_the_jobs_go_on_and_the_same_call_waits_for_them(
+    submitted, monkeypatch, capsys
+):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    calls = {"a": lambda: time.sleep(3) or "a"}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(slurm, "as_completed", stopped)
+        dict(slurm.job_array("test", calls, {}))
+    assert "goes on (scancel ends it)" in capsys.readouterr().err
+    assert dict(slurm.job_array("test", calls, {})) == {"a": "a"} and submitted == [1]
+    assert dict(slurm.job_array("test", calls, {})) == {"a": "a"} and submitted == [1, 1]
+
+
+@pytest.mark.slow
+def test_studies_give_their_exit_codes_and_what_they_said(submitted):
+    ended = {
+        study: (code, said)
+        for study, code, said in slurm.run_studies(
+            {"00": ["--help"], "01": ["reproduce", "--study", "1000"]}
+        )
+    }
+    assert ended["00"][0] == 0 and "reproduce" in ended["00"][1]
+    assert ended["01"][0] == 2 and "no study '1000'" in ended["01"][1]
+
+
+def test_several_studies_of_one_command_are_an_array(submitted, monkeypatch, lrface):
+    asked = {}
+    monkeypatch.setattr(
+        slurm,
+        "run_studies",
+        lambda words: asked.update(words) or [("a", 0, "a: computed\n"), ("b", 1, "b failed\n")],
+    )
+    monkeypatch.setenv("LRFACE_JOBS", "local")
+    options = ["--preset", "smoke", "-p", "data=celeba", "--force"]
+    code, out, err = lrface("reproduce", "--study", "00,01", *options, "--jobs", "slurm:time=5")
+    assert (code, out) == (1, "a: computed\nb failed\n") and os.environ[
+        "LRFACE_JOBS"
+    ] == "slurm:time=5"
+    assert list(asked) == ["00_data_and_degradations", "01_degradation_settings"]
+    assert asked["01_degradation_settings"][:3] == [
+        "reproduce",
+        "--study",
+        "01_degradation_settings",
+    ]
+    assert {"-p", "data=celeba", "--force", "--preset", "smoke"} <= set(
+        asked["00_data_and_degradations"]
+    )
+    assert lrface("reproduce", "--jobs", "cloud")[0] == 2
+
+
+def test_the_queue_is_asked_of_all_jobs_at_once_and_not_too_often(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "submitit.core.core.subprocess.check_output",
+        lambda command, shell: asked.append(command) or b"7_0|RUNNING\n8|PENDING\n",
+    )
+    queue = slurm._QueueWatcher()
+    for job in ("7_0", "7_1", "8"):
+        queue.register_job(job)
+    assert [queue.is_done(job) for job in ("7_0", "7_1", "8")] == [False, True, False]
+    assert len(asked) == 1 and asked[0][0] == "squeue"
+    queue._last_status_check -= slurm.POLL_SECONDS - 1
+    assert queue.get_state("7_1") == "GONE" and len(asked) == 1
+    queue._last_status_check -= 2
+    assert queue.get_state("7_0") == "RUNNING" and len(asked) == 2

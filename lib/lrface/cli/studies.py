@@ -90,7 +90,7 @@ def reproduce(
         os.environ["LRFACE_JOBS"] = jobs
     if retrain:
         os.environ["LRFACE_RETRAIN"] = "1"
-    where = slurm.chosen()
+    where = slurm.launcher()
     given = {"data": data, "preset": preset} | _pairs(param)
     work = [(path, notebooks.parameters(path, given)) for path in _selected(study)]
     if dry_run:
@@ -125,7 +125,7 @@ def _reproduce_as_jobs(work: Work, options: list[str]) -> None:
 
     words = {path.stem: ["reproduce", "--study", path.stem, *options] for path, _ in work}
     codes = []
-    for _, code, printed in slurm.studies(words):
+    for _, code, printed in slurm.run_studies(words):
         codes.append(code)
         console.print(printed, end="")
     raise typer.Exit(1 if any(codes) else 0)

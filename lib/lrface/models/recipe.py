@@ -18,7 +18,8 @@ class Recipe:
     loss: str
     """``l1``, ``mse`` or one of the method's own objectives."""
     schedule: str
-    """The paper's learning-rate schedule (see :func:`lrface.training.loop.learning_rate`)."""
+    """The paper's learning-rate schedule; see
+    :func:`lrface.training.hyperparameters.learning_rate`."""
     source: str
     """Where the schedule is published, and where it differs from the one taken here."""
     batch: int = 16

@@ -44,7 +44,7 @@ class Config(BaseModel):
     lr : float
         Adam's learning rate, above 0.
     schedule : str
-        The learning rate's course (:func:`lrface.training.loop.learning_rate`).
+        The learning rate's course (:func:`lrface.training.hyperparameters.learning_rate`).
     loss : str
         ``l1`` or ``mse`` between the pictures, for a restorer, or one of the method's own
         objectives (``paper``, ...).

@@ -8,159 +8,25 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from lrface.data import FaceSet
-from lrface.data.landmarks import MIRRORED
 from lrface.degrade import Degradation, round_uint8
 from lrface.errors import Diverged, LrfaceError
 from lrface.files import progress, write_atomic
 from lrface.models.objective import Batch, Objective
 from lrface.training import distributed
+from lrface.training.batches import TrainingData, batches
+from lrface.training.hyperparameters import Hyperparameters
 
 SAVE_SECONDS = 30.0
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """What a network is trained on."""
-
-    faces: FaceSet
-    degradation: Degradation
-    landmarks: np.ndarray | None = None
-    """float32 (N, 68, 2), pixels of each face, for an objective that needs them."""
-    labels: np.ndarray | None = None
-    """int64 (N,), the number of each face's identity; or float32 (N, A), its attributes."""
-    native: np.ndarray | None = None
-    """bool (N,), whether each face is a native one without a high-resolution truth."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how a network is trained; see :class:`lrface.training.config.Config`."""
-
-    steps: int
-    batch: int
-    patch: int | None
-    lr: float
-    schedule: str = "constant"
-    precision: str = "32-true"
-    seed: int = 0
-
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of a step."""
-        return learning_rate(self.schedule, self.lr, step, self.steps)
-
-
-def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
-    """The learning rate of a step under a schedule.
-
-    - ``cosine``: 2 % linear warm-up, then a half cosine to zero; ``constant``;
-    - the papers' own, as fractions of a run: ``halve`` at each fifth (RDN, RCAN); ``halve-once`` at
-      two thirds (EDSR); ``halve-early`` at 1, 2, 4 and 8 fifteenths (DICNet); ``tail``: constant,
-      then linearly to zero over the last two fifths (HiFaceGAN); ``drops`` to a tenth at 4 sevenths
-      and again at 6, that is at 16,000 and 24,000 of 28,000 (joint model, section 4.1, which calls
-      the last "epochs").
-    """
-    if schedule == "cosine":
-        warm = max(1, steps // 50)
-        return (
-            base * (step + 1) / warm
-            if step < warm
-            else base * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-        )
-    if schedule == "halve":
-        return base * 0.5 ** (5 * step // steps)
-    if schedule == "halve-once":
-        return base * 0.5 ** (3 * step >= 2 * steps)
-    if schedule == "halve-early":
-        return base * 0.5 ** sum(15 * step >= n * steps for n in (1, 2, 4, 8))
-    if schedule == "tail":
-        return base * min(1.0, 5 * (steps - step) / (2 * steps))
-    if schedule == "drops":
-        return base * 0.1 ** sum(7 * step >= n * steps for n in (4, 6))
-    return base
-
-
-@lru_cache(maxsize=2)  # a permutation of a million rows is worth keeping for its epoch
-def _order(n: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
-
-
-def batch_indices(n: int, batch: int, step: int, seed: int) -> np.ndarray:
-    """The rows of batch ``step``: every epoch is a new permutation of all n rows, independent of what
-    ran before."""
-    positions = np.arange(step * batch, (step + 1) * batch)
-    epochs = positions // n
-    rows = np.empty(batch, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        rows[epochs == epoch] = _order(n, seed, int(epoch))[positions[epochs == epoch] % n]
-    return rows
-
-
-def batches(
-    data: TrainingData, plan: Plan, first: int = 0, share: slice = slice(None)
-) -> Iterator[Batch]:
-    """The batches of steps ``first``..``plan.steps`` - 1: mirrored at random, cut to ``plan.patch``
-    HR pixels (None: whole faces).
-
-    A face is degraded whole and cut afterwards, so no border of a patch is ever filled in. The next
-    batch is prepared while one is used. ``share`` takes a part of every batch: it then holds what
-    the whole batch has in these places.
-    """
-    with ThreadPoolExecutor(1) as ahead:
-
-        def prepare(step: int):
-            return ahead.submit(_batch, data, plan, step, share) if step < plan.steps else None
-
-        pending = prepare(first)
-        for step in range(first, plan.steps):
-            ready = pending.result()
-            pending = prepare(step + 1)
-            yield ready
-
-
-def _batch(data: TrainingData, plan: Plan, step: int, share: slice) -> Batch:
-    batch, scale = plan.batch, data.degradation.scale
-    rows = batch_indices(len(data.faces), batch, step, plan.seed)[share]
-    hr = data.faces.stack(rows).float().div(255)
-    random = np.random.Generator(np.random.Philox(key=[plan.seed, (1 << 62) + step]))
-    flip = torch.from_numpy(random.random(batch)[share] < 0.5).view(-1, 1, 1, 1)
-    hr = torch.where(flip, hr.flip(3), hr)
-    lr = data.degradation(hr, torch.arange(step * batch, (step + 1) * batch)[share])
-    labels, native = (
-        None if values is None else torch.from_numpy(values[rows])
-        for values in (data.labels, data.native)
-    )
-    points = None
-    if data.landmarks is not None:
-        points = torch.from_numpy(data.landmarks[rows])
-        width = torch.tensor([hr.shape[3] - 1.0, 0.0])
-        mirrored = points[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + width
-        points = torch.where(flip[..., 0], mirrored, points)
-    if plan.patch is None:
-        return Batch(lr, hr, points, labels, native)
-    cut = plan.patch // scale
-    top, left = (random.integers(0, side - cut + 1, batch)[share] for side in lr.shape[2:])
-
-    def cuts(pictures: Tensor, by: int) -> Tensor:
-        size = cut * by
-        corners = zip(pictures, top * by, left * by, strict=True)
-        return torch.stack([x[:, y : y + size, c : c + size] for x, y, c in corners])
-
-    if points is not None:
-        points = points - scale * torch.from_numpy(np.stack([left, top], 1)).float()[:, None]
-    return Batch(cuts(lr, 1), cuts(hr, scale), points, labels, native)
 
 
 @torch.no_grad()
@@ -180,19 +46,19 @@ def validate(net: nn.Module, faces: FaceSet, degrade: Degradation, device: torch
 class _Learner:
     """The network, its objective and their optimisers on the device, and one step of them."""
 
-    def __init__(self, net: nn.Module, objective: Objective, plan: Plan):
-        self.fabric: Fabric = distributed.fabric(plan.precision)
+    def __init__(self, net: nn.Module, objective: Objective, hyper: Hyperparameters):
+        self.fabric: Fabric = distributed.fabric(hyper.precision)
         self.objective = objective
         net = net.to(memory_format=torch.channels_last)
         trainable = [p for p in net.parameters() if p.requires_grad]
-        optimiser = torch.optim.Adam(trainable, plan.lr, **objective.adam)
+        optimiser = torch.optim.Adam(trainable, hyper.lr, **objective.adam)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
         objective.to(self.fabric.device)
         self.parts: dict[str, Any] = {"model": self.net, "optimiser": self.optimiser}
         """What a checkpoint holds of it, by name."""
         self.discriminator_optimiser = None
         if (discriminator := objective.discriminator) is not None:
-            optimiser = torch.optim.Adam(discriminator.parameters(), plan.lr, **objective.adam)
+            optimiser = torch.optim.Adam(discriminator.parameters(), hyper.lr, **objective.adam)
             objective.discriminator, optimiser = self.fabric.setup(discriminator, optimiser)
             self.discriminator_optimiser = optimiser
             self.parts |= {"discriminator": objective.discriminator}
@@ -239,7 +105,7 @@ def train(
     net: nn.Module,
     data: TrainingData,
     objective: Objective,
-    plan: Plan,
+    hyper: Hyperparameters,
     *,
     checkpoint: Path,
     label: str,
@@ -253,58 +119,70 @@ def train(
 
     Parameters
     ----------
-    net : the network, initialised.
-    data : faces, degradation and what the objective needs of each face.
-    objective : what is descended.
-    plan : steps, batch, patch, learning rate, schedule, precision and seed.
-    checkpoint : file with everything needed to go on, written every half minute and read if it
-        exists.
-    label : the training's name in messages.
-    validation : faces on which the PSNR of the learning curve is measured.
+    net : Module
+        The network, initialised.
+    data : TrainingData
+        Its faces.
+    objective : Objective
+        What is descended; it may change with the network (a discriminator, a state).
+    hyper : Hyperparameters
+        Steps, batch, patch, learning rate, schedule, precision and seed.
+    checkpoint : Path
+        File with all that it takes to go on; written every half minute, read if it exists.
+    label : str
+        The training's name in messages.
+    validation : FaceSet, optional
+        Faces on which the PSNR of the learning curve is measured.
 
     Returns
     -------
-    The network, its log (a row each fiftieth of the run) and facts of the run (seconds, device,
-    times resumed, ...).
+    net : Module
+        The trained network.
+    log : list of dict
+        ``step, loss, lr, val_psnr`` at each fiftieth of the run.
+    facts : dict
+        ``seconds, resumed`` (times), ``device, threads`` and, if several, ``processes``.
 
     Raises
     ------
-    Diverged : the loss is not finite; the last good checkpoint is left.
-    LrfaceError : a step does not fit in a GPU's memory; the sentence names a batch size that does.
+    Diverged
+        If the loss is not finite; the last good checkpoint is left.
+    LrfaceError
+        If a step does not fit in a GPU's memory, with a batch size that does.
     """
     rank, world_size = distributed.rank_and_world_size()
-    distributed.check_split(net, objective, plan.batch, label)
-    learner = _Learner(net, objective, plan)
+    distributed.check_split(net, objective, hyper.batch, label)
+    learner = _Learner(net, objective, hyper)
     done = _resume(learner, checkpoint, label)
     began = saved = time.monotonic()
-    spent, good, every = done.seconds, done.step, max(1, plan.steps // 50)
+    spent, good, every = done.seconds, done.step, max(1, hyper.steps // 50)
     own = slice(rank, None, world_size)
-    show = progress(label, plan.steps) if rank == 0 else nullcontext(lambda *_: None)
+    show = progress(label, hyper.steps) if rank == 0 else nullcontext(lambda *_: None)
     try:
         with show as advance:
             advance(done.step)
-            for batch in batches(data, plan, done.step, own):
-                loss = _step_in_memory(learner, batch, plan, done.step, world_size, label)
+            for batch in batches(data, hyper, done.step, own):
+                loss = _step_in_memory(learner, batch, hyper, done.step, world_size, label)
                 if world_size > 1:
                     loss = learner.fabric.all_reduce(loss, reduce_op="mean")
                 done.total, done.seen, done.step = done.total + loss, done.seen + 1, done.step + 1
-                if done.step % every == 0 or done.step == plan.steps:
-                    row = _log_row(done, plan, learner, good, label)
+                if done.step % every == 0 or done.step == hyper.steps:
+                    row = _log_row(done, hyper, learner, good, label)
                     # ten points make a learning curve; a run too short to have one has its end
-                    due = done.step % (every * 5) == 0 and plan.steps >= 100
-                    if validation is not None and rank == 0 and (due or done.step == plan.steps):
+                    due = done.step % (every * 5) == 0 and hyper.steps >= 100
+                    if validation is not None and rank == 0 and (due or done.step == hyper.steps):
                         row["val_psnr"] = _validate(learner, validation, data.degradation)
                     done.log.append(row)
                     done.total, done.seen = torch.zeros_like(done.total), 0
                 now = time.monotonic()
-                due = rank == 0 and now - saved > SAVE_SECONDS and done.step < plan.steps
+                due = rank == 0 and now - saved > SAVE_SECONDS and done.step < hyper.steps
                 if due and torch.isfinite(done.total):
                     done.seconds = spent + now - began
                     _save(learner, done, checkpoint)
                     saved, good = time.monotonic(), done.step
                 advance(1, f"loss {done.log[-1]['loss']:.4f}" if done.log else "")
     except KeyboardInterrupt:
-        where = f"interrupted at step {done.step} of {plan.steps}"
+        where = f"interrupted at step {done.step} of {hyper.steps}"
         print(f"{label}: {where}; the same command goes on from the last checkpoint")
         raise
     cuda = learner.fabric.device.type == "cuda"
@@ -351,13 +229,13 @@ def _save(learner: _Learner, done: _Progress, checkpoint: Path) -> None:
 
 
 def _log_row(
-    done: _Progress, plan: Plan, learner: _Learner, good: int, label: str
+    done: _Progress, hyper: Hyperparameters, learner: _Learner, good: int, label: str
 ) -> dict[str, float]:
     loss = float(done.total / done.seen)
     if not math.isfinite(loss):
         raise Diverged(
             f"{label}: the loss is {loss} near step {done.step}, the last good checkpoint is at "
-            f"step {good}: lower the learning rate ({plan.lr:g}) and run again"
+            f"step {good}: lower the learning rate ({hyper.lr:g}) and run again"
         )
     lr = learner.optimiser.param_groups[0]["lr"]
     return {"step": done.step, "loss": loss, "lr": lr, "val_psnr": float("nan")}
@@ -371,17 +249,17 @@ def _validate(learner: _Learner, validation: FaceSet, degradation: Degradation) 
 
 
 def _step_in_memory(
-    learner: _Learner, batch: Batch, plan: Plan, step: int, world_size: int, label: str
+    learner: _Learner, batch: Batch, hyper: Hyperparameters, step: int, world_size: int, label: str
 ) -> Tensor:
     """One step, or one sentence (:class:`LrfaceError`) if it does not fit in memory."""
     try:
-        return learner.step(batch, plan.learning_rate(step))
+        return learner.step(batch, hyper.learning_rate(step))
     except torch.OutOfMemoryError:
         pass  # outside the clause the error, and all that the step held, is gone
     learner.optimiser.zero_grad()
     fits = None if world_size > 1 else _what_fits(lambda few: learner.step(few, 0.0), batch)
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "the device"
-    what = f"{label}: out of memory on {name} with batch {plan.batch}"
+    what = f"{label}: out of memory on {name} with batch {hyper.batch}"
     if world_size > 1:  # the others take no part in a trial
         advice = "start more processes, or choose a smaller batch"
         raise LrfaceError(f"{what} in {world_size} processes: {advice}")

@@ -27,7 +27,9 @@ from lrface.files import cache_dir, project_root, sha256, stores, write_atomic, 
 from lrface.models.losses import Pixelwise, WithPreprocessor
 from lrface.models.objective import Objective
 from lrface.training import distributed, loop
+from lrface.training.batches import TrainingData
 from lrface.training.config import LOOP_VERSION, Config, RunRef, key, key_for
+from lrface.training.hyperparameters import Hyperparameters
 from lrface.training.run_store import Run, best_run, listing, load_run, open_run, promote, release
 
 __all__ = [
@@ -127,9 +129,9 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
             net, log, facts = loop.fit_closed_form(net, fit_closed_form, training_data, **how)
         else:
             names = {"steps", "batch", "patch", "lr", "schedule", "precision", "seed"}
-            plan = loop.Plan(**config.model_dump(include=names))
+            hyper = Hyperparameters(**config.model_dump(include=names))
             how = dict(checkpoint=work / "last.pt", label=config.label, validation=validation)
-            net, log, facts = loop.train(net, training_data, objective, plan, **how)
+            net, log, facts = loop.train(net, training_data, objective, hyper, **how)
         if distributed.rank_and_world_size()[0]:
             return distributed.broadcast_from_rank0(lambda: None)
         facts |= {"classes": classes} if config.method in models.RECOGNISERS else {}
@@ -162,14 +164,14 @@ def _build(config: Config, faces: FaceSet) -> tuple[nn.Module, Objective, np.nda
 
 def _training_data(
     config: Config, faces: FaceSet, objective: Objective, labels: np.ndarray | None
-) -> loop.TrainingData:
+) -> TrainingData:
     points = native = None
     with distributed.rank0_first():
         if models.find(config.method).needs_landmarks or objective.needs_landmarks:
             points = landmarks(faces)
     if "source" in faces.table:
         native = (faces.table["source"] != "hr").to_numpy()
-    return loop.TrainingData(faces, config.degradation, points, labels, native)
+    return TrainingData(faces, config.degradation, points, labels, native)
 
 
 def _validation(config: Config, faces: FaceSet, held_out: pd.DataFrame) -> FaceSet | None:

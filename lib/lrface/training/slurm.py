@@ -1,9 +1,8 @@
-"""Where trainings and studies run: in this process, in several local ones, or as Slurm job arrays
-through submitit.
+"""The Slurm launcher: trainings and whole studies as job arrays, through submitit.
 
-One field decides, the environment variable LRFACE_JOBS: ``here``, ``local`` (default) or ``slurm``,
-with settings if wanted: ``slurm:partition=gpu,time=600,gpus=1``. The results are the same, and so
-is the cache, which all nodes must see.
+The environment variable ``LRFACE_JOBS`` says where trainings run: ``here`` (in this process),
+``local`` (the default: in several processes of this machine) or ``slurm``, with settings if wanted:
+``slurm:partition=gpu,time=600,gpus=1``. The results are the same. All nodes must see the cache.
 """
 
 from __future__ import annotations
@@ -39,107 +38,121 @@ SETTINGS = {
     "cpus": ("cpus_per_task", int),
     "memory": ("mem", int),
 }
-"""What may be set for a Slurm job, by our name: Slurm's name and the type. ``time`` in minutes,
-``memory`` in GB."""
+"""Settings of a Slurm job by the name they have in ``LRFACE_JOBS``: submitit's name and the type.
+``time`` is in minutes, ``memory`` in GB."""
 DEFAULTS = {"time": 24 * 60, "cpus": 2}
-ASK_SECONDS = 30
-"""The queue is asked for its state no more often than this."""
+POLL_SECONDS = 30
+"""Least time between two calls of squeue."""
 
 
 @dataclass(frozen=True)
-class Jobs:
-    """What LRFACE_JOBS says."""
+class Launcher:
+    """Where trainings run."""
 
     kind: Kind
     settings: Mapping[str, str | int] = field(default_factory=dict)
     """Of a Slurm job, by the names of :data:`SETTINGS`."""
 
 
-def chosen() -> Jobs:
-    """What LRFACE_JOBS says. Raises one sentence (:class:`UsageError`) for what it does not know,
-    and for Slurm without its commands."""
+def launcher() -> Launcher:
+    """What ``LRFACE_JOBS`` says.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, or says ``slurm`` where sbatch or squeue is missing.
+    """
     text = current().jobs
     kind, _, rest = text.partition(":")
     settings: dict[str, str | int] = {}
     for pair in filter(None, rest.split(",")):
         name, _, value = pair.partition("=")
-        if (
-            name not in SETTINGS
-            or not value
-            or (SETTINGS[name][1] is int and not value.isdecimal())
-        ):
-            known = ", ".join(
-                f"{n} ({'a whole number' if t is int else 'a name'})"
-                for n, (_, t) in SETTINGS.items()
-            )
-            raise UsageError(
-                f"LRFACE_JOBS={text}: cannot read {pair!r}: settings are {known}, written name=value with commas"
-            )
+        is_whole = name in SETTINGS and SETTINGS[name][1] is int
+        if name not in SETTINGS or not value or (is_whole and not value.isdecimal()):
+            kinds = {int: "a whole number", str: "a name"}
+            known = ", ".join(f"{name} ({kinds[kind]})" for name, (_, kind) in SETTINGS.items())
+            advice = f"settings are {known}, written name=value with commas"
+            raise UsageError(f"LRFACE_JOBS={text}: cannot read {pair!r}: {advice}")
         settings[name] = SETTINGS[name][1](value)
     if kind == "slurm" and not (shutil.which("sbatch") and shutil.which("squeue")):
-        raise UsageError(
-            f"LRFACE_JOBS={text}: Slurm's sbatch and squeue are not on this machine: choose here or local"
-        )
-    return Jobs(kind, settings)
+        what = "Slurm's sbatch and squeue are not on this machine"
+        raise UsageError(f"LRFACE_JOBS={text}: {what}: choose here or local")
+    return Launcher(kind, settings)
 
 
-class _Queue(SlurmInfoWatcher):
-    """submitit asks sacct, which a cluster without accounting answers with an error: a cancelled
-    job would be waited for for ever."""
+class _QueueWatcher(SlurmInfoWatcher):
+    """Asks squeue for the state of all jobs at once.
+
+    submitit asks sacct, which fails on a cluster without accounting: it would then wait for a
+    cancelled job for ever.
+    """
 
     def _make_command(self) -> list[str] | None:
-        waiting = self._registered - self._finished
+        running = self._registered - self._finished
         return (
             ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T"]
-            if waiting
+            if running
             else None
         )
 
     def read_info(self, string: str | bytes) -> dict[str, dict[str, str]]:
         lines = (string if isinstance(string, str) else string.decode()).splitlines()
-        there = dict(line.strip().split("|") for line in lines)
-        return {job: {"JobID": job, "State": there.get(job, "GONE")} for job in self._registered}
+        states = dict(line.strip().split("|") for line in lines)
+        return {job: {"JobID": job, "State": states.get(job, "GONE")} for job in self._registered}
 
     def update_if_long_enough(self, mode: str) -> None:
-        if mode == "force" or (
-            mode == "standard" and time.time() - self._last_status_check > ASK_SECONDS
-        ):
+        due = time.time() - self._last_status_check > POLL_SECONDS
+        if mode == "force" or (mode == "standard" and due):
             self.update()
 
 
 def _executor(folder: Path, label: str, settings: Mapping[str, str | int]) -> submitit.Executor:
-    submitit.SlurmJob.watcher = _Queue()
-    wanted = {
+    submitit.SlurmJob.watcher = _QueueWatcher()
+    parameters = {
         SETTINGS[name][0]: f"{value}GB" if name == "memory" else value
         for name, value in {**DEFAULTS, **settings}.items()
     }
     executor = submitit.SlurmExecutor(folder=folder)
-    # since 22.05 srun no longer takes the cores over from sbatch
-    cores = [f"--cpus-per-task={wanted['cpus_per_task']}"]
-    executor.update_parameters(
-        job_name=f"lrface-{label}", stderr_to_stdout=True, srun_args=cores, **wanted
-    )
+    # since Slurm 22.05 srun does not inherit sbatch's --cpus-per-task
+    parameters["srun_args"] = [f"--cpus-per-task={parameters['cpus_per_task']}"]
+    name = f"lrface-{label}"
+    executor.update_parameters(job_name=name, stderr_to_stdout=True, **parameters)
     return executor
 
 
-def array(
+def job_array(
     label: str,
     calls: Mapping[str, Callable[[], Result]],
     settings: Mapping[str, str | int],
-    take_up: bool = True,
+    reattach: bool = True,
 ) -> Iterator[tuple[str, Result | LrfaceError]]:
-    """Run calls as one Slurm job array; yields (name, result) as they end, with a
-    :class:`LrfaceError` for a job without a result.
+    """Run calls as one Slurm job array.
 
-    ``calls`` are named by what they compute, letters and digits. A job that ends without a result
-    (cancelled, killed, out of time, an exception) is submitted once more, together with the others
-    of its kind, and then reported. Ctrl-C leaves the jobs running and says so. With ``take_up`` a
-    job of this name that is still queued or running is waited for in place of a second one.
+    A job that ends without a result (cancelled, killed, out of time, an exception) is submitted
+    once more, together with the others of its kind, and then reported. Ctrl-C leaves the jobs
+    running and says so.
+
+    Parameters
+    ----------
+    label : str
+        Part of the job's name in Slurm.
+    calls : mapping of str to callable
+        Named by what they compute, in letters and digits.
+    settings : mapping
+        Of the jobs, by the names of :data:`SETTINGS`.
+    reattach : bool
+        Wait for a job of the same name that is still queued or running, instead of submitting it
+        again.
+
+    Yields
+    ------
+    (name, result)
+        As the jobs end; a :class:`LrfaceError` for one without a result.
     """
     folder = cache_dir("jobs")
     executor, waiting = _executor(folder, label, settings), dict(calls)
-    for again in (False, True):
-        names = _submit(executor, folder, waiting, take_up and not again, label)
+    for last_try in (False, True):
+        names = _submit(executor, folder, waiting, reattach and not last_try, label)
         waiting = {}
         try:
             for job in as_completed(list(names), poll_frequency=1):
@@ -147,28 +160,20 @@ def array(
                 (folder / f"{name}.job").unlink(missing_ok=True)
                 if error is None:
                     yield name, job.result()
-                    for left in (job.paths.submitted_pickle, job.paths.result_pickle):
-                        left.unlink(missing_ok=True)
-                elif not again:
-                    waiting[name] = calls[name]
+                    job.paths.submitted_pickle.unlink(missing_ok=True)
+                    job.paths.result_pickle.unlink(missing_ok=True)
+                elif last_try:
+                    what = "its job ended twice without a result, the last time with"
+                    yield name, LrfaceError(f"{name}: {what}: {_reason(job, error)}")
                 else:
-                    yield (
-                        name,
-                        LrfaceError(
-                            f"{name}: its job ended twice without a result, the last time with: {_why(job, error)}"
-                        ),
-                    )
+                    waiting[name] = calls[name]
         except KeyboardInterrupt:
             ids = ", ".join(sorted({job.job_id.split("_")[0] for job in names}))
-            then = (
-                "and the same command waits for it again"
-                if take_up
-                else "let it end before the same command"
-            )
-            print(
-                f"{label}: interrupted; job {ids} goes on (scancel ends it), {then}",
-                file=sys.stderr,
-            )
+            advice = "let it end before the same command"
+            if reattach:
+                advice = "and the same command waits for it again"
+            what = f"interrupted; job {ids} goes on (scancel ends it)"
+            print(f"{label}: {what}, {advice}", file=sys.stderr)
             raise
         if not waiting:
             return
@@ -178,42 +183,41 @@ def _submit(
     executor: submitit.Executor,
     folder: Path,
     calls: Mapping[str, Callable[[], Any]],
-    take_up: bool,
+    reattach: bool,
     label: str,
 ) -> dict[submitit.Job, str]:
-    found = {}
-    for name in calls if take_up else ():
-        with suppress(Exception):  # a file of another version, or half of one, says so in many ways
-            found[pickle.loads((folder / f"{name}.job").read_bytes())] = name
-    names = {job: name for job, name in found.items() if not job.done() and job.state != "UNKNOWN"}
+    """Names by job: of the calls' jobs that still run, and of those submitted now for the others."""
+    earlier = {}
+    for name in calls if reattach else ():
+        with suppress(
+            Exception
+        ):  # a damaged file, or another version's, raises errors of many kinds
+            earlier[pickle.loads((folder / f"{name}.job").read_bytes())] = name
+    names = {
+        job: name for job, name in earlier.items() if not job.done() and job.state != "UNKNOWN"
+    }
     new = [name for name in calls if name not in names.values()]
     try:
         jobs = executor.submit_array([calls[name] for name in new]) if new else []
     except FailedJobError as error:
-        said = next(
-            (line for line in str(error).splitlines() if "error" in line.lower()), "no reason given"
-        )
-        raise LrfaceError(
-            f"{label}: Slurm refuses the jobs ({said.strip()}): change the settings after slurm: in LRFACE_JOBS"
-        ) from error
+        lines = (line for line in str(error).splitlines() if "error" in line.lower())
+        reason = next(lines, "no reason given").strip()
+        advice = "change the settings after slurm: in LRFACE_JOBS"
+        raise LrfaceError(f"{label}: Slurm refuses the jobs ({reason}): {advice}") from error
     for name, job in zip(new, jobs, strict=True):
         names[job] = name
-        write_atomic(
-            folder / f"{name}.job", lambda path, job=job: path.write_bytes(pickle.dumps(job))
-        )
+        pickled = pickle.dumps(job)
+        write_atomic(folder / f"{name}.job", lambda path, p=pickled: path.write_bytes(p))
     return names
 
 
-def _why(job: submitit.Job, error: Exception) -> str:
-    """The last line of a job's own error, or else the state Slurm gives it; and where all it said
-    is."""
-    trace = [
-        line
-        for line in str(error).split("-" * 22)[1:2]
-        if isinstance(error, FailedJobError)
-        for line in line.splitlines()
-        if line
-    ]
+def _reason(job: submitit.Job, error: Exception) -> str:
+    """The last line of a job's own traceback, else the state that Slurm gives it; and its log."""
+    trace = []
+    if isinstance(error, FailedJobError):
+        # submitit quotes the traceback between lines of dashes
+        quoted = str(error).split("-" * 22)[1:2]
+        trace = [line for text in quoted for line in text.splitlines() if line]
     return f"{trace[-1].strip() if trace else job.state} (see {job.paths.stdout})"
 
 
@@ -222,8 +226,7 @@ class _Command:
     words: tuple[str, ...]
 
     def __call__(self) -> tuple[int, str]:
-        # a study waits for its networks: were they jobs too, the studies would keep the nodes from
-        # them
+        # Not as jobs: a study would hold a node while its networks wait for one.
         environment = os.environ | {"LRFACE_JOBS": "local"}
         done = subprocess.run(
             [sys.executable, *self.words],
@@ -236,15 +239,21 @@ class _Command:
         return done.returncode, done.stdout
 
 
-def studies(words: Mapping[str, list[str]]) -> Iterator[tuple[str, int, str]]:
-    """Whole studies as one job array: ``words`` by study are those of the command line after
-    ``lrface``.
+def run_studies(words: Mapping[str, list[str]]) -> Iterator[tuple[str, int, str]]:
+    """Run whole studies as one job array; the networks of a study are trained within its job.
 
-    Yields (study, exit code, what it said), in the order they end. A job that was lost twice has
-    exit code 1 and its sentence. The networks of a study are trained within its job, side by side.
+    Parameters
+    ----------
+    words : mapping of str to list of str
+        Of each study the command line after ``lrface``.
+
+    Yields
+    ------
+    (study, exit code, output)
+        As they end. A job that was lost twice has exit code 1, and its output is a sentence.
     """
     start = ("-c", "from lrface.cli import main; main()")
     calls = {study: _Command((*start, *given)) for study, given in words.items()}
-    for study, result in array("studies", calls, chosen().settings, take_up=False):
-        code, said = (1, f"{result}\n") if isinstance(result, LrfaceError) else result
-        yield study, code, said
+    for study, result in job_array("studies", calls, launcher().settings, reattach=False):
+        code, output = (1, f"{result}\n") if isinstance(result, LrfaceError) else result
+        yield study, code, output

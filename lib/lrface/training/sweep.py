@@ -82,7 +82,7 @@ def fit(
     >>> list(found), diverged
     (['SRCNN', 'DICGAN'], {})
     """
-    where = slurm.chosen()
+    where = slurm.launcher()
     keys = {name: runs.key_for(config, faces) for name, (config, faces) in wanted.items()}
     needed = [keys[name] for name in wanted if only is None or name in only]
     found, waiting = _found_and_waiting(needed, {keys[name]: one for name, one in wanted.items()})
@@ -161,7 +161,7 @@ Trained = Iterator[tuple[str, Run | LrfaceError, str]]
 """Key, run or error, and what the training printed, in the order in which they end."""
 
 
-def _train(trainings: Trainings, where: slurm.Jobs) -> Trained:
+def _train(trainings: Trainings, where: slurm.Launcher) -> Trained:
     if where.kind == "slurm" and trainings:
         return _as_jobs(trainings, where)
     if where.kind == "local" and (workers := _workers(trainings)) > 1:
@@ -247,7 +247,7 @@ class _Job:
         return run, printed.getvalue()
 
 
-def _as_jobs(trainings: Trainings, where: slurm.Jobs) -> Trained:
+def _as_jobs(trainings: Trainings, where: slurm.Launcher) -> Trained:
     settings = {name: value for name, value in variables().items() if name != "LRFACE_PROGRESS"}
     files, jobs = {}, {}
     for key, (config, faces) in trainings.items():
@@ -256,7 +256,7 @@ def _as_jobs(trainings: Trainings, where: slurm.Jobs) -> Trained:
             pickled = pickle.dumps(faces)
             files[id(faces)] = write_atomic(file, lambda path, p=pickled: path.write_bytes(p))
         jobs[key] = _Job(config, files[id(faces)], _methods(config), settings)
-    for key, result in slurm.array("training", jobs, where.settings):
+    for key, result in slurm.job_array("training", jobs, where.settings):
         run, printed = (result, "") if isinstance(result, LrfaceError) else result
         label = trainings[key][0].label
         if isinstance(run, LrfaceError):

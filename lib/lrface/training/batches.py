@@ -1,0 +1,103 @@
+"""The batches of a training: random crops and mirror images that depend on the seed and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrface.data import FaceSet
+from lrface.data.landmarks import MIRRORED
+from lrface.degrade import Degradation
+from lrface.models.objective import Batch
+from lrface.training.hyperparameters import Hyperparameters
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The faces that a network is trained on, with what its objective needs of each."""
+
+    faces: FaceSet
+    degradation: Degradation
+    landmarks: np.ndarray | None = None
+    """float32 (N, 68, 2), pixels of each face, for an objective that needs them."""
+    labels: np.ndarray | None = None
+    """int64 (N,), the number of each face's identity; or float32 (N, A), its attributes."""
+    native: np.ndarray | None = None
+    """bool (N,), whether each face is a native one without a high-resolution truth."""
+
+
+@lru_cache(maxsize=2)  # a permutation of a million rows is worth keeping for its epoch
+def _order(n: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+
+
+def batch_indices(n: int, batch: int, step: int, seed: int) -> np.ndarray:
+    """The rows of batch ``step``: every epoch is a new permutation of all n rows, whatever ran
+    before."""
+    positions = np.arange(step * batch, (step + 1) * batch)
+    epochs = positions // n
+    rows = np.empty(batch, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        rows[epochs == epoch] = _order(n, seed, int(epoch))[positions[epochs == epoch] % n]
+    return rows
+
+
+def batches(
+    data: TrainingData, hyper: Hyperparameters, first: int = 0, share: slice = slice(None)
+) -> Iterator[Batch]:
+    """The batches of steps ``first``..``hyper.steps`` - 1: mirrored at random, cut to ``hyper.patch``
+    HR pixels (None: whole faces).
+
+    A face is degraded whole and cut afterwards, so no border of a patch is ever filled in. The next
+    batch is prepared while one is used. ``share`` takes a part of every batch: it then holds what
+    the whole batch has in these places.
+    """
+    with ThreadPoolExecutor(1) as ahead:
+
+        def prepare(step: int):
+            return ahead.submit(_batch, data, hyper, step, share) if step < hyper.steps else None
+
+        pending = prepare(first)
+        for step in range(first, hyper.steps):
+            ready = pending.result()
+            pending = prepare(step + 1)
+            yield ready
+
+
+def _batch(data: TrainingData, hyper: Hyperparameters, step: int, share: slice) -> Batch:
+    batch, scale = hyper.batch, data.degradation.scale
+    rows = batch_indices(len(data.faces), batch, step, hyper.seed)[share]
+    hr = data.faces.stack(rows).float().div(255)
+    random = np.random.Generator(np.random.Philox(key=[hyper.seed, (1 << 62) + step]))
+    flip = torch.from_numpy(random.random(batch)[share] < 0.5).view(-1, 1, 1, 1)
+    hr = torch.where(flip, hr.flip(3), hr)
+    lr = data.degradation(hr, torch.arange(step * batch, (step + 1) * batch)[share])
+    labels, native = (
+        None if values is None else torch.from_numpy(values[rows])
+        for values in (data.labels, data.native)
+    )
+    points = None
+    if data.landmarks is not None:
+        points = torch.from_numpy(data.landmarks[rows])
+        width = torch.tensor([hr.shape[3] - 1.0, 0.0])
+        mirrored = points[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + width
+        points = torch.where(flip[..., 0], mirrored, points)
+    if hyper.patch is None:
+        return Batch(lr, hr, points, labels, native)
+    cut = hyper.patch // scale
+    top, left = (random.integers(0, side - cut + 1, batch)[share] for side in lr.shape[2:])
+
+    def cuts(pictures: Tensor, by: int) -> Tensor:
+        size = cut * by
+        corners = zip(pictures, top * by, left * by, strict=True)
+        return torch.stack([x[:, y : y + size, c : c + size] for x, y, c in corners])
+
+    if points is not None:
+        points = points - scale * torch.from_numpy(np.stack([left, top], 1)).float()[:, None]
+    return Batch(cuts(lr, 1), cuts(hr, scale), points, labels, native)
