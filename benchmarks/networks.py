@@ -47,7 +47,6 @@ def measure(method: str, batch: int) -> dict:
     import psutil
     import torch
     from lrface import degrade, models, runs
-    from lrface.models.losses import Pixelwise
     from lrface.models.objective import Batch
     from lrface.training import cost_model
 
@@ -79,7 +78,7 @@ def measure(method: str, batch: int) -> dict:
         )
 
     net = models.restorer(method, SCALE, "paper")
-    objective = chosen.objectives[loss](net) if loss in chosen.objectives else Pixelwise(loss)
+    objective = config.objective(net)
     net.to(device, memory_format=torch.channels_last)
     objective.to(device)
     adam = objective.adam

@@ -101,8 +101,7 @@ def mean_over(values: Tensor, faces: Tensor) -> Tensor:
 
 
 class Classification(Objective):
-    """Cross-entropy over the training identities, of unaligned faces at the network's
-    ``input_size``."""
+    """Cross-entropy over the training identities, of unaligned faces cut to ``net.input_size``."""
 
     adam = {"weight_decay": 5e-4}
 

@@ -1,2 +1,1 @@
-"""Training: a config, the loop, the runs it leaves behind, and how many of them are trained at
-once."""
+"""Training: configs, the loop, runs, sweeps over many networks, several processes, Slurm."""

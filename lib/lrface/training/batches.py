@@ -1,4 +1,4 @@
-"""The batches of a training: random crops and mirror images that depend on the seed and the step."""
+"""The batches of a training: random crops and mirror images, set by the seed and the step."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def batch_indices(n: int, batch: int, step: int, seed: int) -> np.ndarray:
-    """The rows of batch ``step``: every epoch is a new permutation of all n rows, whatever ran
-    before."""
+    """The rows of batch ``step``; every epoch is a new permutation of all ``n`` rows."""
     positions = np.arange(step * batch, (step + 1) * batch)
     epochs = positions // n
     rows = np.empty(batch, dtype=np.int64)
@@ -51,12 +50,12 @@ def batch_indices(n: int, batch: int, step: int, seed: int) -> np.ndarray:
 def batches(
     data: TrainingData, hyper: Hyperparameters, first: int = 0, share: slice = slice(None)
 ) -> Iterator[Batch]:
-    """The batches of steps ``first``..``hyper.steps`` - 1: mirrored at random, cut to ``hyper.patch``
-    HR pixels (None: whole faces).
+    """The batches of the steps from ``first`` on.
 
-    A face is degraded whole and cut afterwards, so no border of a patch is ever filled in. The next
-    batch is prepared while one is used. ``share`` takes a part of every batch: it then holds what
-    the whole batch has in these places.
+    Faces are mirrored at random and cut to ``hyper.patch`` HR pixels (None: whole faces). A face is
+    degraded whole and cut afterwards, so the border of a patch is never padded. The next batch is
+    prepared in a thread while one is used. ``share`` selects rows of every batch, for one of
+    several processes: they are the rows of the whole batch.
     """
     with ThreadPoolExecutor(1) as ahead:
 

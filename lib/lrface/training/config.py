@@ -12,7 +12,8 @@ from torch import nn
 from lrface import models
 from lrface.data import FaceSet
 from lrface.degrade import Degradation
-from lrface.models.losses import PIXEL
+from lrface.models.losses import PIXEL, Pixelwise
+from lrface.models.objective import Objective
 
 LOOP_VERSION = 1
 """Raised when the meaning of the training loop changes: it is part of every run's key."""
@@ -126,24 +127,27 @@ class Config(BaseModel):
 
     @property
     def parents(self) -> tuple[Config | RunRef, ...]:
-        """The runs that this one is initialised from or stands behind."""
+        """The runs that this one is initialised from or has as its preprocessor."""
         both = (self.init, self.preprocessor)
         return tuple(one for one in both if isinstance(one, Config | RunRef))
 
     def build(self, classes: int | None = None) -> nn.Module:
-        """Its untrained network; ``classes`` is the number of training identities or attributes,
-        for a recogniser."""
+        """The untrained network; a recogniser has ``classes`` training identities or attributes."""
         return models.build(self.method, self.degradation.scale, self.size, classes)
+
+    def objective(self, net: nn.Module) -> Objective:
+        """What the network is trained for, on the faces that a preprocessor gives, if any."""
+        own = models.find(self.method).objectives
+        return own[self.loss](net) if self.loss in own else Pixelwise(self.loss)
 
     @property
     def label(self) -> str:
-        """A short name for progress lines."""
+        """A short name for messages."""
         return f"{self.method}-{self.size} {self.degradation.name} on {self.data}"
 
 
 class RunRef(BaseModel):
-    """A run by its config and the faces it was trained on, where these are not the faces of the run
-    that refers to it."""
+    """A reference to a run that was trained on other faces than the run that refers to it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
 
@@ -158,11 +162,11 @@ class RunRef(BaseModel):
 
 
 def key(config: Config, fingerprint: str) -> str:
-    """16 hex digits over the config, the training data's fingerprint, and the versions of the
-    method and of the loop.
+    """The key of a run: 16 hex digits over all that decides its weights.
 
-    Module paths are no part of it, and a renamed field counts under its first name, so released
-    runs keep their keys.
+    That is the config, the fingerprint of the training faces, and the versions of the method and of
+    the loop. Module paths are no part of it, and a renamed field counts under its first name, so
+    released runs keep their keys.
     """
     # A field that came later counts only where it is used: older runs keep their keys.
     fields = config.model_dump(mode="json", exclude={"init", "preprocessor"})

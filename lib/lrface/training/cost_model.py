@@ -1,5 +1,7 @@
-"""What a training would cost: its real step on PyTorch's meta device, where tensors have a shape and
-no contents."""
+"""What a training would cost, from its real step on PyTorch's meta device.
+
+Tensors have a shape there and no contents, so nothing is computed or allocated.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +19,27 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from lrface import models
 from lrface.errors import LrfaceError
-from lrface.models.losses import Pixelwise, WithPreprocessor
+from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Batch
 from lrface.training.config import Config, RunRef
 
 FACE = 128
 """Side in pixels of a whole HR face."""
 FLOPS = 40e12
-"""Floating-point operations a second that one data-centre GPU is taken to sustain over a whole
-training (TF32 or bfloat16)."""
+"""Assumed speed of one data-centre GPU over a whole training, floating-point operations a second
+(TF32 or bfloat16)."""
 EFFICIENCY = 0.9
-"""Share of eight times that speed that eight GPUs are taken to reach together."""
+"""Assumed speed of eight GPUs as a fraction of eight times that of one."""
 ASSUMPTION = (
-    f"times assume {FLOPS / 1e12:g} TFLOP/s sustained on one GPU and {EFFICIENCY:.0%} of eight times that on eight; memory is a lower "
-    "bound, in GB of 1e9 bytes; every network counts as trained from nothing"
+    f"times assume {FLOPS / 1e12:g} TFLOP/s sustained on one GPU and {EFFICIENCY:.0%} of eight "
+    "times that on eight; memory is a lower bound, in GB of 1e9 bytes; every network counts as "
+    "trained from nothing"
 )
 SECONDS = ("seconds_1_gpu", "seconds_8_gpus")
 
 
 class Cost(NamedTuple):
-    """Of one training step."""
+    """The cost of one training step."""
 
     parameters: int
     """Of the network alone."""
@@ -44,11 +47,9 @@ class Cost(NamedTuple):
     """Multiply-accumulates for one sample, forward and backward, of the network and of all that its
     objective adds."""
     activations: int
-    """Bytes of the tensors that autograd keeps from the forward pass for the backward pass, for the
-    whole batch."""
+    """Bytes that autograd stores in the forward pass for the backward pass, for the whole batch."""
     weights: int
-    """Bytes of all weights, of the gradients and of Adam's two moments: what a step needs whatever
-    its batch."""
+    """Bytes of all weights, their gradients and Adam's two moments, whatever the batch."""
 
 
 def plan(
@@ -57,26 +58,48 @@ def plan(
     identities: int | None = None,
     attributes: int | None = None,
 ) -> pd.DataFrame:
-    """A row a network to train, in order, each once: what its training on ``n_train`` faces costs.
-    Nothing is computed or allocated.
+    """The cost of training networks: a row each, parents before those that start from them.
 
-    Columns: ``method, size, setting, steps, batch, epochs, parameters, macs, memory_gb,
-    seconds_1_gpu, seconds_8_gpus``. ``macs`` are those of a training sample (see :class:`Cost`),
-    about three times those of an inference. ``memory_gb`` (1e9 bytes) is ``activations`` and
-    ``weights`` together: a lower bound, for a convolution's workspace, the allocator's gaps and the framework
-    itself come on top. It is that of float32; ``bf16-mixed`` needs less. Seconds are operations
-    over an **assumed** speed, :data:`FLOPS` on one GPU and :data:`EFFICIENCY` of eight times that
-    on eight.
+    Parameters
+    ----------
+    configs : iterable of Config
+        A config that comes twice is one network. Configs named by ``init`` or ``preprocessor``
+        are networks to train, too.
+    n_train : int
+        Training faces there are.
+    identities : int, optional
+        People in the training faces: a recognition network ends in as many outputs.
+    attributes : int, optional
+        Attributes the faces are labelled with, for networks that learn these.
 
-    A config's ``init`` or ``preprocessor`` is a network to train too, and stands before it. A method
-    with a closed form has one pass over the faces, one forward computation a sample, and no optimiser; what
-    it holds meanwhile is not counted. ``identities`` is the number of people in the training faces
-    and ``attributes`` that of the attributes they are labelled with: a recognition network ends in
-    as many outputs of the one or the other, and without it raises :class:`LrfaceError`, as does a
-    network that needs numbers where only shapes are known.
+    Returns
+    -------
+    DataFrame
+        ``method, size, setting, steps, batch, epochs, parameters``; ``macs`` of a training sample
+        (see :class:`Cost`), about three times those of an inference; ``memory_gb`` (1e9 bytes):
+        activations and weights in float32, a lower bound, as workspaces, the allocator's gaps and
+        the framework come on top; ``seconds_1_gpu`` and ``seconds_8_gpus``: operations over an
+        assumed speed (:data:`FLOPS`, :data:`EFFICIENCY`). A network with a closed form has one
+        pass over the faces, one forward pass a sample, and no optimiser.
+
+    Raises
+    ------
+    LrfaceError
+        If the number of outputs is not given, or a network needs numbers where only shapes are
+        known.
+
+    Examples
+    --------
+    >>> from lrface import degrade
+    >>> config = Config(
+    ...     method="SRCNN", degradation=degrade.setting("4x"), data="synthetic", steps=1000
+    ... )
+    >>> plan([config], n_train=8000)[["method", "epochs", "parameters"]]
+      method  epochs  parameters
+    0  SRCNN     2.0        9539
     """
     rows, costs = [], {}
-    for config in dict.fromkeys(one for given in configs for one in _from_the_start(given)):
+    for config in dict.fromkeys(one for given in configs for one in _with_parents(given)):
         method = models.find(config.method)
         degradation, descends = config.degradation, _descends(method)
         shape = (config.method, config.size, degradation.scale, config.loss, config.batch)
@@ -96,8 +119,7 @@ def plan(
 
 
 def cost(config: Config, identities: int | None = None, attributes: int | None = None) -> Cost:
-    """The cost of one step of this config, as :func:`lrface.training.loop.train` takes it; raises
-    as :func:`plan` does."""
+    """The cost of one step of :func:`lrface.training.loop.train`; raises as :func:`plan` does."""
     method = models.find(config.method)
     classes, what = identities, "training identities"
     if method.labels == "attributes":
@@ -124,46 +146,45 @@ def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
         one = Batch(lr, hr, torch.zeros(batch, 68, 2), labels)
         net = config.build(classes)
         parameters = sum(p.numel() for p in net.parameters())
-        own_loss = config.loss in method.objectives
-        objective = method.objectives[config.loss](net) if own_loss else Pixelwise(config.loss)
+        objective = config.objective(net)
         before = _preprocessor(config)
         if isinstance(before, str):
             objective = WithPreprocessor(models.build(before, scale), objective)
         elif before is not None:
             objective = WithPreprocessor(before.build(), objective)
-    parts = nn.ModuleList([net, objective]).to(meta)  # what was read from a file is not there yet
+    # weights that were read from a file are not on the meta device yet
+    parts = nn.ModuleList([net, objective]).to(meta)
     weights = [*parts.parameters(), *parts.buffers()]
-    # the loop clears gradients after the forward pass, so the last step's are still there during it
-    held = _bytes(weights)
+    # the loop clears gradients after the forward pass: the last step's take memory during it
+    total = _bytes(weights)
     if _descends(method):  # gradients and Adam's two moments
-        held += 3 * _bytes(p for p in weights if p.requires_grad)
+        total += 3 * _bytes(p for p in weights if p.requires_grad)
     if not _descends(method):
         with torch.no_grad(), _Operations() as operations:
             net.eval()(lr)
-        return Cost(parameters, operations.flops // 2 // batch, _bytes([lr, hr]), held)
+        return Cost(parameters, operations.flops // 2 // batch, _bytes([lr, hr]), total)
 
-    own, kept = {w.untyped_storage() for w in weights}, WeakSet()
+    own, saved = {w.untyped_storage() for w in weights}, WeakSet()
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        kept.add(tensor.untyped_storage())
+        saved.add(tensor.untyped_storage())
         return tensor
 
     with _Operations() as operations:
         with saved_tensors_hooks(pack, lambda tensor: tensor):
             losses = objective(net, one)
-        size = sum(storage.nbytes() for storage in kept if storage not in own)
+        size = sum(storage.nbytes() for storage in saved if storage not in own)
         for name in ("loss", "discriminator"):
             if name in losses:
                 losses[name].backward()
-    return Cost(parameters, operations.flops // 2 // batch, size, held)
+    return Cost(parameters, operations.flops // 2 // batch, size, total)
 
 
 class _Operations(TorchDispatchMode):
-    """Counts as PyTorch's FlopCounterMode does, with its formulas, in a third of the time: by
-    operation, not by module.
+    """Counts operations by PyTorch's formulas.
 
-    One formula is ours: PyTorch 2.14 counts the weight gradient of a grouped convolution as if it
-    had one group.
+    As its FlopCounterMode, in a third of the time: by operation, not by module. One formula is
+    ours: PyTorch 2.14 counts the weight gradient of a grouped convolution as if it had one group.
     """
 
     flops = 0
@@ -196,11 +217,11 @@ def _preprocessor(config: Config) -> Config | str | None:
     return before.config if isinstance(before, RunRef) else before
 
 
-def _from_the_start(config: Config) -> Iterator[Config]:
-    """A config after those on the same faces that are trained before it."""
+def _with_parents(config: Config) -> Iterator[Config]:
+    """A config after the configs that it starts from."""
     for parent in config.parents:
         if isinstance(parent, Config):
-            yield from _from_the_start(parent)
+            yield from _with_parents(parent)
     yield config
 
 

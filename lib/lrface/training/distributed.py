@@ -29,8 +29,8 @@ TIMEOUT = timedelta(hours=12)
 def fabric(precision: str = "32-true") -> Fabric:
     """Lightning Fabric on one device a process, launched; LRFACE_DEVICE=cpu keeps it off the GPU.
 
-    Under torchrun the processes form one group: NCCL on GPUs, gloo on CPUs. Raises one sentence
-    (:class:`LrfaceError`) if a node has fewer GPUs than processes.
+    Under torchrun the processes form one group: NCCL on GPUs, gloo on CPUs. Raises
+    :class:`LrfaceError` if a node has fewer GPUs than processes.
     """
     return _fabric(precision, settings.current().device)
 
@@ -70,15 +70,17 @@ def broadcast_from_rank0(work: Callable[[], Result]) -> Result:
 
 
 def rank0_first():
-    """Context manager: rank 0 passes the block before the others enter it, so what it computes and
-    caches, they find."""
+    """Context manager in which rank 0 goes first; the others then find what it has cached."""
     return fabric().rank_zero_first()
 
 
 @contextmanager
 def locked(path: Path, label: str) -> Iterator[None]:
-    """Hold a file lock, waiting for it. Of several processes rank 0 holds it for all, and does not
-    wait, for the others wait for it."""
+    """Hold a file lock, waiting until it is free.
+
+    Of several processes rank 0 holds it for all, and raises :class:`LrfaceError` where it would
+    have to wait: the others could wait for rank 0 only so long.
+    """
     rank, world_size = rank_and_world_size()
     if rank:
         yield
@@ -96,8 +98,7 @@ def locked(path: Path, label: str) -> Iterator[None]:
 
 
 def check_batch(batch: int, label: str) -> None:
-    """Raise one sentence (:class:`LrfaceError`) if the processes cannot have equal shares of a
-    batch."""
+    """Raise :class:`LrfaceError` if the processes cannot have equal shares of a batch."""
     world_size = rank_and_world_size()[1]
     if batch % world_size:
         what = f"a batch of {batch} cannot be shared equally by {world_size} processes"
@@ -105,8 +106,7 @@ def check_batch(batch: int, label: str) -> None:
 
 
 def check_split(net: nn.Module, objective: Objective, batch: int, label: str) -> None:
-    """Raise one sentence (:class:`LrfaceError`) unless the gradients of the processes' shares of a
-    batch, averaged, are those of the batch."""
+    """Raise :class:`LrfaceError` unless gradients averaged over processes are the batch's."""
     check_batch(batch, label)
     if rank_and_world_size()[1] == 1:
         return

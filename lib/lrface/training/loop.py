@@ -1,5 +1,8 @@
-"""The training loop: what it does at step s depends on the seed and on s alone, so it can stop
-anywhere and go on."""
+"""The training loop.
+
+What it does at a step depends on the seed and the step alone, so that a training that was
+interrupted anywhere ends with the weights of one that was not.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,10 @@ SAVE_SECONDS = 30.0
 
 @torch.no_grad()
 def validate(net: nn.Module, faces: FaceSet, degrade: Degradation, device: torch.device) -> float:
-    """Mean RGB PSNR (dB) over a few validation faces, at full precision: the learning curve, never
-    a model selector."""
+    """Mean RGB PSNR (dB) over a few validation faces, in float32.
+
+    It draws the learning curve; no model is selected by it.
+    """
     total, count = 0.0, 0
     for hr in faces.batches(32):
         hr = hr.float().div(255)
@@ -89,7 +94,7 @@ def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
 
 @dataclass
 class _Progress:
-    """Where a training stands: all that a checkpoint holds beside the weights."""
+    """The state of a training beside the weights, as a checkpoint stores it."""
 
     step: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
@@ -197,8 +202,7 @@ def train(
 
 
 def _resume(learner: _Learner, checkpoint: Path, label: str) -> _Progress:
-    """The progress that a checkpoint holds, its weights put in place; a fresh one without a
-    checkpoint, or with a damaged one."""
+    """Load a checkpoint into the learner; without one, or with a damaged one, start at step 0."""
     device = learner.fabric.device
     done = _Progress(total=torch.zeros((), device=device))
     if checkpoint.exists():
@@ -223,9 +227,9 @@ def _resume(learner: _Learner, checkpoint: Path, label: str) -> _Progress:
 
 def _save(learner: _Learner, done: _Progress, checkpoint: Path) -> None:
     state = {name: part.state_dict() for name, part in learner.parts.items()} | vars(done)
-    held = io.BytesIO()  # torch.save hides a full disk behind errors of its own
-    torch.save(state, held)
-    write_atomic(checkpoint, lambda temporary: temporary.write_bytes(held.getbuffer()))
+    buffer = io.BytesIO()  # torch.save to a file hides a full disk behind errors of its own
+    torch.save(state, buffer)
+    write_atomic(checkpoint, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def _log_row(
@@ -251,11 +255,11 @@ def _validate(learner: _Learner, validation: FaceSet, degradation: Degradation) 
 def _step_in_memory(
     learner: _Learner, batch: Batch, hyper: Hyperparameters, step: int, world_size: int, label: str
 ) -> Tensor:
-    """One step, or one sentence (:class:`LrfaceError`) if it does not fit in memory."""
+    """One step; :class:`LrfaceError` with a batch size that fits if it runs out of memory."""
     try:
         return learner.step(batch, hyper.learning_rate(step))
     except torch.OutOfMemoryError:
-        pass  # outside the clause the error, and all that the step held, is gone
+        pass  # the error keeps the step's tensors alive until the end of this clause
     learner.optimiser.zero_grad()
     fits = None if world_size > 1 else _what_fits(lambda few: learner.step(few, 0.0), batch)
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "the device"
@@ -270,8 +274,11 @@ def _step_in_memory(
 
 
 def _what_fits(step: Callable[[Batch], Tensor], batch: Batch) -> int:
-    """The largest half, quarter, ... of a batch with which a whole step fits in memory, or 0. The
-    run ends here, so what such a step does to the network is seen by nobody."""
+    """The largest half, quarter, ... of a batch with which a step fits in memory, or 0.
+
+    These steps change the network, which does not matter: the training ends here, and its
+    checkpoint is written already.
+    """
     size = len(batch.lr) // 2
     while size:
         if torch.cuda.is_available():
@@ -291,8 +298,10 @@ def fit_closed_form(
     label: str,
     validation: FaceSet | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
-    """As :func:`train`, for a network that is computed from one pass over the training pairs (whole
-    faces, not mirrored)."""
+    """As :func:`train`, for a network that is computed from one pass over the training faces.
+
+    ``fit(net, pairs)`` gets the pairs (lr, hr) of whole faces that are not mirrored.
+    """
     faces, degradation = data.faces, data.degradation
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:

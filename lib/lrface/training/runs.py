@@ -24,7 +24,7 @@ from lrface.data import FaceSet
 from lrface.data.landmarks import landmarks
 from lrface.errors import LrfaceError
 from lrface.files import cache_dir, project_root, sha256, stores, write_atomic, write_text
-from lrface.models.losses import Pixelwise, WithPreprocessor
+from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Objective
 from lrface.training import distributed, loop
 from lrface.training.batches import TrainingData
@@ -140,8 +140,7 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
 
 
 def _build(config: Config, faces: FaceSet) -> tuple[nn.Module, Objective, np.ndarray | None, int]:
-    """The network as training begins, its objective, the labels of the faces, and the number of
-    classes."""
+    """The network as training begins, its objective, the faces' labels, the number of classes."""
     method = models.find(config.method)
     names, labels = (), None
     if config.method in models.RECOGNISERS:
@@ -151,8 +150,7 @@ def _build(config: Config, faces: FaceSet) -> tuple[nn.Module, Objective, np.nda
         net = config.build(len(names))
         if config.init is not None:
             init_from(net, parent_run(config.init, faces, config.label), config.label)
-        own = config.loss in method.objectives
-        objective = method.objectives[config.loss](net) if own else Pixelwise(config.loss)
+        objective = config.objective(net)
         if isinstance(config.preprocessor, str):
             before = models.build(config.preprocessor, config.degradation.scale)
             objective = WithPreprocessor(before, objective)
@@ -235,8 +233,11 @@ def _ready(work: Path, folder: Path, retrain: bool) -> Run | None:
 
 
 def parent_run(parent: Config | RunRef, faces: FaceSet, label: str) -> Run:
-    """The run that another is initialised from or stands behind: trained on the same faces
-    (a config), or on others and then already there (a reference)."""
+    """The run that another is initialised from or has as its preprocessor.
+
+    A config is trained on the same faces, here if need be. A reference is to a run on other faces,
+    which must be at hand.
+    """
     if isinstance(parent, Config):
         return fit(parent, faces)
     run = load_run(parent.key)

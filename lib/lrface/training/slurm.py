@@ -186,7 +186,7 @@ def _submit(
     reattach: bool,
     label: str,
 ) -> dict[submitit.Job, str]:
-    """Names by job: of the calls' jobs that still run, and of those submitted now for the others."""
+    """Names by job: of the jobs that still run, and of those that are submitted for the others."""
     earlier = {}
     for name in calls if reattach else ():
         with suppress(

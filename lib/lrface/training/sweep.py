@@ -118,8 +118,7 @@ Trainings = dict[str, tuple[Config, FaceSet]]
 def _found_and_waiting(
     needed: list[str], known: Trainings
 ) -> tuple[dict[str, Run | LrfaceError], Trainings]:
-    """By key the needed runs that are at hand, and the trainings of the others and of the parents
-    that they lack."""
+    """By key the needed runs that are at hand, and the missing ones with their missing parents."""
     found, waiting, ask = {}, {}, list(needed)
     for key in ask:  # it grows meanwhile
         if key in found or key in waiting:
@@ -227,8 +226,11 @@ def _in_a_worker(
 
 @dataclass(frozen=True)
 class _Job:
-    """One training as a job. Its faces are a file that all jobs share: a table of a million rows
-    need not be stored once a network."""
+    """One training as a job.
+
+    Its faces are a file that all jobs share: a table of a million rows need not be stored once a
+    network.
+    """
 
     config: Config
     faces: Path
