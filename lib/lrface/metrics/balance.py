@@ -1,5 +1,5 @@
-"""Accuracy where classes are of unequal size, as the slides of *Deep Learning in Face Analysis*
-measure CelebA's 40 attributes."""
+"""Accuracy for classes of unequal size, as the slides *Deep Learning in Face Analysis* measure it
+for CelebA's 40 attributes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,37 @@ from lrface.metrics import intervals
 
 
 def balanced_accuracy(truth: Tensor | np.ndarray, predicted: Tensor | np.ndarray) -> float:
-    """The mean over classes of the fraction of their faces that are classed rightly, in [0, 1].
+    """The mean over classes of the fraction of their faces that are classified correctly.
 
-    ``truth, predicted``: (N,), integers or bool. For two classes it is the slides' (tp / Np + tn /
-    Nn) / 2: a constant answer has 0.5, however rare a class. The classes are those of the truth; a
-    prediction that is none of them is wrong.
+    For two classes it is the slides' (tp / Np + tn / Nn) / 2: a constant prediction has 0.5,
+    however rare a class. The classes are those of the truth; a prediction that is none of them is
+    wrong.
 
-    Raises :class:`LrfaceError` if the truth holds one class only: the accuracy on the other is then
-    not known.
+    Parameters
+    ----------
+    truth, predicted : integers or bool (N,)
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    LrfaceError
+        All faces are of one class: the accuracy on the other is then unknown.
+    UsageError
+        Other shapes or types.
+
+    Source
+    ------
+    The slides' table of CelebA attributes.
+
+    Examples
+    --------
+    >>> bald = [True, False, False, False]
+    >>> balanced_accuracy(bald, [False, False, False, False])
+    0.5
     """
     truth, predicted = _labels(truth), _labels(predicted)
     if truth.shape != predicted.shape:
@@ -26,7 +49,8 @@ def balanced_accuracy(truth: Tensor | np.ndarray, predicted: Tensor | np.ndarray
     classes, member = np.unique(truth, return_inverse=True)
     if len(classes) < 2:
         raise LrfaceError(
-            f"all {len(truth)} faces are of class {classes[0]}: balanced accuracy wants faces of every class"
+            f"all {len(truth)} faces are of class {classes[0]}: balanced accuracy wants faces of "
+            "every class"
         )
     return float((np.bincount(member, truth == predicted) / np.bincount(member)).mean())
 
@@ -39,35 +63,70 @@ def balanced_draws(
     resamples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Balanced accuracy of what was measured and of its resamples: float64 (1 + resamples,), for
-    :func:`lrface.metrics.estimate`.
+    """Balanced accuracy as measured and over bootstrap resamples of people.
 
-    ``truth`` (N,), bool; ``correct`` (N,), how far each face is classed rightly: bool, or a
-    fraction (of several trainings). ``clusters`` (N,) names each face's person: people are drawn
-    again, with all their faces. The same ``clusters``, ``resamples`` and ``seed`` draw the same, so
-    that the draws of two methods may be subtracted. ``classes``: the mean over these; one alone
-    gives that class's own accuracy. A resample without a face of a class is NaN.
+    Equal ``clusters``, ``resamples`` and ``seed`` resample alike, so the draws of two methods may
+    be subtracted.
+
+    Parameters
+    ----------
+    truth : bool (N,)
+    correct : bool or float (N,)
+        Whether each face is classified correctly, or the fraction of several trainings that do.
+    clusters : sequence (N,)
+        The identity of each face: whole identities are resampled.
+    classes : sequence of bool
+        The mean is over these. One alone gives its own accuracy.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    float64 (1 + resamples,)
+        For :func:`lrface.metrics.estimate`. A resample without a face of a class is NaN.
+
+    Raises
+    ------
+    UsageError
+        Other shapes.
     """
     truth, correct = np.asarray(truth, bool), np.asarray(correct, np.float64)
     person = np.unique(np.asarray(clusters), return_inverse=True)[1]
     if not truth.shape == correct.shape == person.shape:
         raise UsageError(
-            f"want a truth, a correctness and a person for each face, got {truth.shape}, {correct.shape} and {person.shape}"
+            "want a truth, a correctness and a person for each face, "
+            f"got {truth.shape}, {correct.shape} and {person.shape}"
         )
-    drawn = intervals.counts(person.max() + 1, resamples, seed)
+    times = intervals.counts(person.max() + 1, resamples, seed)
     recalls = []
     for name in classes:
         right, faces = (np.bincount(person, weight * (truth == name)) for weight in (correct, 1.0))
         with np.errstate(invalid="ignore"):
-            recalls.append((drawn @ right) / (drawn @ faces))
+            recalls.append((times @ right) / (times @ faces))
     return np.mean(recalls, 0)
 
 
 def imbalance_level(labels: Tensor | np.ndarray) -> float:
-    """How far the classes are from equal size: abs(positive rate in % - 50), in [0, 50] percentage
-    points (the slides' CelebA table).
+    """How far two classes are from equal size: abs(positive rate in % - 50).
 
-    ``labels``: (N,), bool or 0/1, true for the positive class.
+    Parameters
+    ----------
+    labels : bool or 0/1 (N,)
+        True for the positive class.
+
+    Returns
+    -------
+    float
+        Percentage points, in [0, 50].
+
+    Source
+    ------
+    The slides' table of CelebA attributes.
+
+    Examples
+    --------
+    >>> imbalance_level([1, 0, 0, 0])
+    25.0
     """
     labels = _labels(labels)
     if not np.isin(labels, (0, 1)).all():

@@ -1,4 +1,4 @@
-"""Is it still the same person? Two embeddings of a face, compared pair by pair."""
+"""Identity: is it still the same person? Pairs of embeddings, compared row by row or all pairs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,34 @@ from lrface.metrics.intervals import counts
 
 
 def similarity(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
-    """Cosine similarity of row i of ``a`` and row i of ``b``, both (N, D): float64 (N,) in [-1, 1],
-    higher is more alike.
+    """Cosine similarity of row i of ``a`` and row i of ``b``; higher is more similar.
 
-    A zero vector has no direction: its similarity is NaN, as it is for a vector with a NaN (a face
-    that was not found). Source: EDFace-Celeb-1M, section 4.5 and Table 3 ("Identity"), where it
-    compares SR with HR.
+    Parameters
+    ----------
+    a, b : float (N, D)
+
+    Returns
+    -------
+    float64 (N,)
+        In [-1, 1]. NaN for a zero vector, which has no direction, and for a vector with a NaN (a
+        face that was not found).
+
+    Raises
+    ------
+    UsageError
+        Other shapes.
+
+    Source
+    ------
+    EDFace-Celeb-1M, section 4.5 and Table 3 ("Identity"), where it compares SR with HR.
+
+    Examples
+    --------
+    >>> similarity(np.array([[3.0, 4.0], [1.0, 0.0]]), np.array([[6.0, 8.0], [0.0, 2.0]]))
+    array([1., 0.])
     """
     a, b = _rows(a, b)
-    # Scaling by the largest entry first keeps the squares of very short or very long vectors from
-    # vanishing or overflowing.
+    # Scaling by the largest entry first keeps squares of extreme entries from under- and overflow.
     with np.errstate(invalid="ignore", divide="ignore"):
         a, b = (x / np.abs(x).max(1, keepdims=True, initial=0) for x in (a, b))
         cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
@@ -29,11 +47,28 @@ def similarity(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
 
 
 def distance(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
-    """Euclidean distance of row i of ``a`` and row i of ``b``, both (N, D): float64 (N,), lower is
-    more alike.
+    """Euclidean distance of row i of ``a`` and row i of ``b``; lower is more similar.
 
-    Vectors are compared as they come, not normalised: this is dlib's own measure, with 0.6 as its
-    threshold. NaN where a vector holds a NaN; a zero vector is an ordinary point here.
+    Vectors are not normalised: this is dlib's own measure, with 0.6 as its threshold.
+
+    Parameters
+    ----------
+    a, b : float (N, D)
+
+    Returns
+    -------
+    float64 (N,)
+        NaN where a vector has a NaN; a zero vector is an ordinary point here.
+
+    Raises
+    ------
+    UsageError
+        Other shapes.
+
+    Examples
+    --------
+    >>> distance(np.array([[3.0, 4.0]]), np.array([[0.0, 0.0]]))
+    array([5.])
     """
     a, b = _rows(a, b)
     return np.linalg.norm(a - b, axis=1)
@@ -41,18 +76,18 @@ def distance(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Impostors:
-    """How alike different people look, and whether the same person still stands out."""
+    """How similar different people look, and how well the same person stands out from them."""
 
     different: np.ndarray
-    """float64: cosine similarity of every pair of faces of two people."""
+    """float64: cosine similarity of every pair of faces of two people, in rising order."""
     same: np.ndarray
-    """float64: of every pair of two faces of one person."""
+    """float64: that of every pair of faces of one person, in rising order."""
     medians: np.ndarray
-    """float64 (1 + resamples,): the median of ``different``, then that of each resample of people;
-    for :func:`estimate`, as it is or less that of other vectors of the same faces."""
+    """float64 (1 + resamples,): the median of ``different``, then that of each resample of people.
+    For :func:`estimate`, as it is or minus that of other embeddings of the same faces."""
     rates: np.ndarray
-    """float64 (1 + resamples,): the share of ``same`` above all but ``fpr`` of ``different``, then
-    as above."""
+    """float64 (1 + resamples,): TPR, the share of ``same`` above all but a share ``fpr`` of
+    ``different``, then that of each resample."""
 
 
 def impostors(
@@ -62,11 +97,32 @@ def impostors(
     resamples: int = 200,
     seed: int = 0,
 ) -> Impostors:
-    """All pairs of embeddings (N, D) with their identities (N,). Resampling draws identities; the
-    same seed draws the same ones.
+    """Similarities of all impostor pairs (two people) and all genuine pairs (one person).
 
-    Source: EDFace-Celeb-1M, section 4.5 and Figure 6, which shows similarities between different
-    people before and after hallucination.
+    Parameters
+    ----------
+    vectors : float (N, D)
+        Embeddings of faces.
+    identities : (N,)
+    fpr : float
+        The share of impostor pairs above the threshold of ``rates``.
+    resamples, seed : int
+        Of the bootstrap over people; equal seeds resample alike.
+
+    Returns
+    -------
+    Impostors
+
+    Source
+    ------
+    EDFace-Celeb-1M, section 4.5 and Figure 6, which shows similarities between different people
+    before and after hallucination.
+
+    Examples
+    --------
+    >>> found = impostors(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), ["a", "a", "b"])
+    >>> found.different.round(1), found.same.round(2)
+    (array([0. , 0.1]), array([1.]))
     """
     x = np.asarray(
         vectors.detach().double().cpu() if isinstance(vectors, Tensor) else vectors, np.float64
@@ -74,27 +130,28 @@ def impostors(
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     people = np.unique(np.asarray(identities), return_inverse=True)[1]
     a, b = np.triu_indices(len(x), 1)
-    cosine, alike = (x @ x.T)[a, b], people[a] == people[b]
-    sides = {}
-    for kind, mask in (("different", ~alike), ("same", alike)):
+    cosine, genuine = (x @ x.T)[a, b], people[a] == people[b]
+    pairs = {}
+    for kind, mask in (("different", ~genuine), ("same", genuine)):
         order = np.argsort(cosine[mask], kind="stable")
-        sides[kind] = cosine[mask][order], people[a[mask]][order], people[b[mask]][order]
+        pairs[kind] = cosine[mask][order], people[a[mask]][order], people[b[mask]][order]
     n = int(people.max()) + 1
-    drawn = counts(n, resamples, seed)
-    medians, rates = np.full(len(drawn), np.nan), np.full(len(drawn), np.nan)
-    for i, times in enumerate(drawn):
-        value, one, other = sides["different"]
+    resampled = counts(n, resamples, seed)
+    medians, rates = np.full(len(resampled), np.nan), np.full(len(resampled), np.nan)
+    for i, times in enumerate(resampled):
+        value, one, other = pairs["different"]
+        # A pair of people who are drawn k and l times is in the resample k * l times.
         reached = np.cumsum(times[one] * times[other])
         if not len(reached) or not reached[-1]:
             continue
-        # a pair of people drawn k and l times stands k * l times in the list
         medians[i] = value[np.searchsorted(reached, reached[-1] / 2)]
-        bar = value[min(np.searchsorted(reached, (1 - fpr) * reached[-1]), len(value) - 1)]
-        value, one, _ = sides["same"]
+        last = np.searchsorted(reached, (1 - fpr) * reached[-1])
+        threshold = value[min(last, len(value) - 1)]
+        value, one, _ = pairs["same"]
         weight = times[one]
         if weight.sum():
-            rates[i] = weight[value > bar].sum() / weight.sum()
-    return Impostors(sides["different"][0], sides["same"][0], medians, rates)
+            rates[i] = weight[value > threshold].sum() / weight.sum()
+    return Impostors(pairs["different"][0], pairs["same"][0], medians, rates)
 
 
 def _rows(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,6 +161,7 @@ def _rows(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> tuple[np.ndarray, n
     )
     if a.ndim != 2 or a.shape != b.shape:
         raise UsageError(
-            f"embeddings are compared row by row: want two arrays (N, D), got {a.shape} and {b.shape}"
+            "embeddings are compared row by row: want two arrays (N, D), "
+            f"got {a.shape} and {b.shape}"
         )
     return a, b
