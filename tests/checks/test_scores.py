@@ -1,4 +1,4 @@
-"""Improved scores, smuggled into the committed score files, are found by verify and by reproduce."""
+"""Improved scores, smuggled into committed score files, are found by verify and by reproduce."""
 
 import json
 import shutil

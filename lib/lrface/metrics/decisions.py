@@ -1,5 +1,8 @@
-"""Are stored decisions those of a training? A classifier that is trained again on another processor
-takes another course from its last bits on, so its decisions are compared as those of another seed."""
+"""Are stored decisions those of a training?
+
+On another processor a repeated training takes another course from its last bits on, so its
+decisions are compared as those of another seed are.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Pipeline:
     preprocessor: nn.Module | None = None
 
     def shown(self, hr: Tensor) -> Tensor:
-        """What the recogniser sees of faces, float (N, 3, side, side) in [0, 1], of the same shape."""
+        """What the recogniser sees of faces, float (N, 3, side, side) in [0, 1]: same shape."""
         degradation = self.run.config.degradation
         if hasattr(self.net, "recogniser"):
             return self.net(degradation(hr))
