@@ -1,5 +1,7 @@
-"""Every test has its own data root, cache and output folder. The drawn faces have two eyes and a
-mouth, and belong to nobody."""
+"""Fixtures of all tests: a data root, a cache and an output folder of each test's own.
+
+The faces are drawn by code: two eyes and a mouth, and nobody's.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,12 @@ needs_real = pytest.mark.skipif(
 
 
 def pytest_collection_modifyitems(items):
-    """Fast ones first: what starts kernels or kills processes comes after everything else."""
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("slow") is not None,
-            "test_notebooks" in item.nodeid,
-        )
-    )
+    """Fast tests first, those that execute notebooks last."""
+
+    def late(item) -> tuple[bool, bool]:
+        return item.get_closest_marker("slow") is not None, "test_notebooks" in item.nodeid
+
+    items.sort(key=late)
 
 
 def draw(seed: int, width: int = 178, height: int = 218) -> np.ndarray:
@@ -60,7 +61,7 @@ def draw(seed: int, width: int = 178, height: int = 218) -> np.ndarray:
 
 
 class Still:
-    """Pictures in memory, uint8 (N, 3, H, W), as much of a face set as the training loop needs."""
+    """Images in memory, uint8 (N, 3, H, W): as much of a face set as the training loop needs."""
 
     def __init__(self, pictures: torch.Tensor):
         self.pictures = pictures
@@ -73,16 +74,10 @@ class Still:
 
 
 def noise(n: int, side: int) -> Still:
-    """``n`` pictures of noise, ``side`` pixels wide and high, the same in every test."""
-    return Still(
-        torch.randint(
-            0,
-            256,
-            (n, 3, side, side),
-            dtype=torch.uint8,
-            generator=torch.Generator().manual_seed(1),
-        )
-    )
+    """``n`` images of noise, ``side`` pixels wide and high, the same in every test."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (n, 3, side, side)
+    return Still(torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator))
 
 
 def make_celeba(root: Path, identities: int = 70, each: int = 2) -> Path:
@@ -150,7 +145,8 @@ study = report.Study("07_tiny", faces, preset)""",
 from lrface import runs
 train = lrface.data.load(data, "train", 8)
 config = runs.Config(
-    method="SRCNN", degradation=degrade.setting("4x"), data=data, n_train=8, steps=steps, batch=2, patch=32, precision="32-true"
+    method="SRCNN", degradation=degrade.setting("4x"), data=data, n_train=8, steps=steps,
+    batch=2, patch=32, precision="32-true",
 )
 run = runs.fit(config, train)
 loss = run.record["loss"]""",
@@ -163,14 +159,17 @@ study.listing("list", table[["method"]])
 figure = Figure(figsize=(1, 1))
 figure.subplots().plot([0, loss])
 study.figure("curve", figure, table)
-study.claims([report.Claim("tiny", "edface", "1", "It learns.", "a minus b", Estimate(loss, 0.001, 1.0, 4))])""",
+effect = Estimate(loss, 0.001, 1.0, 4)
+study.claims([report.Claim("tiny", "edface", "1", "It learns.", "a minus b", effect)])""",
 }
 """A study in a few lines: it trains, and writes a table, a list, a figure and a claim."""
 
 
 def make_project(root: Path, **cells: str) -> Path:
-    """A project with one notebook, 07_tiny, of the cells of TINY; those named are others instead,
-    or further ones at the end."""
+    """A project with one notebook, 07_tiny, with the cells of TINY.
+
+    ``cells`` replaces cells by their names, or appends further ones.
+    """
     root.joinpath("notebooks").mkdir(parents=True, exist_ok=True)
     root.joinpath("pyproject.toml").touch()
     notebook = nbformat.v4.new_notebook()
@@ -184,8 +183,10 @@ def make_project(root: Path, **cells: str) -> Path:
 
 @pytest.fixture
 def project(own_places, monkeypatch):
-    """``project(**cells)`` makes (again) the notebook of a project of its own, with results inside
-    it, and gives its path."""
+    """``project(**cells)`` writes the notebook of the test's own project and returns its path.
+
+    Results are written into the project.
+    """
     root = own_places / "project"
     monkeypatch.setenv("LRFACE_ROOT", str(root))
     monkeypatch.setenv("LRFACE_OUT", str(root))
@@ -207,7 +208,7 @@ def in_process(path, out, values, environment, *_):
 
 @pytest.fixture
 def one_thread():
-    """On cases this small threads only wait for one another, and longest on a busy machine."""
+    """One torch thread: on tensors this small threads only wait for one another."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -225,8 +226,10 @@ def train_tiny(net, faces, setting, objective, checkpoint, label="tiny", **field
 
 @pytest.fixture
 def interrupted(monkeypatch, tmp_path):
-    """``interrupted(run, at)``: what ``run(checkpoint)`` gives, and the checkpoint of another run
-    that was stopped before batch ``at``."""
+    """``interrupted(run, at)``: the result of ``run(checkpoint)``, and an interrupted checkpoint.
+
+    The second is that of another run, stopped before batch ``at``.
+    """
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
 
     def call(run, at):

@@ -1,5 +1,4 @@
-"""The command line as a person meets it: exit codes, one sentence an error, no kernel for a request
-that cannot work."""
+"""The command line: exit codes, one sentence an error, no kernel for an impossible request."""
 
 import errno
 import os
@@ -59,7 +58,7 @@ def test_a_missing_root_is_one_sentence_and_no_kernel(lrface, no_kernel, monkeyp
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A real file system of 3 MB, where the machine lets us mount one."""
+    """A file system of 3 MB; skipped where mounting one is not allowed."""
     place = tmp_path / "disk"
     place.mkdir()
     if (
@@ -113,23 +112,26 @@ def test_data_check_counts_and_names(lrface, tmp_path):
 
 
 def ten_photos(folder: Path) -> None:
+    """Nine photos of different sizes and modes, one of them large enough for tiles; one broken."""
     folder.mkdir()
-    for i, (mode, size) in enumerate(
-        [
-            ("RGB", (32, 40)),
-            ("L", (16, 16)),
-            ("CMYK", (31, 17)),
-            ("RGB", (200, 210)),
-            ("RGB", (8, 8)),
-            ("L", (64, 48)),
-        ]
-        + [("RGB", (20, 300)), ("CMYK", (40, 40)), ("RGB", (33, 33))]
-    ):
+    sizes = [
+        (32, 40),
+        (16, 16),
+        (31, 17),
+        (50, 61),
+        (8, 8),
+        (64, 48),
+        (20, 200),
+        (40, 40),
+        (33, 33),
+    ]
+    modes = ["RGB", "L", "CMYK", "RGB", "RGB", "L", "RGB", "CMYK", "RGB"]
+    for i, (mode, size) in enumerate(zip(modes, sizes, strict=True)):
         Image.fromarray(draw(i, *size)).convert(mode).save(folder / f"{i}.jpg")
     (folder / "broken.jpg").write_bytes((folder / "0.jpg").read_bytes()[:150])
 
 
-def test_hallucinate_a_folder_with_a_broken_photo(lrface, tmp_path):
+def test_hallucinate_a_folder_with_a_broken_photo(lrface, tmp_path, one_thread):
     trained = runs.Config(
         method="EDSR",
         degradation=degrade.setting("4x"),
@@ -142,34 +144,21 @@ def test_hallucinate_a_folder_with_a_broken_photo(lrface, tmp_path):
     )
     runs.fit(trained)
     ten_photos(tmp_path / "in")
-    code, out, err = lrface(
-        "hallucinate", tmp_path / "in", tmp_path / "out", "--method", "EDSR", "--scale", "4"
-    )
+    words = ["--method", "EDSR", "--scale", "4"]
+    code, out, err = lrface("hallucinate", tmp_path / "in", tmp_path / "out", *words)
     assert code == 1 and "9 written" in out and err.count("\n") == 1 and "broken.jpg: " in err
     written = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert written == sorted(f"{i}.png" for i in range(9))
     for name in written:
-        with (
-            Image.open(tmp_path / "out" / name) as sr,
-            Image.open(tmp_path / "in" / name.replace("png", "jpg")) as lr,
-        ):
+        photo = tmp_path / "in" / name.replace("png", "jpg")
+        with Image.open(tmp_path / "out" / name) as sr, Image.open(photo) as lr:
             assert sr.size == (lr.width * 4, lr.height * 4) and sr.mode == "RGB"
 
 
 def test_hallucinate_one_photo_and_wrong_requests(lrface, tmp_path):
     Image.fromarray(draw(0, 24, 24)).save(tmp_path / "a.png")
-    assert (
-        lrface(
-            "hallucinate",
-            tmp_path / "a.png",
-            tmp_path / "b.png",
-            "--method",
-            "bicubic",
-            "--scale",
-            "8",
-        )[0]
-        == 0
-    )
+    bicubic = ["--method", "bicubic", "--scale", "8"]
+    assert lrface("hallucinate", tmp_path / "a.png", tmp_path / "b.png", *bicubic)[0] == 0
     assert Image.open(tmp_path / "b.png").size == (192, 192)
     for words, code, sentence in (
         (["--method", "Eigenface"], 1, "no trained Eigenface for 4x is at hand"),
@@ -192,11 +181,8 @@ def test_an_input_is_never_overwritten_and_noise_is_each_photos_own(lrface, tmp_
         Image.fromarray(np.full((128, 128, 3), 128, np.uint8)).save(tmp_path / "in" / name)
     for source in (tmp_path / "in", tmp_path / "in" / "a.png"):
         code, _, err = lrface("hallucinate", source, source, "--method", "bicubic")
-        assert (
-            code == 2
-            and "would be overwritten" in err
-            and Image.open(tmp_path / "in" / "a.png").size == (128, 128)
-        )
+        assert code == 2 and "would be overwritten" in err
+        assert Image.open(tmp_path / "in" / "a.png").size == (128, 128)
     assert lrface("degrade", tmp_path / "in", tmp_path / "out", "--setting", "4x_DN")[0] == 0
     a, b = (np.asarray(Image.open(tmp_path / "out" / name)) for name in ("a.png", "b.png"))
     assert not np.array_equal(a, b)
@@ -215,32 +201,27 @@ def test_names_that_would_collide_keep_both(tmp_path):
     assert sorted(p.name for p in written) == ["a.jpg.png", "a.png.png"] and not failed
 
 
-def test_tiles_join_without_a_seam():
-    image = torch.from_numpy(draw(5, 420, 250).copy()).permute(2, 0, 1)
+def test_tiles_join_without_a_seam(monkeypatch, one_thread):
+    monkeypatch.setattr(inference, "TILE", 64)
+    image = torch.from_numpy(draw(5, 100, 90).copy()).permute(2, 0, 1)
     net = models.restorer("EDSR", 2).eval()
     with torch.no_grad():
         whole = net(image[None].float() / 255)[0].clamp(0, 1).mul(255).add(0.5).floor().byte()
     tiled = inference.restore(net, image)
     assert tiled.shape == whole.shape
-    # EDSR-small sees 20 LR pixels around each; beyond the 16 of the margin hardly any weight is
-    # left
+    # EDSR-small sees 20 LR pixels around each; beyond the margin of 16 the weights are tiny
     assert (tiled.int() - whole.int()).abs().max() <= 2
 
 
 def test_degrade_is_what_the_studies_do(lrface, tmp_path):
     hr = draw(1, 130, 131)
     Image.fromarray(hr).save(tmp_path / "hr.png")
-    assert (
-        lrface(
-            "degrade", tmp_path / "hr.png", tmp_path / "lr.png", "--setting", "4x_DN", "--seed", "7"
-        )[0]
-        == 0
-    )
+    words = ["--setting", "4x_DN", "--seed", "7"]
+    assert lrface("degrade", tmp_path / "hr.png", tmp_path / "lr.png", *words)[0] == 0
     x = torch.from_numpy(hr[:128, :128].copy()).permute(2, 0, 1)[None].float() / 255
-    expected = (
-        degrade.setting("4x_DN", seed=7)(x)[0].mul(255).round().byte().permute(1, 2, 0).numpy()
-    )
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "lr.png")), expected)
+    lr = degrade.setting("4x_DN", seed=7)(x)[0].mul(255).round().byte()
+    found = np.asarray(Image.open(tmp_path / "lr.png"))
+    assert np.array_equal(found, lr.permute(1, 2, 0).numpy())
 
 
 @pytest.mark.slow
@@ -254,25 +235,12 @@ def test_a_notebook_that_fails_is_reported_and_keeps_what_was_there(
     text = path.read_text().replace("study.claims(claims)", "raise MemoryError('no more')")
     (broken / path.name).write_text(text)
     monkeypatch.setenv("LRFACE_ROOT", str(own_places))
-    smoke = [
-        "reproduce",
-        "--data",
-        "celeba",
-        "--preset",
-        "smoke",
-        "-p",
-        "methods=bicubic",
-        "-p",
-        "settings=8x",
-    ]
+    smoke = ["reproduce", "--data", "celeba", "--preset", "smoke"]
+    smoke += ["-p", "methods=bicubic", "-p", "settings=8x"]
     code, out, err = lrface(*smoke)
     results = own_places / "out" / "results" / "celeba" / "smoke" / path.stem
-    assert (
-        code == 1
-        and "out of memory: cell " in err
-        and "MemoryError: no more" in err
-        and "failed 1" in out
-    )
+    assert code == 1 and "failed 1" in out
+    assert "out of memory: cell " in err and "MemoryError: no more" in err
     assert [file.name for file in results.iterdir()] == ["failed.ipynb"]
     shutil.copy(path, broken / path.name)
     code, out, err = lrface(*smoke)

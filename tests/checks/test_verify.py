@@ -456,6 +456,7 @@ def test_a_metric_has_the_tolerance_of_the_longest_name_it_begins_with(metric, o
     assert len(compare.compare("x.csv", frame([0.5], metric), frame([0.5 + off], metric))) == drifts
 
 
+@pytest.mark.slow
 def test_the_committed_results_verify(monkeypatch):
     """What this repository states, it states everywhere alike."""
     monkeypatch.setenv("LRFACE_ROOT", str(ROOT))

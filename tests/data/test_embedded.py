@@ -64,6 +64,7 @@ def test_others_can_read_it():
         )
 
 
+@pytest.mark.slow
 def test_a_face_can_be_made_again_to_the_byte(faces):
     """The plan's seed gives the stored pixels: what ships was made by the code that ships."""
     row = faces.table.iloc[1234]

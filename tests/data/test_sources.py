@@ -94,6 +94,7 @@ def test_a_set_without_small_faces_says_so():
     assert celeba.as_source("downsampled", 20).read(0).shape == (128, 128, 3)
 
 
+@pytest.mark.slow
 def test_a_moment_captured_again_is_the_sets_own(faces, tmp_path):
     rows = faces.table.head(2)
     moments = [(2026, int(r.identity[1:]), int(r.view)) for r in rows.itertuples()]

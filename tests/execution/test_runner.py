@@ -1,5 +1,4 @@
-"""The runner: what is reused and why not, what counts as done, how a failure is told, and what the
-earlier results go through."""
+"""The runner: when results are reused, when a run counts, and how failures are classified."""
 
 import json
 import re
@@ -18,9 +17,7 @@ from lrface.errors import LrfaceError
 from lrface.execution import kernel, notebooks, provenance, runner, staging
 
 SHORT = {"train": "loss = 0.5"}
-"""Without the training, a kernel of two seconds."""
-
-
+"""Cells of a notebook without training, whose kernel takes two seconds."""
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
@@ -31,13 +28,8 @@ def outcome(path, force=False, timeout=None, **given):
 
 
 def written(root: Path) -> dict[str, bytes]:
-    """Everything under results and figures that should be the same in two runs."""
-    found = (
-        f
-        for kind in ("results", "figures")
-        for f in sorted((root / kind).rglob("*"))
-        if f.is_file()
-    )
+    """The contents of all outputs under results and figures that two equal runs share."""
+    found = [f for kind in ("results", "figures") for f in sorted((root / kind).rglob("*"))]
     return {
         f.relative_to(root).as_posix(): f.read_bytes()
         for f in found
@@ -47,7 +39,7 @@ def written(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A copy of the package's sources, to be changed."""
+    """A copy of the package's sources that the test may change."""
     copy = tmp_path / "lrface"
     shutil.copytree(
         provenance.PACKAGE, copy, ignore=shutil.ignore_patterns("embedded", "__pycache__")
@@ -64,29 +56,15 @@ def test_only_what_a_used_module_means_is_a_reason_to_compute(package, project):
         return provenance.difference(provenance.parts(path, values), before)
 
     before = provenance.parts(path, values)
-    assert {
-        "lrface.degrade",
-        "lrface.training.loop",
-        "lrface.report.tables",
-        "lrface/report/published.csv",
-    } <= before.keys()
-    assert (
-        not {
-            "lrface.inference",
-            "lrface.cli",
-            "lrface.execution.runner",
-            "lrface.training.cost_model",
-        }
-        & before.keys()
-    )
-    degrade, plan = package / "degrade.py", package / "training" / "cost_model.py"
+    used = ("degrade", "training.loop", "report.tables")
+    assert {*(f"lrface.{name}" for name in used), "lrface/report/published.csv"} <= before.keys()
+    unused = ("inference", "cli", "execution.runner", "training.cost_model")
+    assert not {f"lrface.{name}" for name in unused} & before.keys()
+    degrade, cost_model = package / "degrade.py", package / "training" / "cost_model.py"
     text = degrade.read_text()
-    degrade.write_text(
-        text.replace('"""', '"""Another docstring. ', 1).replace(
-            "\n\n\n", "\n\n\n# a comment\n\n", 1
-        )
-    )
-    plan.write_text(plan.read_text().replace("FLOPS = 40e12", "FLOPS = 41e12"))
+    commented = text.replace('"""', '"""Another docstring. ', 1)
+    degrade.write_text(commented.replace("\n\n\n", "\n\n\n# a comment\n\n", 1))
+    cost_model.write_text(cost_model.read_text().replace("FLOPS = 40e12", "FLOPS = 41e12"))
     assert reason() == ""
     number = re.search(r"\d+\.\d+", re.sub(r'"""(.|\n)*?"""', "", text))[0]
     degrade.write_text(text.replace(number, "0.123", 1))
@@ -99,33 +77,22 @@ def test_only_what_a_used_module_means_is_a_reason_to_compute(package, project):
 
 def test_a_phrase_says_what_changed(project, monkeypatch):
     path = project()
-    before = provenance.parts(path, notebooks.parameters(path, {}))
-    now = provenance.parts(path, notebooks.parameters(path, {"steps": "5"}))
-    assert provenance.difference(now, before) == "parameter steps: 5, was 3"
-    assert (
-        provenance.difference(
-            before | {"package torch": "2.15"}, before | {"package torch": "2.14"}
-        )
-        == "package torch: 2.15, was 2.14"
-    )
-    later = {
-        name: "other" if name.startswith("lrface") else state for name, state in before.items()
-    }
-    assert re.fullmatch(
-        r"(lrface\S* changed, ){3}and \d+ more", provenance.difference(later, before)
-    )
-    assert provenance.difference(later | {"python": "3.14.0"}, before).startswith(
-        "python: 3.14.0, was "
-    )
-    assert (
-        provenance.difference(before | {"data lfw": "absent"}, before | {"data lfw": "a"})
-        == "data lfw is no longer at hand"
-    )
+
+    def parts(**given):
+        return provenance.parts(path, notebooks.parameters(path, given))
+
+    before, difference = parts(), provenance.difference
+    assert difference(parts(steps="5"), before) == "parameter steps: 5, was 3"
+    torch = [before | {"package torch": version} for version in ("2.15", "2.14")]
+    assert difference(*torch) == "package torch: 2.15, was 2.14"
+    changed = {n: "other" if n.startswith("lrface") else state for n, state in before.items()}
+    assert re.fullmatch(r"(lrface\S* changed, ){3}and \d+ more", difference(changed, before))
+    newer = difference(changed | {"python": "3.14.0"}, before)
+    assert newer.startswith("python: 3.14.0, was ")
+    sets = [before | {"data lfw": state} for state in ("absent", "a")]
+    assert difference(*sets) == "data lfw is no longer at hand"
     monkeypatch.setenv("LRFACE_RETRAIN", "1")
-    assert (
-        provenance.difference(provenance.parts(path, notebooks.parameters(path, {})), before)
-        == "retrain: yes, was no"
-    )
+    assert difference(parts(), before) == "retrain: yes, was no"
 
 
 def test_comments_in_a_notebook_do_not_count_and_its_strings_do(project):
@@ -135,12 +102,8 @@ def test_comments_in_a_notebook_do_not_count_and_its_strings_do(project):
     assert provenance.parts(project(study="# why\n" + TINY["study"] + "\n\n"), values) == before
     shown = provenance.parts(project(study=TINY["study"] + "\n'shown'"), values)
     assert provenance.difference(shown, before) == "notebook changed"
-    assert (
-        provenance.difference(
-            provenance.parts(project(study="%time 1\n" + TINY["study"]), values), before
-        )
-        == "notebook changed"
-    )
+    magic = provenance.parts(project(study="%time 1\n" + TINY["study"]), values)
+    assert provenance.difference(magic, before) == "notebook changed"
 
 
 def test_a_module_beside_the_notebooks_counts(project, own_places):
@@ -163,9 +126,8 @@ def test_other_studies_are_seen_from_the_stage_and_cannot_be_written_over(projec
         files.write_text(file, "x\n1\n")
     stage.prepare()
     seen = stage.folder / "results" / "celeba" / "quick"
-    assert (seen / "06_other" / "a.csv").read_text() == "x\n1\n" and not (
-        seen / "07_tiny" / "a.csv"
-    ).exists()
+    assert (seen / "06_other" / "a.csv").read_text() == "x\n1\n"
+    assert not (seen / "07_tiny" / "a.csv").exists()
     files.write_text(seen / "06_other" / "a.csv", "y")
     stage.discard()
     assert other.read_text() == own.read_text() == "x\n1\n"
@@ -176,18 +138,14 @@ def test_other_studies_are_seen_from_the_stage_and_cannot_be_written_over(projec
 )
 def test_a_record_that_cannot_be_believed_is_none(project, own_places, text):
     path = project()
-    files.write_text(
-        own_places / "project" / "results" / "celeba" / "quick" / "07_tiny" / "record.json", text
-    )
+    results = own_places / "project" / "results" / "celeba" / "quick" / "07_tiny"
+    files.write_text(results / "record.json", text)
     assert runner.reusable(path, notebooks.parameters(path, {})) is None
 
 
 def test_an_output_is_opened_as_what_its_name_says(tmp_path):
-    for name, good, bad in (
-        ("a.csv", b"x,y\n1,2\n", b""),
-        ("a.pdf", b"%PDF-1.4", b"PNG"),
-        ("a.md", b"|", b""),
-    ):
+    contents = {"a.csv": (b"x\n1\n", b""), "a.pdf": (b"%PDF-1.4", b"PNG"), "a.md": (b"|", b"")}
+    for name, (good, bad) in contents.items():
         (tmp_path / name).write_bytes(good)
         assert staging.readable(tmp_path / name)
         (tmp_path / name).write_bytes(bad)
@@ -246,17 +204,10 @@ def test_progress_bars_are_not_saved():
     def stream(text, name="stdout"):
         return nbformat.v4.new_output("stream", name=name, text=text)
 
-    kept = kernel.without_progress(
-        [
-            stream("one\n"),
-            stream("\r  0%|", "stderr"),
-            stream("\r 50%|##  ", "stderr"),
-            stream("\r100%|####|\n", "stderr"),
-            stream("a warning\r\n", "stderr"),
-            stream("two\n"),
-        ]
-    )
-    assert [o.text for o in kept] == ["one\n", "a warning\n", "two\n"]
+    bar = [stream(f"\r {share}", "stderr") for share in ("0%|", "50%|##  ", "100%|####|\n")]
+    outputs = [stream("one\n"), *bar, stream("a warning\r\n", "stderr"), stream("two\n")]
+    texts = [output.text for output in kernel.without_progress(outputs)]
+    assert texts == ["one\n", "a warning\n", "two\n"]
 
 
 def test_a_preset_for_gpus_is_refused_without_one(project, monkeypatch):
@@ -286,6 +237,24 @@ def test_one_notebook_at_a_time_on_a_gpu(monkeypatch, tmp_path):
         with pytest.raises(Timeout):
             FileLock(lock, timeout=0).acquire()
     FileLock(lock, timeout=0).acquire()
+
+
+def test_results_are_reused_until_a_part_or_an_output_changes(project, monkeypatch):
+    monkeypatch.setattr(kernel, "execute", in_process)
+    path = project(**SHORT)
+    first = outcome(path)
+    assert first.reason == "there is no record of a complete run"
+    assert outcome(path).status == "reused"
+    assert runner.reusable(path, notebooks.parameters(path, {})).outputs == first.outputs
+    (first.results / "table1.csv").write_text("changed by hand")
+    assert runner.reusable(path, notebooks.parameters(path, {})) is None
+    again = outcome(path)
+    assert (again.status, again.reason) == ("computed", "table1.csv is not as it was written")
+    assert outcome(path, steps="4").reason == "parameter steps: 4, was 3"
+    assert outcome(path, force=True, steps="4").reason == "asked for"
+    monkeypatch.setattr(provenance, "data_state", lambda name: "other files")
+    monkeypatch.setattr(provenance.data_state, "cache_clear", lambda: None, raising=False)
+    assert outcome(path, steps="4").reason == "data celeba changed"
 
 
 SCORES = """
@@ -393,25 +362,18 @@ def test_a_run_counts_when_all_is_there_and_is_then_reused(project, own_places):
     ],
 )
 def test_a_failure_is_told_apart_and_costs_nothing(project, own_places, cell, kind, sentence):
-    root, out = (
-        own_places / "project",
-        own_places / "project" / "results" / "celeba" / "quick" / "07_tiny",
-    )
+    root = own_places / "project"
+    out = root / "results" / "celeba" / "quick" / "07_tiny"
     out.mkdir(parents=True)
     (out / "table1.csv").write_text("earlier\n1\n")
-    (out / "record.json").write_text(
-        json.dumps({"outputs": {"results/celeba/quick/07_tiny/table1.csv": "0"}})
-    )
+    record = {"outputs": {"results/celeba/quick/07_tiny/table1.csv": "0"}}
+    (out / "record.json").write_text(json.dumps(record))
     before = written(root)
     failed = outcome(project(**SHORT, more=cell), timeout=3 if kind == "time-out" else None)
-    assert (failed.status, failed.kind) == ("failed", kind) and sentence in failed.reason, (
-        failed.reason
-    )
-    assert (
-        written(root) == before
-        and (out / "failed.ipynb").exists()
-        and "failed.ipynb" in failed.reason
-    )
+    assert (failed.status, failed.kind) == ("failed", kind)
+    assert sentence in failed.reason
+    assert written(root) == before
+    assert (out / "failed.ipynb").exists() and "failed.ipynb" in failed.reason
     assert not (root / ".lrface" / "celeba.quick.07_tiny").exists()
 
 
@@ -420,13 +382,11 @@ def test_kernels_started_at_the_same_moment_do_not_meet(tmp_path):
     from multiprocessing import get_context
 
     path, moment = tmp_path / "short.ipynb", time.time() + 5.0
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")], metadata=KERNEL), path
-    )
+    cell = nbformat.v4.new_code_cell("x = 1")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=KERNEL), path)
+    calls = [(moment, path, tmp_path / f"{i}") for i in range(4)]
     with get_context("spawn").Pool(4) as pool:
-        failures = pool.starmap_async(
-            _at, [(moment, path, tmp_path / f"{i}") for i in range(4)]
-        ).get(timeout=300)
+        failures = pool.starmap_async(_at, calls).get(timeout=300)
     assert failures == [None] * 4
 
 
@@ -443,10 +403,14 @@ def test_a_reuse_is_decided_without_torch(project, own_places, lrface):
 
     done = outcome(project(**SHORT))
     assert done.status == "computed", done.reason
-    code = "import sys; from lrface.execution import notebooks, runner; p = notebooks.find('07'); "
-    code += "o = runner.reusable(p, notebooks.parameters(p, {})); print(o.status, 'torch' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert said.stdout == "reused False\n", said.stderr
+    code = """
+import sys
+from lrface.execution import notebooks, runner
+path = notebooks.find('07')
+outcome = runner.reusable(path, notebooks.parameters(path, {}))
+print(outcome.status, 'torch' in sys.modules)"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout == "reused False\n", process.stderr
     code, out, _ = lrface("reproduce", "--data", "celeba")
     assert code == 0 and out.splitlines()[-1] == "computed 0, reused 1, failed 0"
     code, out, _ = lrface("reproduce", "--data", "celeba", "-p", "steps=4")

@@ -210,6 +210,7 @@ def plans(pairs):
     return table
 
 
+@pytest.mark.slow
 def test_every_method_at_paper_size_allocates_nothing():
     table = plans([(name, 4) for name in models.METHODS])
     assert table["memory_gb"].max() > 5

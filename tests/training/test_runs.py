@@ -220,6 +220,7 @@ def test_a_truncated_checkpoint_starts_again(own_places, monkeypatch, capsys):
     assert "cannot read last.pt" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_processes_train_once(own_places):
     both = [run_training() for _ in range(2)]
     said = sorted(p.communicate()[0].split()[0] for p in both)

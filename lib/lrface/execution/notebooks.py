@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from lrface.errors import LrfaceError, UsageError
-from lrface.files import note, project_root
+from lrface.files import project_root
 from lrface.settings import override
 
 # torch takes seconds to import, and the decision to reuse results does without it
@@ -39,7 +39,6 @@ def find(study: str) -> Path:
     known = every()
     for path in known:
         if study in (path.stem, path.stem[:2]) or study.zfill(2) == path.stem[:2]:
-            note("notebook", path.stem)
             return path
     names = ", ".join(path.stem for path in known) or "none"
     raise UsageError(f"no study {study!r}: this version has {names}")

@@ -30,9 +30,7 @@ SHOWN = 3
 """How many changed parts a phrase names; it counts the others."""
 
 
-def parts(
-    path: Path, values: dict[str, Any], sets: Iterable[str] = (), read: Iterable[str] = ()
-) -> dict[str, str]:
+def parts(path: Path, values: dict[str, Any], sets: Iterable[str] = ()) -> dict[str, str]:
     """Every part that the results of a notebook with these parameters depend on, and its state.
 
     Parameters
@@ -40,20 +38,14 @@ def parts(
     path : the notebook.
     values : its parameters.
     sets : names of face sets that it loads, beside the parameter ``data``.
-    read : names of other notebooks whose code it reads.
     """
-    others = {
-        f"notebook {stem}": path.with_name(f"{stem}.ipynb")
-        for stem in sorted(set(read) - {path.stem})
-    }
     found = {"python": platform.python_version(), **packages(), "notebook": _code(path)}
-    found |= {name: _code(other) for name, other in others.items()}
     found |= {
         f"parameter {name}": json.dumps(value, sort_keys=True) for name, value in values.items()
     }
     found["retrain"] = "yes" if current().retrain else "no"
     found |= {f"data {name}": data_state(name) for name in sorted({values["data"], *sets})}
-    return found | modules([path, *others.values()])
+    return found | modules(path)
 
 
 data_state = cache(data.state_or_absent)
@@ -65,9 +57,9 @@ def key(parts: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def names(parts: dict[str, str], kind: str) -> list[str]:
-    """The names of the parts of one kind, such as ``data``."""
-    return [name.removeprefix(f"{kind} ") for name in parts if name.startswith(f"{kind} ")]
+def sets(parts: dict[str, str]) -> list[str]:
+    """The names of the face sets among the parts."""
+    return [name.removeprefix("data ") for name in parts if name.startswith("data ")]
 
 
 def difference(now: dict[str, str], then: dict[str, str]) -> str:
@@ -120,9 +112,9 @@ def _versions(lock: str) -> dict[str, str]:
     return found
 
 
-def modules(paths: Iterable[Path]) -> dict[str, str]:
-    """Hashes of the modules that notebooks import, directly or not, and of files beside them."""
-    trees = [_tree(source) for path in paths for source in _cells(path)]
+def modules(path: Path) -> dict[str, str]:
+    """Hashes of the modules that a notebook imports, directly or not, and of files beside them."""
+    trees = [_tree(source) for source, _ in notebooks.cells(path)]
     pending = [name for tree in trees for name in _imports(tree, "")]
     found: dict[str, str] = {}
     folders: set[Path] = set()
@@ -165,16 +157,9 @@ def _read(file: Path, name: str, changed: int, size: int) -> tuple[str, tuple[st
     return hashlib.sha256(_meaning(tree, bare=True).encode()).hexdigest()[:16], imports
 
 
-def _cells(path: Path) -> list[str]:
-    try:
-        return [source for source, _ in notebooks.cells(path)]
-    except OSError:  # read by an earlier run, and removed since
-        return []
-
-
 def _code(path: Path) -> str:
-    trees = [_meaning(_tree(source), bare=False) for source in _cells(path)]
-    return hashlib.sha256("\0".join(trees).encode()).hexdigest()[:16] if trees else "absent"
+    trees = [_meaning(_tree(source), bare=False) for source, _ in notebooks.cells(path)]
+    return hashlib.sha256("\0".join(trees).encode()).hexdigest()[:16]
 
 
 def _tree(source: str) -> ast.Module | str:

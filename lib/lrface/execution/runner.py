@@ -115,8 +115,7 @@ def _outdated(
     """Why the results of a record are out of date (empty if they are not), and the parts now."""
     then = record.get("provenance")
     then = then if isinstance(then, dict) else {}
-    sets, read = (provenance.names(then, kind) for kind in ("data", "notebook"))
-    now = provenance.parts(path, values, sets, read)
+    now = provenance.parts(path, values, provenance.sets(then))
     if not record:
         return "there is no record of a complete run", now
     if not then:
@@ -274,7 +273,7 @@ def _record(
 
     # a set first loaded in this run has the state that it had when the notebook loaded it
     sets = stage.noted("data")
-    parts = provenance.parts(path, values, sets, stage.noted("notebook"))
+    parts = provenance.parts(path, values, sets)
     parts |= {f"data {name}": state for name, state in sets.items()}
     parts |= {name: state for name, state in now.items() if name in parts}
     return {
