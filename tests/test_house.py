@@ -94,7 +94,7 @@ def test_a_notebook_s_cells_are_short_and_it_begins_with_what_came_out(path):
 def test_every_key_of_a_listed_score_is_that_of_a_file_whose_hash_is_recorded():
     for listing in (ROOT / "results").glob("*/*/*/scores.csv"):
         record = json.loads(listing.with_name("record.json").read_text())
-        keys = {line.rpartition(",")[2] for line in listing.read_text().split()[1:]}
+        keys = {line.rpartition(",")[2] for line in listing.read_text().splitlines()[1:]}
         stated = record.get("scores", {})
         if listing.parts[-4] != "synthetic":  # the scores of photographs are not released
             continue

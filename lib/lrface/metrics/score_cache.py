@@ -164,8 +164,8 @@ def compute(
     Raises
     ------
     UsageError
-        A column has no tolerance and ``agree`` is not given, or ``score`` gives another number of
-        rows than asked for.
+        A column that is compared has no tolerance and ``agree`` is not given, or ``score`` gives
+        another number of rows than asked for.
 
     Examples
     --------
@@ -259,9 +259,6 @@ class _Job:
                 f"the scores of {_label(cell)} have {len(frame)} rows, "
                 f"where {len(rows)} are asked for"
             )
-        if self.agree is None and not callable(self.check):
-            for column in frame:
-                _tolerance(column, self.tolerance)
         return frame.astype(np.float32).astype(np.float64)
 
     def _difference(self, cell: Cell, stored: pd.DataFrame) -> str | None:
