@@ -1,15 +1,15 @@
-"""1:N search at TinyFace's size, and among a million: `.venv/bin/python
-benchmarks/identification.py`, one JSON line a measurement.
+"""1:N search at TinyFace's size, and in a gallery of a million.
 
-Random unit vectors of 512 numbers, mates a little alike; no data set is needed. Each measurement
-has a process of its own, so its peak memory is its own too: with the interpreter, the libraries and
-the vectors, which `before_gb` shows. At TinyFace's size (3,728 probes, 4,443 mates, 153,428
-distractors) the peers are the whole matrix of distances, sorted whole, or sorted a probe at a time
-as the published evaluation does. One thread each (the sort has no more anyway), in turns, and the
-median of the rounds: a busy machine slows them alike, and `cpu_s` hardly at all. The million
-vectors (2 GB) are written to a temporary folder and read from there; `peak_gb` is then all that the
-process ever held. `memory_ratio` is the memory over `before_gb`, beside ours. Writes
-`results/benchmarks/identification_cpu.csv`.
+`.venv/bin/python benchmarks/identification.py` prints a JSON line for each measurement and writes
+`results/benchmarks/identification_cpu.csv`. No data set is needed: random unit vectors of 512
+numbers, those of one identity a little alike.
+
+Each measurement has its own process, so that its peak memory is its own; `before_gb` is that of the
+interpreter, the libraries and the vectors, `memory_ratio` compares what comes on top of it with
+ours. At TinyFace's size (3,728 probes, 4,443 mates, 153,428 distractors) the peers compute the
+whole matrix of distances, and sort it whole, or probe by probe as the published evaluation does.
+One thread each, interleaved, and the median of the rounds: a busy machine slows them alike, and
+hardly changes `cpu_s`. The million vectors (2 GB) are read from a temporary file.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ def unit(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def faces(distractors: int, path: Path | None = None):
-    """Probes, gallery, their ids; the gallery in memory, or written in parts to ``path`` and
-    mapped."""
+    """Probes, gallery, and their ids; the gallery in memory, or memory-mapped at ``path``."""
     random = np.random.default_rng(0)
     people = unit(random, (PEOPLE, DIMS))
     probe_ids, mate_ids = (
@@ -70,7 +69,7 @@ def faces(distractors: int, path: Path | None = None):
 
 
 def naive(probe, gallery, probe_ids, ids, whole: bool) -> tuple[float, float]:
-    """rank-1 and mAP from every distance: sorted in one call, or a probe at a time."""
+    """Rank-1 and mAP from all distances, sorted in one call or probe by probe."""
     distances = torch.cdist(torch.from_numpy(probe), torch.from_numpy(gallery)).numpy()
     order = distances.argsort(axis=1) if whole else None
     first, areas = [], []
@@ -110,7 +109,7 @@ def measure(way: str, path: str = "") -> None:
 
 
 def apart(*arguments: str) -> dict:
-    """One measurement, in a process of its own."""
+    """One measurement in its own process."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     done = subprocess.run(
         [sys.executable, __file__, *arguments],
@@ -127,7 +126,7 @@ def median(runs: list[dict]) -> dict:
 
 
 def row(way: str, gallery: int, middle: dict, rounds: int, ours: dict) -> dict:
-    """A line of the table, with how many times ours the seconds and the memory are."""
+    """A row of the table; ratios are those of the peer's seconds and memory to ours."""
     size = {
         "way": way,
         "probes": PROBES,
@@ -167,10 +166,5 @@ if __name__ == "__main__":
         apart("write", file)
         found = apart("lrface", file)
         rows.append(row("lrface, from disk", MILLION, found, 1, found))
-    target = Path(
-        output_root(),
-        "results",
-        "benchmarks",
-        "identification_cpu.csv",
-    )
+    target = Path(output_root(), "results", "benchmarks", "identification_cpu.csv")
     write_atomic(target, partial(write, rows))

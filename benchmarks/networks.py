@@ -1,13 +1,13 @@
-"""Every restoration network at paper size, 4x, whole 128x128 faces: `.venv/bin/python
-benchmarks/networks.py [--methods SRCNN,EDSR]`.
+"""Time and memory of every restoration network at paper size, 4x, on whole 128x128 faces.
 
-Seconds of a training step (objective, backward, Adam) and of an inference, and the memory a step
-needs beside the memory that `lrface.training.cost_model` predicts. Each network has a process of
-its own, so that the peak is its own; on a CPU the peak is the resident memory over that before the
-network was built. Batches of 16; a network that does not fit is tried with half, and half again.
-`batch` 0 says that not even one face fits. Random pixels: no data set is needed. Writes
-`results/benchmarks/networks_cpu.csv` (`networks_cuda.csv` where there is a GPU), whole, after each
-network.
+`.venv/bin/python benchmarks/networks.py [--methods SRCNN,EDSR]` writes
+`results/benchmarks/networks_cpu.csv` (`networks_cuda.csv` on a GPU) after each network: seconds of
+a training step (objective, backward, Adam) and of an inference, and the memory of a step beside
+what `lrface.training.cost_model` predicts. Random pixels: no data set is needed.
+
+Each network has its own process, so that the peak is its own; on a CPU the peak is the resident
+memory over that before the network was built. Batches of 16; a network that does not fit is tried
+with half, and half again. `batch` 0: not even one face fits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NO_ROOM = 3
 
 
 def seconds(act, synchronise) -> float:
-    """Mean seconds of ``act`` over at least one round, after a warm-up."""
+    """Mean seconds of a call of ``act``, after a warm-up."""
     act()
     synchronise()
     rounds, began = 0, time.perf_counter()
@@ -43,7 +43,7 @@ def seconds(act, synchronise) -> float:
 
 
 def measure(method: str, batch: int) -> dict:
-    """One network, in this process; memory errors are left to the caller."""
+    """Measure one network in this process; raises what the allocator raises if it does not fit."""
     import psutil
     import torch
     from lrface import degrade, models, runs
@@ -68,23 +68,19 @@ def measure(method: str, batch: int) -> dict:
     hr = torch.rand(batch, 3, cost_model.FACE, cost_model.FACE)
     one = Batch(config.degradation(hr), hr, torch.rand(batch, 68, 2) * cost_model.FACE).to(device)
     before = process.memory_info().rss
-    # a network too large is then an error in here, and no reason for the system to end other
-    # programs
+    # a network that is too large then raises an error here, and the system kills no other program
     if not cuda:
         room = process.memory_info().vms + int(0.95 * psutil.virtual_memory().available)
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(
-            resource.RLIMIT_AS, (room if hard == resource.RLIM_INFINITY else min(room, hard), hard)
-        )
+        soft = room if hard == resource.RLIM_INFINITY else min(room, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
     net = models.restorer(method, SCALE, "paper")
     objective = config.objective(net)
     net.to(device, memory_format=torch.channels_last)
     objective.to(device)
-    adam = objective.adam
-    learners = {
-        "loss": torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-4, **adam)
-    }
+    adam, trainable = objective.adam, [p for p in net.parameters() if p.requires_grad]
+    learners = {"loss": torch.optim.Adam(trainable, 1e-4, **adam)}
     if (discriminator := objective.discriminator) is not None:
         learners["discriminator"] = torch.optim.Adam(discriminator.parameters(), 1e-4, **adam)
 
@@ -119,7 +115,7 @@ def measure(method: str, batch: int) -> dict:
         "train_faces_per_second": round(batch / step_seconds, 3),
         "infer_faces_per_second": round(batch / infer_seconds, 3),
         "peak_gb": round(peak / 1e9, 3),
-        "predicted_gb": round((predicted.kept + predicted.held) / 1e9, 3),
+        "predicted_gb": round((predicted.activations + predicted.weights) / 1e9, 3),
         "gflop_per_second": round(2 * predicted.macs * batch / step_seconds / 1e9, 1),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "threads": torch.get_num_threads(),
@@ -128,22 +124,19 @@ def measure(method: str, batch: int) -> dict:
 
 
 def alone(method: str, batch: int) -> None:
-    """In a process of its own: one JSON line, or the exit code that says there was no room."""
+    """The measuring process: one JSON line, or the exit code :data:`NO_ROOM`."""
     try:
         print(json.dumps(measure(method, batch)))
-    except (
-        MemoryError,
-        RuntimeError,
-    ) as error:  # torch.OutOfMemoryError is a RuntimeError, and so is the CPU allocator's
-        if isinstance(error, RuntimeError) and not any(
-            word in str(error).lower() for word in ("memory", "alloc")
-        ):
+    except MemoryError:
+        sys.exit(NO_ROOM)
+    except RuntimeError as error:  # torch.OutOfMemoryError is one, and so is the CPU allocator's
+        if not any(word in str(error).lower() for word in ("memory", "alloc")):
             raise
         sys.exit(NO_ROOM)
 
 
 def largest(method: str) -> dict | None:
-    """The row of the largest batch that fits; None if not even one face does."""
+    """The row of the largest batch that fits, or None."""
     batch = BATCH
     while batch:
         done = subprocess.run(
@@ -155,16 +148,20 @@ def largest(method: str) -> dict | None:
             return json.loads(done.stdout.splitlines()[-1])
         if done.returncode != NO_ROOM and done.returncode > 0:
             raise SystemExit(f"{method}, batch {batch}: failed, see above")
-        batch //= 2  # no room, or ended by the system (a negative code)
+        batch //= 2  # no room, or killed by the system (a negative code)
     return None
 
 
 def asked() -> tuple[str, list[str]]:
-    """The kind of device and the methods, told by another process: what this one holds would stand
-    in the peak of those it starts."""
+    """The kind of device and the trainable methods.
+
+    Another process finds them out: what this one imports would count in its children's peak.
+    """
     code = (
-        "from lrface import models, runs; "
-        "print(runs.device().type, *(name for name, m in models.METHODS.items() if m.trainable and not m.fit_closed_form))"
+        "from lrface import models, runs\n"
+        "methods = models.METHODS.values()\n"
+        "trained = (m.name for m in methods if m.trainable and not m.fit_closed_form)\n"
+        "print(runs.device().type, *trained)"
     )
     kind, *names = subprocess.run(
         [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
@@ -191,19 +188,10 @@ if __name__ == "__main__":
     from lrface.files import output_root, write_atomic
 
     kind, known = asked()
-    target = Path(
-        output_root(),
-        "results",
-        "benchmarks",
-        f"networks_{kind}.csv",
-    )
+    target = Path(output_root(), "results", "benchmarks", f"networks_{kind}.csv")
     rows = []
     for method in given.methods.split(",") if given.methods else known:
         rows.append(largest(method) or {"method": method, "batch": 0})
-        print(
-            json.dumps(rows[-1])
-            if rows[-1]["batch"]
-            else f"{method}: not even one face fits into this machine's memory",
-            flush=True,
-        )
+        nothing = f"{method}: not even one face fits into this machine's memory"
+        print(json.dumps(rows[-1]) if rows[-1]["batch"] else nothing, flush=True)
         write_atomic(target, partial(write, rows))

@@ -1,14 +1,15 @@
-"""One refresh of LMLE's quintuplets at CelebA's size: `.venv/bin/python benchmarks/quintuplets.py`,
-one JSON line a measurement.
+"""One refresh of LMLE's quintuplets at CelebA's size.
 
-160,000 random unit vectors of 128 numbers around 800 centres, 200 around each; 24 of the centres, 3
-% of the rows, are a rare class. No data set is needed. The peers are plain loops in NumPy, an
-anchor at a time, timed on a sample of anchors and scaled to all: by the differences of the vectors,
-as the definition reads, and by their products. The loops are timed before the refresh and after it,
-and the mean is taken: a busy machine slows them alike, and `cpu_s` hardly at all. One thread and a
-process of its own each, so that its peak memory is its own too: with the interpreter, the libraries
-and the vectors, which `before_gb` shows. `agree` is the part of the sampled anchors whose four
-members a loop in float64 confirms. Writes `results/benchmarks/quintuplets_cpu.csv`.
+`.venv/bin/python benchmarks/quintuplets.py` prints a JSON line for each measurement and writes
+`results/benchmarks/quintuplets_cpu.csv`. No data set is needed: 160,000 random unit vectors of 128
+numbers around 800 centres, 200 around each; 24 of the centres (3 % of the rows) are a rare class.
+
+The peers are plain NumPy loops over the anchors, timed on a sample and scaled to all: by
+differences of vectors, as the definition reads, and by products. They are timed before and after
+the refresh, and the mean is taken: a busy machine slows them alike, and hardly changes `cpu_s`.
+Each measurement has one thread and its own process, so that its peak memory is its own;
+`before_gb` is that of the interpreter, the libraries and the vectors. `agree` is the fraction of
+the sampled anchors whose four members a loop in float64 confirms.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from lrface.files import output_root, write_atomic
 from lrface.models.lmle import quintuplets
 
 CLUSTERS, MEMBERS, RARE, DIMS = 800, 200, 24, 128
-SAMPLE = 48  # anchors that a loop is timed on
+SAMPLE = 48
+"""Number of anchors that a loop is timed on."""
 
 
 def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -41,26 +43,21 @@ def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         random.standard_normal((n, DIMS), dtype=np.float32) for n in (CLUSTERS, len(cluster))
     )
     features = centres[cluster] + noise
-    return (
-        features / np.linalg.norm(features, axis=1, keepdims=True),
-        (cluster < RARE).astype(int),
-        cluster,
-    )
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    return features, (cluster < RARE).astype(int), cluster
 
 
 def loop(features, labels, cluster, anchors, by_products: bool) -> np.ndarray:
     half, found = np.square(features).sum(1) / 2, []
     for i in anchors:
-        far = (
-            half - features @ features[i]
-            if by_products
-            else np.square(features - features[i]).sum(1)
-        )
+        if by_products:
+            far = half - features @ features[i]
+        else:
+            far = np.square(features - features[i]).sum(1)
         same, near = labels == labels[i], cluster == cluster[i]
         among = [np.flatnonzero(kind) for kind in (near, same & ~near, same, ~same)]
-        found.append(
-            [rows[(np.argmax, np.argmin)[n % 2](far[rows])] for n, rows in enumerate(among)]
-        )
+        pick = (np.argmax, np.argmin, np.argmax, np.argmin)
+        found.append([rows[f(far[rows])] for f, rows in zip(pick, among, strict=True)])
     return np.array(found)
 
 
@@ -76,10 +73,8 @@ def measure(way: str) -> None:
     if way == "lrface":
         found, scale = quintuplets(features, labels, cluster), 1.0
     else:
-        found, scale = (
-            loop(features, labels, cluster, anchors, way == "products"),
-            len(features) / len(anchors),
-        )
+        found = loop(features, labels, cluster, anchors, way == "products")
+        scale = len(features) / len(anchors)
     line = {
         "seconds": scale * (time.perf_counter() - began),
         "cpu_s": scale * (time.process_time() - used),
@@ -92,7 +87,7 @@ def measure(way: str) -> None:
 
 
 def apart(way: str) -> dict[str, float]:
-    """One measurement, in a process of its own."""
+    """One measurement in its own process."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     done = subprocess.run(
         [sys.executable, __file__, way],
@@ -131,20 +126,10 @@ if __name__ == "__main__":
             "rare": RARE / CLUSTERS,
             "threads": 1,
         }
-        ratios = {
-            f"{k}_ratio": round(found[k] / middle["lrface"][k], 1) for k in ("seconds", "cpu_s")
-        }
-        rows.append(
-            size
-            | {k: round(x, 2) for k, x in found.items() if k != "agree"}
-            | ratios
-            | {"agree": found.get("agree", "")}
-        )
+        ours = middle["lrface"]
+        ratios = {f"{k}_ratio": round(found[k] / ours[k], 1) for k in ("seconds", "cpu_s")}
+        measured = {k: round(x, 2) for k, x in found.items() if k != "agree"}
+        rows.append(size | measured | ratios | {"agree": found.get("agree", "")})
         print(json.dumps(rows[-1]))
-    target = Path(
-        output_root(),
-        "results",
-        "benchmarks",
-        "quintuplets_cpu.csv",
-    )
+    target = Path(output_root(), "results", "benchmarks", "quintuplets_cpu.csv")
     write_atomic(target, partial(write, rows))

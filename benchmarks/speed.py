@@ -1,7 +1,7 @@
-"""Speed as ratios against a peer in the same process: `.venv/bin/python benchmarks/speed.py`, one
-JSON line a measurement.
+"""Speed of the degradation and of the training loop as ratios to a peer in the same process.
 
-Interleaved rounds and their median, so that a busy machine slows both sides alike. Random pixels:
+`.venv/bin/python benchmarks/speed.py` prints a JSON line for each measurement. Rounds are
+interleaved and their median is taken, so that a busy machine slows both sides alike. Random pixels:
 no data set is needed.
 """
 
@@ -30,16 +30,18 @@ def rounds(*sides, repeats: int = 7):
         side()
     times = [[] for _ in sides]
     for _ in range(repeats):
-        for side, kept in zip(sides, times, strict=True):
+        for side, own in zip(sides, times, strict=True):
             began = time.perf_counter()
             side()
-            kept.append(time.perf_counter() - began)
-    return [statistics.median(kept) for kept in times]
+            own.append(time.perf_counter() - began)
+    return [statistics.median(own) for own in times]
 
 
 def degradation() -> None:
-    """One 128x128 RGB face on one core: ours in batches of 16 float faces, as training takes them,
-    PIL one uint8 picture at a time."""
+    """Milliseconds to degrade one 128x128 RGB face on one core.
+
+    Ours takes batches of 16 float faces, as training does; PIL one uint8 picture at a time.
+    """
     torch.set_num_threads(1)
     pixels = np.random.default_rng(0).integers(0, 256, (16, 128, 128, 3), dtype=np.uint8)
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255).contiguous()
@@ -54,24 +56,20 @@ def degradation() -> None:
         def library(size=size):
             F.interpolate(batch, size, mode="bicubic", antialias=True)
 
-        a, b, c = (
-            t / 16 * 1e3 for t in rounds(lambda ours=ours: ours(batch), pil, library, repeats=101)
-        )
-        print(
-            json.dumps(
-                {
-                    "what": f"degrade {scale}x",
-                    "ms": round(a, 4),
-                    "pil_ms": round(b, 4),
-                    "torch_antialias_ms": round(c, 4),
-                    "pil_ratio": round(b / a, 2),
-                }
-            )
-        )
+        times = rounds(lambda ours=ours: ours(batch), pil, library, repeats=101)
+        a, b, c = (t / 16 * 1e3 for t in times)
+        line = {
+            "what": f"degrade {scale}x",
+            "ms": round(a, 4),
+            "pil_ms": round(b, 4),
+            "torch_antialias_ms": round(c, 4),
+            "pil_ratio": round(b / a, 2),
+        }
+        print(json.dumps(line))
 
 
 class Still:
-    """A face set that is already decoded: both loops then pay for the same work only."""
+    """A face set that is already decoded, so that both loops do the same work."""
 
     def __init__(self, hr: torch.Tensor):
         self.hr = hr
@@ -84,8 +82,10 @@ class Still:
 
 
 def training(steps: int = 6) -> None:
-    """EDSR at paper size, 4x, batch 16, LR 32x32: images/s of the library's loop against the
-    plainest PyTorch loop."""
+    """Images a second of the library's loop and of the plainest PyTorch loop.
+
+    EDSR at paper size, 4x, batches of 16 faces of 128x128 pixels.
+    """
     torch.set_num_threads(2)
     hr = torch.randint(0, 256, (64, 3, 128, 128), dtype=torch.uint8)
     setting = degrade.setting("4x")
