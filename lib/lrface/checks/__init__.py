@@ -1,2 +1,1 @@
-"""Checks on what is stored: second sources for every number, comparison of runs, and what made a
-table."""
+"""Checks of stored results: second sources of a number, comparison of runs, what made a table."""

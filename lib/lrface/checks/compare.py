@@ -1,5 +1,4 @@
-"""Two makings of the same table side by side: which numbers differ, by how much, and how much they
-may on another machine."""
+"""Compare two runs of one table: which numbers differ, and whether by more than they may."""
 
 from __future__ import annotations
 
@@ -12,8 +11,10 @@ import pandas as pd
 
 
 class Tolerance(NamedTuple):
-    """How far a number may be off before it is drift: ``amount`` in its own unit, or ``share`` of
-    its interval's width, if that is more."""
+    """How far a number may be off on another machine.
+
+    ``amount`` is in its own unit; ``share`` is of the width of its interval. The larger one holds.
+    """
 
     amount: float
     reason: str
@@ -21,24 +22,20 @@ class Tolerance(NamedTuple):
 
 
 EXACT = Tolerance(0.0, "counts are exact")
-OTHER = "no metric of its own: one per cent, and what is counted in whole numbers exactly"
+OTHER = "metrics without an entry: 1 %, whole numbers exactly"
 TOLERANCE = {
-    "psnr": Tolerance(0.02, "dB; another processor's last bits round a pixel up here and there"),
+    "psnr": Tolerance(0.02, "dB; another processor rounds single pixels the other way"),
     "val_psnr": Tolerance(0.02, "dB, as psnr"),
     "ssim": Tolerance(5e-4, "as psnr"),
-    "consistency": Tolerance(0.05, "dB between small pictures, where a rounded pixel weighs more"),
+    "consistency": Tolerance(0.05, "dB between small images, in which a rounded pixel weighs more"),
     "dB per decade": Tolerance(0.05, "a slope through values that may each be 0.02 dB off"),
-    "tau": Tolerance(0.15, "ranks: two methods 0.02 dB apart may change places, once among six"),
-    "alignment": Tolerance(
-        2e-3,
-        "of the distance between the eyes; at the edge of being found, a face comes or goes",
-        0.2,
-    ),
+    "tau": Tolerance(0.15, "of six methods, two that are 0.02 dB apart change places once"),
+    "alignment": Tolerance(2e-3, "of the eyes' distance; a face more or less is detected", 0.2),
     "landmark_error": Tolerance(2e-3, "as alignment", 0.2),
-    "lost": Tolerance(0.01, "share of faces whose landmarks were not found, as alignment", 0.2),
-    "detected": Tolerance(0.01, "share of faces found, as alignment"),
-    "identity": Tolerance(2e-3, "cosine of the pretrained judge's vectors"),
-    "identity_frnet": Tolerance(5e-3, "cosine of a small network's vectors, which differ more"),
+    "lost": Tolerance(0.01, "share of faces whose landmarks were not found; as alignment", 0.2),
+    "detected": Tolerance(0.01, "share of faces found; as alignment"),
+    "identity": Tolerance(2e-3, "cosine between vectors of the pretrained network"),
+    "identity_frnet": Tolerance(5e-3, "as identity; a small network's vectors differ more"),
     "strangers' median": Tolerance(5e-3, "cosine, as identity"),
     "median cosine of strangers": Tolerance(5e-3, "cosine, as identity"),
     "same": Tolerance(5e-3, "cosine, as identity"),
@@ -46,28 +43,24 @@ TOLERANCE = {
     "stability": Tolerance(5e-3, "cosine, as identity"),
     "blur": Tolerance(5e-3, "share of a spectrum; follows psnr"),
     "accuracy": Tolerance(5e-3, "share of pairs or faces: 30 of 6,000", 0.1),
-    "balanced accuracy": Tolerance(
-        0.015, "one face of a class of 48, halved, and the clusters that decide it", 0.1
-    ),
-    "balanced_accuracy": Tolerance(
-        0.015, "one face of a class of 48, halved, and the clusters that decide it", 0.1
-    ),
+    "balanced accuracy": Tolerance(0.015, "half a face in a class of 48, and the clusters", 0.1),
+    "balanced_accuracy": Tolerance(0.015, "half a face in a class of 48, and the clusters", 0.1),
     "slope": Tolerance(5e-4, "balanced accuracy per point of imbalance", 0.2),
     "gain": Tolerance(0.03, "the difference of two balanced accuracies", 0.1),
-    "tpr": Tolerance(0.02, "share; the threshold is set by a few of thousands of pairs", 0.2),
+    "tpr": Tolerance(0.02, "share; a few of thousands of pairs set the threshold", 0.2),
     "half_width": Tolerance(0.02, "as tpr"),
-    "density": Tolerance(0.25, "a histogram's bar; a cosine steps over its edge"),
+    "density": Tolerance(0.25, "a bar of a histogram: a cosine may fall into the next one"),
     "stderr": Tolerance(5e-3, "as accuracy"),
     "better": Tolerance(30, "pairs, as accuracy"),
     "worse": Tolerance(30, "pairs, as accuracy"),
-    "rank": Tolerance(0.01, "share of probes; the gallery's order changes among near equals", 0.1),
+    "rank": Tolerance(0.01, "share of probes; near equals in the gallery change places", 0.1),
     "mAP": Tolerance(0.01, "as rank", 0.1),
     "parameters": EXACT,
     "macs": EXACT,
 }
-"""By metric: the longest key that a metric's name (or a claim's contrast, or a column of its own)
-begins with. Interval ends may be off by twice as much, single faces (a column ``face``) by five
-times."""
+"""By metric: the entry of the longest key that begins the metric's name (or a claim's contrast, or
+the name of a column of its own). Ends of intervals may be off by twice as much, numbers of a
+single face (tables with a column ``face``) by five times."""
 
 NOT_COMPARED = {
     "ms": "a time",
@@ -76,38 +69,30 @@ NOT_COMPARED = {
     "peak": "memory",
     "device": "a machine",
     "finished": "a date",
-    "p (": "a p-value moves by decades with a few pairs; the claim it decides has a verdict, which is compared",
-    "x": "UMAP's coordinates mean nothing but who is near",
+    "p (": "a few pairs change a p-value tenfold; the verdict that it decides is compared",
+    "x": "coordinates of UMAP have no meaning, only neighbourhoods have",
     "y": "as x",
-    "cluster": "k-means numbers clusters as it likes",
-    "sha256": "weights trained on another machine differ in their bits; the scores that they give are compared",
+    "cluster": "k-means numbers its clusters arbitrarily",
+    "sha256": "weights trained on another machine differ in their bits; their scores are compared",
 }
-LISTS_NOT_COMPARED = {"scores.csv": "it names kept scores by keys that stand on the weights' bits"}
+"""Columns and metrics (or their beginnings) that may differ by any amount."""
+LISTS_NOT_COMPARED = {"scores.csv": "the keys of score files depend on the bits of the weights"}
 
 NAMES_A_ROW = {
     *("key", "train_fingerprint", "table", "method", "setting", "metric", "size", "seed"),
     *("step", "k", "frequency", "from", "to", "cosine", "fpr", "margin"),
 }
-"""Columns that name a row even where they hold numbers, beside every column of words."""
+"""Columns that identify a row even where they hold numbers; columns of words do so anyway."""
 MEASURED_WORDS = {
-    "verdict",
-    "highest",
-    "lowest",
-    "few",
-    "spec",
-    "degradation",
-    "device",
-    "sha256",
-    "list",
+    *("verdict", "highest", "lowest", "few", "spec", "degradation", "device", "sha256", "list"),
     "fingerprint",
 }
-"""Words that were measured, and name no row."""
+"""Columns of words that are results, and identify no row."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One thing that is not as it was committed. ``row`` and ``column`` are empty where the whole
-    file is meant."""
+    """One difference from what was committed; of a whole file if it has no row and no column."""
 
     file: str
     why: str
@@ -122,19 +107,20 @@ class Drift:
         where = ": ".join(filter(None, [self.file, self.row]))
         if not self.column:
             return f"{where}: {self.why}"
-        text = f"{where}: {self.column} {self.committed or 'nothing'} committed, {self.now or 'nothing'} now"
+        before, after = self.committed or "nothing", self.now or "nothing"
+        text = f"{where}: {self.column} {before} committed, {after} now"
         if self.off is not None:
             text += f", off by {self.off:.3g}, tolerance {self.tolerance:.3g}"
         return f"{text} ({self.why})"
 
 
 def read(path: Path | BinaryIO) -> pd.DataFrame:
-    """A CSV as the texts it holds: str everywhere, ``""`` for nothing."""
+    """A CSV as text: every cell is a str, an empty one ``""``."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def number(text: str) -> float | None:
-    """The number a text holds, else None (words, nothing, NaN)."""
+    """The number in a cell; None if it holds words, nothing, or NaN."""
     try:
         value = float(text.replace(",", ""))
     except ValueError:
@@ -143,98 +129,93 @@ def number(text: str) -> float | None:
 
 
 def tolerance(metric: str) -> Tolerance | None:
-    """The entry of ``TOLERANCE`` for a metric, a contrast or a column; None where ``OTHER`` holds."""
-    named = [key for key in TOLERANCE if metric.startswith(key)]
-    return TOLERANCE[max(named, key=len)] if named else None
+    """The entry of ``TOLERANCE`` for a metric, contrast or column; None if :data:`OTHER` holds."""
+    keys = [key for key in TOLERANCE if metric.startswith(key)]
+    return TOLERANCE[max(keys, key=len)] if keys else None
 
 
-def _skipped(name: str) -> bool:
+def _not_compared(name: str) -> bool:
     return any(name == key or (len(key) > 2 and name.startswith(key)) for key in NOT_COMPARED)
 
 
-def names(frame: pd.DataFrame) -> list[str]:
-    """The columns of a table of texts (see :func:`read`) that name its rows."""
+def identifying(frame: pd.DataFrame) -> list[str]:
+    """The columns of a table (:func:`read`) that identify its rows."""
     chosen = []
     for column in frame:
-        words = (
-            not any(number(text) is not None for text in frame[column])
-            and (frame[column] != "").any()
-        )
-        numbers = column in NAMES_A_ROW and not (column == "margin" and "id" in frame)
-        if (words or numbers) and column not in MEASURED_WORDS:
+        filled = (frame[column] != "").any()
+        words = filled and not any(number(text) is not None for text in frame[column])
+        of_claim = column == "margin" and "id" in frame
+        if (words or (column in NAMES_A_ROW and not of_claim)) and column not in MEASURED_WORDS:
             chosen.append(column)
     return chosen
 
 
-def keyed(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """The table by its rows' names; rows of one name are counted in their order."""
+def indexed(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The table with its rows' identity as index; rows of one identity are numbered."""
     count = frame.groupby(by, sort=False).cumcount() if by else pd.Series(range(len(frame)))
     return frame.assign(**{" ": count}).set_index([*by, " "], drop=False)
 
 
 def row_name(by: list[str], key: tuple) -> str:
-    """A row's name for people: ``EDSR, 4x, psnr``, or a claim's ``id``."""
+    """The identity of a row for people: ``EDSR, 4x, psnr``, or the ``id`` of a claim."""
     if "id" in by:
         return key[by.index("id")]
-    plain = [
-        text
-        for column, text in zip(by, key, strict=False)
-        if text and column not in ("study", "table", "paper", "sentence", "preset")
-    ]
-    return ", ".join(plain) + (f" (number {key[-1] + 1})" if key[-1] or not plain else "")
+    context = ("study", "table", "paper", "sentence", "preset")
+    named = zip(by, key, strict=False)
+    shown = [text for column, text in named if text and column not in context]
+    return ", ".join(shown) + (f" (number {key[-1] + 1})" if key[-1] or not shown else "")
+
+
+RESULT_COLUMNS = ("value", "effect", "low", "high", "seed_sd", "chance", "value_all", "difference")
+"""Columns that hold a result of the row's metric."""
 
 
 def _allowed(row: pd.Series, column: str) -> tuple[float, str] | None:
-    """How far off ``row``'s number in ``column`` may be, and why; None if it is not compared."""
-    metric = "tau" if row.get("method") == "tau" else row.get("metric") or row.get("contrast") or ""
-    if _skipped(column) or (metric and _skipped(metric)):
+    """How far the number in a column may be off, and why; None if it is not compared."""
+    metric = row.get("metric") or row.get("contrast") or ""
+    metric = "tau" if row.get("method") == "tau" else metric
+    if _not_compared(column) or (metric and _not_compared(metric)):
         return None
     value = number(row[column])
     if column == "published":
         return 0.0, "printed in the paper"
-    of_faces = metric.startswith(("alignment", "landmark_error", "lost"))
-    if column == "n" and of_faces:
+    if column == "n" and metric.startswith(("alignment", "landmark_error", "lost")):
         return max(2.0, 0.02 * (value or 0)), "faces whose landmarks were found"
-    measured = (
-        column in ("value", "effect", "low", "high", "seed_sd", "chance", "value_all", "difference")
-        and metric
-    )
-    entry = tolerance(metric) if measured else tolerance(column)
+    entry = tolerance(metric if metric and column in RESULT_COLUMNS else column)
     if entry is None:
-        exact = value is not None and value == int(value) and "." not in row[column]
-        return (0.0, EXACT.reason) if exact else (0.01 * abs(value or 0), OTHER)
+        whole = value is not None and value == int(value) and "." not in row[column]
+        return (0.0, EXACT.reason) if whole else (0.01 * abs(value or 0), OTHER)
+    amount = entry.amount
     low, high = number(row.get("low", "")), number(row.get("high", ""))
-    amount = (
-        max(entry.amount, entry.share * (high - low))
-        if low is not None and high is not None
-        else entry.amount
-    )
-    amount *= 2 if column in ("low", "high", "chance") else 5 if "face" in row else 1
-    return amount, entry.reason
+    if low is not None and high is not None:
+        amount = max(amount, entry.share * (high - low))
+    factor = 2 if column in ("low", "high", "chance") else 5 if "face" in row else 1
+    return factor * amount, entry.reason
 
 
 def compare(
     file: str, committed: pd.DataFrame, now: pd.DataFrame, exact: bool = False
 ) -> list[Drift]:
-    """What is not the same in two tables of texts (see :func:`read`): rows, columns, words, numbers
-    by more than their tolerance.
+    """The differences between two tables: rows, columns, words, and numbers beyond tolerance.
 
-    ``exact``: every number that differs is drift, times too: they are two states of one file, not
-    two runs.
+    Parameters
+    ----------
+    file : str
+        The name under which they are reported.
+    committed, now : DataFrame
+        As :func:`read` gives them. The order of rows means nothing.
+    exact : bool
+        Two states of one file rather than two runs: every number must be the same, times too.
     """
     if not exact and Path(file).name in LISTS_NOT_COMPARED:
         return []
-    found = [
-        Drift(file, f"the column {column!r} is missing now")
-        for column in committed
-        if column not in now
-    ]
-    found += [
-        Drift(file, f"the column {column!r} was added") for column in now if column not in committed
-    ]
+    gone = [column for column in committed if column not in now]
+    added = [column for column in now if column not in committed]
+    found = [Drift(file, f"the column {column!r} is missing now") for column in gone]
+    found += [Drift(file, f"the column {column!r} was added") for column in added]
     both = [column for column in committed if column in now]
-    by = [column for column in names(committed) if column in both]
-    before, after = keyed(committed[both], by), keyed(now[both], by)
+    by = [column for column in identifying(committed) if column in both]
+    before, after = indexed(committed[both], by), indexed(now[both], by)
     for key in before.index.difference(after.index, sort=False):
         found.append(Drift(file, "this row is missing now", row_name(by, key)))
     for key in after.index.difference(before.index, sort=False):
@@ -242,30 +223,25 @@ def compare(
     shared = before.index.intersection(after.index, sort=False)
     before, after = before.loc[shared], after.loc[shared]
     for column in both:
-        differ = (before[column] != after[column]).to_numpy()
-        for at in differ.nonzero()[0]:
-            if drift := _differs(
-                file, before.iloc[at], after.iloc[at], column, row_name(by, shared[at]), exact
-            ):
-                found.append(drift)
+        for at in (before[column] != after[column]).to_numpy().nonzero()[0]:
+            row = row_name(by, shared[at])
+            found += _difference(file, row, column, before.iloc[at], after.iloc[at], exact)
     return found
 
 
-def _differs(
-    file: str, before: pd.Series, after: pd.Series, column: str, row: str, exact: bool
-) -> Drift | None:
-    texts, values = (before[column], after[column]), (number(before[column]), number(after[column]))
-    allowed = (
-        (0.0, "committed: the file that its record names") if exact else _allowed(before, column)
-    )
+def _difference(
+    file: str, row: str, column: str, before: pd.Series, after: pd.Series, exact: bool
+) -> list[Drift]:
+    """What is wrong with two unequal cells: at most one difference."""
+    texts = before[column], after[column]
+    values = number(texts[0]), number(texts[1])
+    same_file = (0.0, "committed: the file that its record names")
+    allowed = same_file if exact else _allowed(before, column)
     if allowed is None:
-        return None
+        return []
     if None in values:
-        return Drift(file, "words and gaps are exact", row, column, *texts)
+        return [Drift(file, "words and gaps are exact", row, column, *texts)]
     off = abs(values[0] - values[1])
-    # a number is kept to six digits, and a difference that is exactly the tolerance is none
-    return (
-        Drift(file, allowed[1], row, column, *texts, off, allowed[0])
-        if off > allowed[0] * (1 + 1e-9)
-        else None
-    )
+    if off <= allowed[0] * (1 + 1e-9):  # six digits are stored: exactly the tolerance is within it
+        return []
+    return [Drift(file, allowed[1], row, column, *texts, off, allowed[0])]

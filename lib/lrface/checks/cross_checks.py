@@ -1,9 +1,8 @@
-"""Second sources: what else in the repository states a committed number, and whether it states the
-same one.
+"""Second sources: where else the repository states a stored number, and whether it is the same.
 
-A table stands in its CSV, in the Markdown beside it and in the executed notebook; a figure's
-numbers in its CSV and often in a table; a claim's verdict follows from its own interval; a
-network's facts stand in its record; a published value in ``published.csv``.
+A table is stored as CSV, as Markdown and in the executed notebook; the numbers of a figure as its
+CSV, and often in a table; a claim's verdict follows from its interval; facts of a network are in
+its record; published values are in ``published.csv``.
 """
 
 from __future__ import annotations
@@ -24,168 +23,110 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lrface.checks.compare import Drift, compare, keyed, names, number, read, row_name
+from lrface.checks.compare import Drift, compare, identifying, indexed, number, read, row_name
+from lrface.files import sha256
 from lrface.metrics.intervals import Estimate
 from lrface.report import published, verdict
 
 CELL = re.compile(
     r"(?P<value>\S+?)(?: \[(?P<low>\S+), (?P<high>\S+)\])?(?: \((?P<published>\S+)\))?"
 )
-LIKE = 4.0
-"""How far two drawings of one figure may be apart (grey levels of 256, mean over a coarse grid).
+SAME_IMAGE = 4.0
+"""How far two renderings of one figure may be apart: grey levels of 256, mean over a coarse grid.
 Those of one run are below 2.2."""
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def in_history(root: Path, name: str, digest: str) -> bytes | None:
-    """The content of the file ``name`` with this sha256 from the repository's history, newest
-    first; None if git or it is not at hand."""
-
-    def git(*words: str) -> bytes:
-        return subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, check=True
-        ).stdout
-
-    try:
-        for commit in git("log", "-n", "50", "--format=%H", "--", name).decode().split():
-            content = subprocess.run(
-                ["git", "-C", str(root), "show", f"{commit}:./{name}"], capture_output=True
-            ).stdout
-            if hashlib.sha256(content).hexdigest() == digest:
-                return content
-    except (OSError, subprocess.CalledProcessError):
-        pass
-    return None
-
-
 def against_history(root: Path, name: str, digest: str) -> Iterator[Drift]:
-    """How a CSV differs from the one that the record names, if the history still has that."""
-    original = in_history(root, name, digest) if name.endswith(".csv") else None
+    """How a CSV differs from the one that its record names, if git's history still has that."""
+    original = _in_history(root, name, digest) if name.endswith(".csv") else None
     if original is not None:
         yield from compare(name, read(io.BytesIO(original)), read(root / name), exact=True)
 
 
-def score_files(results: Path, name: str, stated: dict[str, str]) -> Iterator[Drift]:
-    """Score files of a study that are not those of its record.
-
-    ``results`` is the study's folder, ``name`` that folder below the root, ``stated`` the record's
-    ``scores``: key and sha256. Every key that ``scores.csv`` lists is to be stated, and to have its
-    file with that hash in the preset's ``scores`` folder.
-    """
-    if not (results / "scores.csv").is_file():
-        return
-    listed = dict.fromkeys(read(results / "scores.csv")["key"].astype(str))
-    folder = f"{Path(name).parent.as_posix()}/scores"
-    for key in dict.fromkeys([*listed, *stated]):
-        file = results.parent / "scores" / f"{key}.parquet"
-        if key not in stated:
-            yield Drift(f"{name}/scores.csv", "its record states no hash of these scores", key)
-        elif key not in listed:
-            yield Drift(f"{name}/record.json", "scores.csv does not list these scores", key)
-        elif not file.is_file():
-            yield Drift(f"{folder}/{key}.parquet", "the record names it, and it is missing")
-        elif sha256(file) != stated[key]:
-            yield Drift(f"{folder}/{key}.parquet", "not the scores of the record (sha256)")
+def _in_history(root: Path, name: str, digest: str) -> bytes | None:
+    """The latest content of a file with this sha256 in git's history; None if there is none."""
+    git = ["git", "-C", str(root)]
+    log = [*git, "log", "-n", "50", "--format=%H", "--", name]
+    try:
+        commits = subprocess.run(log, capture_output=True, check=True).stdout.decode().split()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    for commit in commits:
+        show = [*git, "show", f"{commit}:./{name}"]
+        content = subprocess.run(show, capture_output=True).stdout
+        if hashlib.sha256(content).hexdigest() == digest:
+            return content
+    return None
 
 
-def unnamed_scores(root: Path) -> Iterator[Drift]:
-    """Score files that no record of their preset names."""
-    for folder in sorted(root.glob("results/*/*/scores")):
-        stated: set[str] = set()
-        for record in folder.parent.glob("*/record.json"):
-            stated |= set(json.loads(record.read_text()).get("scores", {}))
-        for file in sorted(folder.glob("*.parquet")):
-            if file.stem not in stated:
-                yield Drift(file.relative_to(root).as_posix(), "no record names it")
+def _markdown_table(markdown: str, by: int) -> pd.DataFrame:
+    """A Markdown table as text, indexed by its first ``by`` columns, without bold."""
+    lines = [line.strip("|") for line in markdown.splitlines() if line.startswith("|")]
+    rows = [[cell.strip().replace("**", "") for cell in line.split("|")] for line in lines]
+    if len(rows) <= 2:
+        return pd.DataFrame()
+    return pd.DataFrame(rows[2:], columns=rows[0]).set_index(rows[0][:by])
 
 
-def _cells(markdown: str, by: int) -> pd.DataFrame:
-    """A Markdown table as texts, named by its first ``by`` columns; bold is dropped."""
-    lines = [line for line in markdown.splitlines() if line.startswith("|")]
-    rows = [
-        [cell.strip().replace("**", "") for cell in line.strip("|").split("|")] for line in lines
-    ]
-    return (
-        pd.DataFrame(rows[2:], columns=rows[0]).set_index(rows[0][:by])
-        if len(rows) > 2
-        else pd.DataFrame()
-    )
+def _rounds_to(exact: str, shown: str | None) -> bool:
+    """Whether a number of a CSV (six digits, hence the second term) rounds to the one shown."""
+    value, seen = number(exact), None if shown is None else number(shown)
+    if value is None or seen is None:
+        return value is None and seen is None
+    digits = len(shown.partition(".")[2])
+    return abs(seen - value) <= 0.5 * 10.0**-digits + abs(value) * 5e-6 + 1e-12
 
 
-def _states(text: str | None, exact: str) -> bool:
-    """Whether a rounded number for people states the number a CSV holds (to six digits, hence the
-    second half digit)."""
-    value, shown = number(exact), None if text is None else number(text)
-    if value is None or shown is None:
-        return value is None and shown is None
-    digits = len(text.partition(".")[2])
-    return abs(shown - value) <= 0.5 * 10.0**-digits + abs(value) * 5e-6 + 1e-12
-
-
-def markdown(table: Path, file: str) -> Iterator[Drift]:
-    """What the Markdown beside a long table states otherwise than its CSV."""
+def markdown_tables(table: Path, file: str) -> Iterator[Drift]:
+    """Differences between a long table and the Markdown beside it."""
     frame = read(table)
     try:
-        shown = _cells(table.with_suffix(".md").read_text(), 2)
+        shown = _markdown_table(table.with_suffix(".md").read_text(), 2)
     except (OSError, ValueError, IndexError, KeyError):
         yield Drift(f"{file.removesuffix('.csv')}.md", "it holds no table")
         return
-    rows = frame.set_index(["setting", "metric", "method"], drop=False)
-    for key, row in rows.iterrows():
-        setting, metric, method = key
+    cells = shown.to_dict("index")
+    metrics = {metric for _, metric in cells}
+    known = set()
+    for row in frame.to_dict("records"):
+        setting, metric, method = row["setting"], row["metric"], row["method"]
         named = ", ".join([method, setting, metric])
-        if metric not in shown.index.get_level_values(1):
-            continue  # a table shows people the metrics it is about
-        if (setting, metric) not in shown.index or method not in shown:
+        known.add((setting, metric, method))
+        if metric not in metrics:
+            continue  # the Markdown shows only the metrics that the table is about
+        texts = cells.get((setting, metric), {})
+        if method not in texts:
             yield Drift(file, "this row is not in the Markdown beside it", named)
             continue
-        found = CELL.fullmatch(shown.loc[(setting, metric), method])
+        why = "committed: the Markdown beside it"
+        cell = CELL.fullmatch(texts[method])
         for column in ("value", "low", "high", "published"):
-            text = found and found[column]
-            if not _states(text, row[column]):
-                yield Drift(
-                    file,
-                    "committed: the Markdown beside it",
-                    named,
-                    column,
-                    text or "",
-                    row[column],
-                )
-        if row["n"] and row["n"].removesuffix(".0") not in (
-            counts := shown.loc[(setting, metric), "n"]
-        ).split("/"):
-            yield Drift(file, "committed: the Markdown beside it", named, "n", counts, row["n"])
-    known = set(rows.index)
-    for setting, metric in shown.index:
-        for method in shown.columns.drop("n"):
-            if (
-                shown.loc[(setting, metric), method] != "–"
-                and (setting, metric, method) not in known
-            ):
-                yield Drift(
-                    file,
-                    "this row of the Markdown beside it is missing",
-                    ", ".join([method, setting, metric]),
-                )
+            text = cell and cell[column]
+            if not _rounds_to(row[column], text):
+                yield Drift(file, why, named, column, text or "", row[column])
+        if row["n"] and row["n"].removesuffix(".0") not in texts["n"].split("/"):
+            yield Drift(file, why, named, "n", texts["n"], row["n"])
+    for (setting, metric), texts in cells.items():
+        for method, text in texts.items():
+            if method != "n" and text != "–" and (setting, metric, method) not in known:
+                named = ", ".join([method, setting, metric])
+                yield Drift(file, "this row of the Markdown beside it is missing", named)
 
 
-class Executed(NamedTuple):
-    """What an executed notebook shows: its Markdown outputs, and its pictures (PNG or JPEG) by
-    their figure's name."""
+class ExecutedNotebook(NamedTuple):
+    """What an executed notebook shows."""
 
     name: str
     texts: list[str]
-    pictures: dict[str, bytes]
+    """Its Markdown outputs."""
+    images: dict[str, bytes]
+    """Its figures, PNG or JPEG, by name."""
 
 
-def executed(candidates: list[Path], data: str, preset: str) -> Executed | None:
-    """The first of these notebooks that shows tables of this data and preset (their footers say
-    so)."""
+def executed_notebook(candidates: list[Path], data: str, preset: str) -> ExecutedNotebook | None:
+    """The first of these notebooks whose tables are of this data and preset, by their footers."""
     for path in candidates:
-        found = Executed(path.name, [], {})
+        found = ExecutedNotebook(path.name, [], {})
         try:
             cells = json.loads(path.read_text())["cells"]
         except (OSError, ValueError, KeyError):
@@ -194,240 +135,193 @@ def executed(candidates: list[Path], data: str, preset: str) -> Executed | None:
             shown, mark = output.get("data", {}), output.get("metadata", {}).get("lrface", {})
             if "text/markdown" in shown:
                 found.texts.append("".join(shown["text/markdown"]))
-            if mark and (picture := shown.get("image/png") or shown.get("image/jpeg")):
-                found.pictures[mark["figure"]] = base64.b64decode("".join(picture))
+            if mark and (image := shown.get("image/png") or shown.get("image/jpeg")):
+                found.images[mark["figure"]] = base64.b64decode("".join(image))
         if any(f"{data} / {preset}, " in text for text in found.texts):
             return found
     return None
 
 
-def notebook_tables(notebook: Executed, results: Path, folder: str) -> Iterator[Drift]:
-    """What the executed notebook shows otherwise than the Markdown tables and the claims of the
-    study."""
-    texts = notebook.texts
-    shown = {text.rstrip("\n") for text in texts}
+def notebook_tables(notebook: ExecutedNotebook, results: Path, folder: str) -> Iterator[Drift]:
+    """Differences between the executed notebook and the study's Markdown files and claims."""
+    shown = {text.rstrip("\n") for text in notebook.texts}
     for file in sorted(results.glob("*.md")):
-        text = file.read_text().rstrip("\n")
-        if text in shown:
+        text, name = file.read_text().rstrip("\n"), f"{folder}/{file.name}"
+        if text not in shown:
+            other = list(_other_cells(notebook, name, _markdown_table(text, 2)))
+            what = "text" if file.stem == "summary" else "table"
+            yield from other or [Drift(name, f"{notebook.name} shows no such {what}")]
+    if (results / "claims.csv").exists():
+        yield from _notebook_claims(notebook, results / "claims.csv", f"{folder}/claims.csv")
+
+
+def _other_cells(notebook: ExecutedNotebook, name: str, stored: pd.DataFrame) -> Iterator[Drift]:
+    """Cells in which a stored table differs from a table of the notebook with the same rows."""
+    for text in notebook.texts:
+        shown = _markdown_table(text, 2) if text.startswith("| setting") else pd.DataFrame()
+        if list(shown) != list(stored) or not shown.index.is_unique:
             continue
-        ours = _cells(text, 2)
-        apart = []
-        for theirs in (_cells(t, 2) for t in texts if t.startswith("| setting")):
-            if (
-                list(theirs) == list(ours)
-                and theirs.index.is_unique
-                and set(theirs.index) == set(ours.index)
-            ):
-                for key, column in ((key, column) for key in ours.index for column in ours):
-                    now, seen = ours.loc[key, column], theirs.loc[key, column]
-                    if now != seen:
-                        apart.append(
-                            Drift(
-                                f"{folder}/{file.name}",
-                                f"committed: {notebook.name}",
-                                ", ".join(key),
-                                column,
-                                seen,
-                                now,
-                            )
-                        )
-        yield from apart or [Drift(f"{folder}/{file.name}", f"{notebook.name} shows no such table")]
-    file = results / "claims.csv"
-    tables = [_cells(text, 1) for text in texts if text.startswith("| id ")]
-    if not file.exists() or not tables:
+        if set(shown.index) != set(stored.index):
+            continue
+        for key in stored.index:
+            for column in stored:
+                before, now = shown.loc[key, column], stored.loc[key, column]
+                if now != before:
+                    why = f"committed: {notebook.name}"
+                    yield Drift(name, why, ", ".join(key), column, before, now)
+
+
+def _notebook_claims(notebook: ExecutedNotebook, file: Path, name: str) -> Iterator[Drift]:
+    tables = [_markdown_table(text, 1) for text in notebook.texts if text.startswith("| id ")]
+    if not tables:
         return
-    ours, theirs = read(file).set_index("id"), tables[-1]
-    for claim in ours.index.symmetric_difference(theirs.index, sort=False):
-        yield Drift(
-            f"{folder}/claims.csv",
-            f"{notebook.name} and the table of claims do not both have it",
-            claim,
-        )
-    for claim in ours.index.intersection(theirs.index, sort=False):
+    stored, shown = read(file).set_index("id"), tables[-1]
+    for claim in stored.index.symmetric_difference(shown.index, sort=False):
+        yield Drift(name, f"{notebook.name} and the table of claims do not both have it", claim)
+    for claim in stored.index.intersection(shown.index, sort=False):
         for column in ("effect", "low", "high", "n", "verdict"):
-            kept, seen = ours.loc[claim, column], theirs.loc[claim, column]
-            if kept != seen and not _near(kept, seen):
-                yield Drift(
-                    f"{folder}/claims.csv", f"committed: {notebook.name}", claim, column, seen, kept
-                )
+            now, before = stored.loc[claim, column], shown.loc[claim, column]
+            if now != before and not _four_digits(now, before):
+                yield Drift(name, f"committed: {notebook.name}", claim, column, before, now)
 
 
-def _near(exact: str, shown: str) -> bool:
+def _four_digits(exact: str, shown: str) -> bool:
     """Whether ``shown`` is ``exact`` to four significant digits."""
     value, seen = number(exact), number(shown)
     if value is None or seen is None:
         return value is None and seen is None and {exact, shown} <= {"", "nan"}
-    return value == seen or abs(value - seen) <= 0.51 * 10.0 ** (
-        math.floor(math.log10(abs(value or 1))) - 3
-    )
+    unit = 10.0 ** (math.floor(math.log10(abs(value or 1))) - 3)
+    return value == seen or abs(value - seen) <= 0.51 * unit
 
 
-def pictures(figures: Path, folder: str, notebook: Executed | None) -> Iterator[Drift]:
-    """Figures without their CSV, PNGs that do not open, and PNGs that the executed notebook draws
-    otherwise."""
-    shown = {
-        name: _grey(picture) for name, picture in (notebook.pictures if notebook else {}).items()
-    }
+def figure_images(figures: Path, folder: str, notebook: ExecutedNotebook | None) -> Iterator[Drift]:
+    """Figures without CSV, PNGs that cannot be read, and PNGs unlike those in the notebook."""
+    images = notebook.images if notebook else {}
+    shown = {name: _coarse(Image.open(io.BytesIO(image))) for name, image in images.items()}
     for file in sorted(figures.glob("*.png")):
         name = f"{folder}/{file.name}"
         if not file.with_suffix(".csv").is_file():
             yield Drift(name, "the CSV it was drawn from is missing")
         try:
-            with Image.open(file) as picture:
-                picture.load()
+            with Image.open(file) as image:
+                drawn = _coarse(image)
         except (OSError, SyntaxError, ValueError):
             yield Drift(name, "the PNG does not open")
             continue
-        if file.stem in shown:
-            # Drawn in fewer dots there. A swapped figure may look much like its own (two grids of
-            # faces): then another is nearer.
-            apart = {other: _apart(file, seen) for other, seen in shown.items()}
-            nearest = min(apart, key=apart.__getitem__)
-            if apart[nearest] > LIKE:
-                yield Drift(
-                    name, f"{notebook.name} shows another picture, and nothing like this one"
-                )
-            elif nearest != file.stem:
-                yield Drift(
-                    name, f"{notebook.name} shows another picture: this one is its {nearest}"
-                )
+        if file.stem not in shown:
+            continue
+        # Two grids of faces are much alike: beside the distance to its own image in the notebook,
+        # no other image may be nearer.
+        distance = {other: _distance(drawn, image) for other, image in shown.items()}
+        nearest = min(distance, key=distance.__getitem__)
+        other = f"{notebook.name} shows another picture"
+        if distance[nearest] > SAME_IMAGE:
+            yield Drift(name, f"{other}, and nothing like this one")
+        elif nearest != file.stem:
+            yield Drift(name, f"{other}: this one is its {nearest}")
 
 
-def _grey(picture: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(picture)).convert("L")
+class Coarse(NamedTuple):
+    """An image in 64 columns of grey, for comparison with one of another resolution."""
+
+    grey: np.ndarray
+    size: tuple[int, int]
+    """Width and height of the image itself."""
 
 
-def _apart(file: Path, seen: Image.Image) -> float:
-    with Image.open(file) as picture:
-        if (
-            abs(picture.height * seen.width / picture.width - seen.height) > 1.5
-        ):  # pixels: another shape
-            return math.inf
-        return float(np.abs(_coarse(picture) - _coarse(seen)).mean())
+def _coarse(image: Image.Image) -> Coarse:
+    size = (64, max(1, 64 * image.height // image.width))
+    grey = image.convert("L").resize(size, Image.Resampling.BOX)
+    return Coarse(np.asarray(grey, np.float64), image.size)
 
 
-def _coarse(picture: Image.Image) -> np.ndarray:
-    size = (64, max(1, 64 * picture.height // picture.width))
-    return np.asarray(picture.convert("L").resize(size, Image.Resampling.BOX), np.float64)
+def _distance(drawn: Coarse, shown: Coarse) -> float:
+    height = drawn.size[1] * shown.size[0] / drawn.size[0]
+    if abs(height - shown.size[1]) > 1.5:  # pixels: another aspect ratio
+        return math.inf
+    return float(np.abs(drawn.grey - shown.grey).mean())
 
 
-def drawn(figures: Path, results: Path, folder: str) -> Iterator[Drift]:
-    """What a figure's CSV states otherwise than the long table that has the same rows."""
+def figure_tables(figures: Path, results: Path, folder: str) -> Iterator[Drift]:
+    """Differences between a figure's CSV and the study's long tables that have the same rows."""
     tables = {file.name: read(file) for file in sorted(results.glob("*.csv"))}
     for file in sorted(figures.glob("*.csv")):
         figure = read(file)
         if not {"method", "setting", "metric", "value"} <= {*figure}:
             continue
-        by = [column for column in names(figure) if column not in ("study", "table")]
-        ours = keyed(figure, by)
-        for table, frame in tables.items():
-            same_table = (
-                "table" in figure
-                and "table" in frame
-                and set(figure["table"]) & set(frame["table"])
-            )
-            if not {*by} <= {*frame} or not (same_table or table == file.name):
+        by = [column for column in identifying(figure) if column not in ("study", "table")]
+        drawn = indexed(figure, by).to_dict("index")
+        for name, frame in tables.items():
+            both = "table" in figure and "table" in frame
+            same_table = both and set(figure["table"]) & set(frame["table"])
+            if not {*by} <= {*frame} or not (same_table or name == file.name):
                 continue
-            theirs = keyed(frame, by)
-            for key in ours.index.intersection(theirs.index, sort=False):
+            table, why = indexed(frame, by).to_dict("index"), f"committed: {name} of the same study"
+            for key in [key for key in drawn if key in table]:
                 for column in ("value", "low", "high", "n"):
-                    kept, seen = theirs.loc[key, column], ours.loc[key, column]
-                    if kept != seen:
-                        yield Drift(
-                            f"{folder}/{file.name}",
-                            f"committed: {table} of the same study",
-                            row_name(by, key),
-                            column,
-                            kept,
-                            seen,
-                        )
+                    before, now = table[key][column], drawn[key][column]
+                    if before != now:
+                        row = row_name(by, key)
+                        yield Drift(f"{folder}/{file.name}", why, row, column, before, now)
 
 
 @lru_cache(maxsize=1)
-def _printed() -> dict[tuple[str, str, str], set[float]]:
+def _published() -> dict[tuple[str, str, str], set[float]]:
     values: dict[tuple[str, str, str], set[float]] = {}
     for row in published().itertuples():
         values.setdefault((row.method, row.setting, row.metric), set()).add(row.value)
     return values
 
 
-def papers(file: str, frame: pd.DataFrame) -> Iterator[Drift]:
-    """Published values that ``published.csv`` does not hold for their method, setting and metric."""
+def published_values(file: str, frame: pd.DataFrame) -> Iterator[Drift]:
+    """Published values that ``published.csv`` states otherwise for the method and setting."""
     if not {"method", "setting", "metric", "published"} <= {*frame}:
         return
     for row in frame[frame["published"] != ""].itertuples():
-        known = _printed().get((row.method, row.setting, row.metric), set())
-        if known and not any(
-            abs(number(row.published) - value) <= 5e-6 * abs(value) for value in known
-        ):
+        known = _published().get((row.method, row.setting, row.metric), set())
+        near = [v for v in known if abs(number(row.published) - v) <= 5e-6 * abs(v)]
+        if known and not near:
+            why, named = "committed: published.csv", f"{row.method}, {row.setting}, {row.metric}"
             printed = " or ".join(f"{value:g}" for value in sorted(known))
-            yield Drift(
-                file,
-                "committed: published.csv",
-                f"{row.method}, {row.setting}, {row.metric}",
-                "published",
-                printed,
-                row.published,
-            )
+            yield Drift(file, why, named, "published", printed, row.published)
 
 
-def networks(file: str, frame: pd.DataFrame, checkpoints: Path) -> Iterator[Drift]:
-    """What a list of trained networks states otherwise than the released networks' own records, and
-    weights that are not their record's."""
+def released_networks(file: str, frame: pd.DataFrame, checkpoints: Path) -> Iterator[Drift]:
+    """Differences between a list of networks and their records, and between those and weights."""
     for row in frame.itertuples():
         place, named = checkpoints / row.key, f"{row.method}, {row.setting}, {row.key}"
-        if (
-            not place.is_dir()
-        ):  # a network of real faces, or one computed in seconds, is not released
+        if not place.is_dir():  # trained on real faces, or fitted in seconds: not released
             continue
         try:
             record = json.loads((place / "record.json").read_text())
-            facts = {name: record[name] for name in ("sha256", "parameters", "val_psnr")} | {
-                "n_train": record["data"]["n"]
-            }
+            facts = {name: record[name] for name in ("sha256", "parameters", "val_psnr")}
+            facts["n_train"] = record["data"]["n"]
             if sha256(place / "model.safetensors") != record["sha256"]:
                 yield Drift(file, "the released weights are not those of their record", named)
         except (OSError, ValueError, KeyError, TypeError):
             yield Drift(file, "the released network or its record is missing or damaged", named)
             continue
         for column, fact in facts.items():
-            kept = (
-                ""
-                if fact is None or fact != fact
-                else f"{fact:.6g}"
-                if isinstance(fact, float)
-                else str(fact)
-            )
-            if kept != getattr(row, column):
-                yield Drift(
-                    file,
-                    "committed: the network's record",
-                    named,
-                    column,
-                    kept,
-                    getattr(row, column),
-                )
+            stated, listed = _as_csv(fact), getattr(row, column)
+            if stated != listed:
+                yield Drift(file, "committed: the network's record", named, column, stated, listed)
+
+
+def _as_csv(fact: float | int | str | None) -> str:
+    if fact is None or fact != fact:
+        return ""
+    return f"{fact:.6g}" if isinstance(fact, float) else str(fact)
 
 
 def verdicts(file: str, claims: pd.DataFrame) -> Iterator[Drift]:
-    """Claims whose verdict does not follow from their own interval and margin."""
+    """Claims whose verdict does not follow from their interval and margin."""
     for row in claims.itertuples():
-        numbers = [
-            math.nan if (value := number(text)) is None else value
-            for text in (row.effect, row.low, row.high)
-        ]
-        says = verdict(Estimate(*numbers, 0), number(row.margin))
-        if says != row.verdict:
-            yield Drift(
-                file,
-                f"{says} is what its interval says: {row.low} to {row.high}",
-                row.id,
-                "verdict",
-                says,
-                row.verdict,
-            )
-        low, high = numbers[1:]
-        if not math.isnan(low) and not math.isnan(high) and low > high:
-            yield Drift(
-                file, "its interval ends before it begins", row.id, "low", row.high, row.low
-            )
+        texts = row.effect, row.low, row.high
+        numbers = [math.nan if (value := number(text)) is None else value for text in texts]
+        follows = verdict(Estimate(*numbers, 0), number(row.margin))
+        if follows != row.verdict:
+            why = f"{follows} is what its interval says: {row.low} to {row.high}"
+            yield Drift(file, why, row.id, "verdict", follows, row.verdict)
+        if numbers[1] > numbers[2]:
+            why = "its interval ends before it begins"
+            yield Drift(file, why, row.id, "low", row.high, row.low)

@@ -1,13 +1,11 @@
-"""Is every committed number still what it was? Against its record and its second sources, another
-run, or one made now.
+"""Is every stored number still what it was?
 
-A study's results are its folder ``results/<data>/<preset>/<study>`` and the one of the same name
-under ``figures/``.
+Three answers: :func:`stored` compares results with their records and second sources, and computes
+nothing; :func:`against` compares them with another run; :func:`fresh` makes that run.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import tempfile
@@ -18,348 +16,295 @@ from typing import Any
 
 import pandas as pd
 
-from lrface.checks import cross_checks
+from lrface.checks import cross_checks, score_files
 from lrface.checks.compare import NOT_COMPARED, OTHER, TOLERANCE, Drift, compare, read
+from lrface.checks.study_results import StudyResults, find
 from lrface.errors import LrfaceError, UsageError
-from lrface.files import output_root, project_root, slug
+from lrface.files import output_root, project_root, sha256, slug
 from lrface.settings import override
 
-
-@dataclass(frozen=True)
-class Place:
-    """One study on one set at one preset, under an output root."""
-
-    root: Path
-    data: str
-    preset: str
-    study: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.data}/{self.preset}/{self.study}"
-
-    @property
-    def results(self) -> Path:
-        return self.root / "results" / self.name
-
-    @property
-    def figures(self) -> Path:
-        return self.root / "figures" / self.name
-
-    def record(self) -> dict[str, Any] | None:
-        """The study's ``record.json``; None if there is none, or it cannot be read."""
-        try:
-            record = json.loads((self.results / "record.json").read_text())
-            return record if isinstance(record["outputs"], dict) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def tables(self) -> dict[str, Path]:
-        """Every CSV of the study, by its path below the root."""
-        files = [*sorted(self.results.glob("*.csv")), *sorted(self.figures.glob("*.csv"))]
-        return {file.relative_to(self.root).as_posix(): file for file in files}
+CHANGED = "it is not the file that its record names (sha256)"
 
 
 @dataclass
 class Report:
-    """What was looked at, what was left out and why, on which machine, and what drifted."""
+    """What was checked and how, what was left out and why, and what differs."""
 
     how: str
     machine: list[str]
+    """A line for each machine that the numbers come from."""
     checked: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """For a terminal: one line a drift, then what was checked, where."""
-        verdict = f"{len(self.drifts)} drifts" if self.drifts else "no drift"
-        left_out = [f"not compared: {line}" for line in self.left_out]
+        """For a terminal: a line per difference, then what was checked."""
+        count = f"{len(self.drifts)} drifts" if self.drifts else "no drift"
         return [
             *map(str, self.drifts),
-            *left_out,
-            *self.machine,
-            f"{', '.join(self.checked)}: {verdict} ({self.how})",
+            *self._notes(),
+            f"{', '.join(self.checked)}: {count} ({self.how})",
         ]
 
+    def _notes(self) -> list[str]:
+        return [*(f"not compared: {line}" for line in self.left_out), *self.machine]
+
     def markdown(self) -> str:
-        """For an issue: the same as a table, with the tolerances."""
-        off = [
-            ("", "") if d.off is None else (f"{d.off:.3g}", f"{d.tolerance:.3g}")
-            for d in self.drifts
-        ]
-        cells = [
-            (d.file, d.row, d.column, d.committed, d.now, *by, d.why)
-            for d, by in zip(self.drifts, off, strict=True)
-        ]
+        """For an issue: the differences as a table, and the tolerances."""
+        rows = []
+        for d in self.drifts:
+            off = ["", ""] if d.off is None else [f"{d.off:.3g}", f"{d.tolerance:.3g}"]
+            cells = [d.file, d.row, d.column, d.committed, d.now, *off, d.why]
+            rows.append([cell.replace("|", "/") for cell in cells])
         columns = ["file", "row", "column", "committed", "now", "off by", "tolerance", "why"]
-        frame = pd.DataFrame(
-            [[cell.replace("|", "/") for cell in row] for row in cells], columns=columns
-        )
+        table = pd.DataFrame(rows, columns=columns).to_markdown(index=False, disable_numparse=True)
         parts = [
             f"# {len(self.drifts)} drifts in {len(self.checked)} studies",
             f"{self.how}. Checked: {', '.join(self.checked)}.",
+            "\n".join(f"- {line}" for line in self._notes()),
+            *([table] if rows else []),
+            "## Tolerances",
+            _tolerances(),
         ]
-        parts += [
-            "\n".join(
-                f"- {line}"
-                for line in [*self.machine, *(f"not compared: {line}" for line in self.left_out)]
-            )
-        ]
-        parts += [frame.to_markdown(index=False, disable_numparse=True)] if len(frame) else []
-        share = {
-            name: f", or {t.share:g} of its interval" if t.share else ""
-            for name, t in TOLERANCE.items()
-        }
-        allowed = [
-            f"- {name}: {t.amount:g}{share[name]}; {t.reason}" for name, t in TOLERANCE.items()
-        ]
-        skipped = [
-            f"- {name.strip(' (')}: not compared, {reason}" for name, reason in NOT_COMPARED.items()
-        ]
-        parts += ["## Tolerances", "\n".join([*allowed, f"- the rest: {OTHER}", *skipped])]
         return "\n\n".join(parts) + "\n"
 
 
-def committed(
-    root: Path, studies: list[str] | None = None, data: str | None = None, preset: str | None = None
-) -> list[Place]:
-    """The studies that have results under ``root``, narrowed by number or name, set and preset.
+def _tolerances() -> str:
+    lines = []
+    for name, entry in TOLERANCE.items():
+        share = f", or {entry.share:g} of its interval" if entry.share else ""
+        lines.append(f"- {name}: {entry.amount:g}{share}; {entry.reason}")
+    lines.append(f"- {OTHER}")
+    for name, reason in NOT_COMPARED.items():
+        lines.append(f"- {name.strip(' (')}: not compared, {reason}")
+    return "\n".join(lines)
 
-    Raises :class:`UsageError` if there is none.
+
+def run(
+    studies: str | None, data: str | None, preset: str | None, other: Path | None, again: bool
+) -> Report:
+    """The check that the command line asks for.
+
+    Parameters
+    ----------
+    studies : str, optional
+        Numbers or names, with commas between them; ``"all"`` or None for all that have results.
+    data, preset : str, optional
+        Only results on this data set, at this preset.
+    other : Path, optional
+        Compare with the results under this output folder.
+    again : bool
+        Execute the studies now, and compare.
+
+    Raises
+    ------
+    UsageError
+        Nothing can be checked as asked.
     """
-    found = []
-    for folder in sorted(root.glob("results/*/*/[0-9][0-9]_*")):
-        place = Place(root, *folder.parts[-3:])
-        wanted = studies is None or any(
-            place.study in (s, s[:2]) or place.study[:2] == s.zfill(2) for s in studies
-        )
-        if (
-            wanted
-            and data in (None, place.data)
-            and preset in (None, place.preset)
-            and (place.tables() or place.record())
-        ):
-            found.append(place)
-    missing = [
-        s
-        for s in studies or []
-        if not any(p.study == s or p.study[:2] == s.zfill(2) for p in found)
-    ]
-    if missing or not found:
-        what = " ".join(
-            filter(
-                None,
-                [
-                    f"of study {', '.join(missing)}" if missing else "",
-                    data and f"on {data}",
-                    preset and f"at {preset}",
-                ],
-            )
-        )
+    if other and again:
         raise UsageError(
-            f"{root} holds no results{f' {what}' if what else ''} to verify: run `make reproduce` first, or choose others"
+            "--fresh and --against exclude one another: compare with a run made now, or with one "
+            "made before"
         )
-    return found
+    root = output_root()
+    asked = [s.strip() for s in studies.split(",")] if studies and studies != "all" else None
+    chosen = find(root, asked, slug(data) if data else None, preset)
+    if other:
+        if not (other / "results").is_dir() or other.resolve() == root.resolve():
+            raise UsageError(
+                f"--against {other}: give another output folder than this one, with results/ in it"
+            )
+        return against(chosen, other)
+    return fresh(chosen) if again else stored(root, chosen)
 
 
-def stored(root: Path, places: list[Place]) -> Report:
-    """Check what is committed against its records and its second sources
-    (:mod:`lrface.checks.cross_checks`). Computes nothing."""
+def stored(root: Path, chosen: list[StudyResults]) -> Report:
+    """Compare results with their records and second sources; computes nothing.
+
+    The second sources are those of :mod:`lrface.checks.cross_checks`, the released score files
+    (:mod:`lrface.checks.score_files`), and, if all results under ``root`` are chosen, the ledger
+    of all claims.
+    """
     report = Report("stored results against their records and second sources", [machine()])
-    absent: dict[str, int] = {}
-    for place in places:
-        report.drifts += _once(_stored(place, absent))
-        report.checked.append(place.name)
-    if absent:
-        report.left_out.append(
-            f"{sum(absent.values())} figure files of {', '.join(absent)} (they may show people, and are not committed)"
-        )
-    if len(places) == len(committed(root)):
-        report.drifts += [*_tried("results/claims.csv", _ledger(root)), *_without_results(root)]
-        report.drifts += _tried("results", cross_checks.unnamed_scores(root))
+    found: list[Drift] = []
+    private: dict[str, dict[str, int]] = {}
+    for one in chosen:
+        found += _stored(one, private)
+        report.checked.append(one.name)
+    for what, counts in private.items():
+        report.left_out.append(f"{sum(counts.values())} {what.format(', '.join(counts))}")
+    for preset in dict.fromkeys(f"{one.data}/{one.preset}" for one in chosen):
+        found += _readable(f"results/{preset}/scores", score_files.unlisted(root, preset))
+    if len(chosen) == len(find(root)):
+        found += _readable("results/claims.csv", _ledger(root))
+        found += _without_results(root)
+    report.drifts = _deduplicated(found)
     return report
 
 
-def _once(found: Iterable[Drift]) -> list[Drift]:
-    """The first finding of each number; that a file is another one, only where nothing says what is
-    other in it."""
-    kept: dict[tuple[str, ...], Drift] = {}
+def _deduplicated(found: Iterable[Drift]) -> list[Drift]:
+    """Each difference once; that a file was changed only where nothing says what was changed."""
+    first: dict[tuple[str, ...], Drift] = {}
     for drift in found:
-        kept.setdefault(
-            (drift.file, drift.row, drift.column, "" if drift.column else drift.why), drift
-        )
-    said = {drift.file for drift in kept.values() if drift.why != CHANGED}
-    return [drift for drift in kept.values() if drift.why != CHANGED or drift.file not in said]
+        why = "" if drift.column else drift.why
+        first.setdefault((drift.file, drift.row, drift.column, why), drift)
+    explained = {drift.file for drift in first.values() if drift.why != CHANGED}
+    return [d for d in first.values() if d.why != CHANGED or d.file not in explained]
 
 
-CHANGED = "it is not the file that its record names (sha256)"
+PRIVATE_FIGURES = "figure files of {} (they may show people, and are not committed)"
+PRIVATE_SCORES = "score files of {} (those of real faces are not committed)"
 
 
-def _stored(place: Place, absent: dict[str, int]) -> Iterator[Drift]:
-    folders = {kind: f"{kind}/{place.name}" for kind in ("results", "figures")}
-    record = place.record()
+def _stored(one: StudyResults, private: dict[str, dict[str, int]]) -> Iterator[Drift]:
+    """What is wrong with the results of a study. ``private`` counts what may be absent."""
+    results, figures = f"results/{one.name}", f"figures/{one.name}"
+    record = one.record()
     if record is None:
-        yield Drift(
-            f"{folders['results']}/record.json",
-            "missing or damaged: nothing says what made these results",
-        )
+        why = "missing or damaged: nothing says what made these results"
+        yield Drift(f"{results}/record.json", why)
         record = {"outputs": {}}
-    photos = not place.data.startswith("synthetic") and not place.figures.is_dir()
-    for name, digest in record["outputs"].items():
-        file = place.root / name
-        if file.is_file():
-            if cross_checks.sha256(file) != digest:
-                yield Drift(name, CHANGED)
-                yield from _tried(name, cross_checks.against_history(place.root, name, digest))
-        elif photos and name.startswith("figures/"):
-            absent[place.name] = absent.get(place.name, 0) + 1
-        elif not name.endswith(
-            ".ipynb"
-        ):  # executed notebooks stay where they ran; the committed one is among the second sources
-            yield Drift(name, "the record names it, and it is missing")
-    for file in sorted([*place.results.glob("[!.]*"), *place.figures.glob("[!.]*")]):
-        name = file.relative_to(place.root).as_posix()
-        if (
-            record["outputs"]
-            and name not in record["outputs"]
-            and file.suffix in (".csv", ".md", ".png", ".pdf")
-        ):
-            yield Drift(name, "no record names it")
-    candidates = [
-        place.results / "notebook.ipynb",
-        project_root() / "notebooks" / f"{place.study}.ipynb",
-    ]
-    notebook = cross_checks.executed(candidates, place.data, place.preset)
-    if place.data.startswith("synthetic") and record["outputs"]:
-        stated = record.get("scores", {})
-        name = folders["results"]
-        yield from _tried(name, cross_checks.score_files(place.results, name, stated))
-    yield from _tables(place)
-    yield from _tried(
-        folders["figures"], cross_checks.pictures(place.figures, folders["figures"], notebook)
-    )
-    yield from _tried(
-        folders["figures"], cross_checks.drawn(place.figures, place.results, folders["figures"])
-    )
+    yield from _outputs(one, record["outputs"], private)
+    yield from _readable(f"{results}/scores.csv", score_files.of_study(one.root, one.name, record))
+    if absent := score_files.count_private(one.root, one.name):
+        private.setdefault(PRIVATE_SCORES, {})[one.name] = absent
+    for name, file in one.tables().items():
+        yield from _table(one, name, file)
+    committed = project_root() / "notebooks" / f"{one.study}.ipynb"
+    candidates = [one.results / "notebook.ipynb", committed]
+    notebook = cross_checks.executed_notebook(candidates, one.data, one.preset)
+    images = cross_checks.figure_images(one.figures, figures, notebook)
+    yield from _readable(figures, images)
+    tables = cross_checks.figure_tables(one.figures, one.results, figures)
+    yield from _readable(figures, tables)
     if notebook:
-        yield from _tried(
-            folders["results"],
-            cross_checks.notebook_tables(notebook, place.results, folders["results"]),
-        )
+        shown = cross_checks.notebook_tables(notebook, one.results, results)
+        yield from _readable(results, shown)
 
 
-def _tried(name: str, found: Iterator[Drift]) -> Iterator[Drift]:
-    """What a second source says; where a file is so mangled that it cannot be asked, that."""
+def _outputs(
+    one: StudyResults, outputs: dict[str, str], private: dict[str, dict[str, int]]
+) -> Iterator[Drift]:
+    """Files that are not the ones that the record names."""
+    photos = not one.data.startswith("synthetic") and not one.figures.is_dir()
+    for name, digest in outputs.items():
+        file = one.root / name
+        if file.is_file():
+            if sha256(file) != digest:
+                yield Drift(name, CHANGED)
+                original = cross_checks.against_history(one.root, name, digest)
+                yield from _readable(name, original)
+        elif photos and name.startswith("figures/"):
+            counts = private.setdefault(PRIVATE_FIGURES, {})
+            counts[one.name] = counts.get(one.name, 0) + 1
+        elif not name.endswith(".ipynb"):  # the executed notebook may stay where it ran
+            yield Drift(name, "the record names it, and it is missing")
+    for file in sorted([*one.results.glob("[!.]*"), *one.figures.glob("[!.]*")]):
+        name = file.relative_to(one.root).as_posix()
+        output = file.suffix in (".csv", ".md", ".png", ".pdf")
+        if outputs and output and name not in outputs:
+            yield Drift(name, "no record names it")
+
+
+def _readable(name: str, found: Iterator[Drift]) -> Iterator[Drift]:
+    """The findings of a check; one more if a file is too damaged to be compared."""
     try:
         yield from found
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        yield Drift(
-            name,
-            f"it cannot be compared with its second sources ({type(error).__name__}: {str(error).splitlines()[0][:80]})",
-        )
+        what = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+        yield Drift(name, f"it cannot be compared with its second sources ({what})")
 
 
-def _tables(place: Place) -> Iterator[Drift]:
-    """What the second sources of the study's tables say."""
-    for name, file in place.tables().items():
-        try:
-            frame = read(file)
-        except (OSError, ValueError):
-            yield Drift(name, "it cannot be read as a table")
-            continue
-        yield from _tried(name, cross_checks.papers(name, frame))
-        if name.startswith("results/") and file.with_suffix(".md").is_file():
-            yield from _tried(name, cross_checks.markdown(file, name))
-        if file.name == "runs.csv":
-            yield from _tried(
-                name, cross_checks.networks(name, frame, place.results.parent / "checkpoints")
-            )
-        if name == f"results/{place.name}/claims.csv":
-            yield from _tried(name, cross_checks.verdicts(name, frame))
+def _table(one: StudyResults, name: str, file: Path) -> Iterator[Drift]:
+    """What the second sources of a table say."""
+    try:
+        frame = read(file)
+    except (OSError, ValueError):
+        yield Drift(name, "it cannot be read as a table")
+        return
+    yield from _readable(name, cross_checks.published_values(name, frame))
+    if name.startswith("results/") and file.with_suffix(".md").is_file():
+        yield from _readable(name, cross_checks.markdown_tables(file, name))
+    if file.name == "runs.csv":
+        checkpoints = one.results.parent / "checkpoints"
+        yield from _readable(name, cross_checks.released_networks(name, frame, checkpoints))
+    if name == f"results/{one.name}/claims.csv":
+        yield from _readable(name, cross_checks.verdicts(name, frame))
 
 
 def _ledger(root: Path) -> Iterator[Drift]:
-    """How ``results/claims.csv`` differs from the claims of the studies it is made of."""
+    """How ``results/claims.csv`` differs from the claims of the studies that it is made of."""
     name = "results/claims.csv"
-    parts = [
-        read(file)
-        for file in sorted(root.glob("results/*/*/*/claims.csv"))
-        if file.parts[-3] != "smoke"
-    ]
-    if not parts:
+    files = [f for f in sorted(root.glob("results/*/*/*/claims.csv")) if f.parts[-3] != "smoke"]
+    if not files:
         return
     if not (root / name).is_file():
         yield Drift(name, "missing: the studies have claims")
         return
     ledger = read(root / name)
     yield from cross_checks.verdicts(name, ledger)
-    for drift in compare(name, pd.concat(parts, ignore_index=True), ledger, exact=True):
-        yield Drift(
-            **vars(drift)
-            | {"why": drift.why if not drift.column else "committed: the study's own claims.csv"}
-        )
+    claims = pd.concat(map(read, files), ignore_index=True)
+    for drift in compare(name, claims, ledger, exact=True):
+        why = "committed: the study's own claims.csv" if drift.column else drift.why
+        yield Drift(**vars(drift) | {"why": why})
 
 
 def _without_results(root: Path) -> Iterator[Drift]:
-    """Notebooks of this version that nobody ran on the default faces, where others were."""
+    """Notebooks that were not executed on the default faces, if others were."""
     default = root / "results" / "synthetic" / "quick"
     if root != project_root() or not default.is_dir():
         return
     for notebook in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         if not (default / notebook.stem / "record.json").exists():
-            yield Drift(
-                f"results/synthetic/quick/{notebook.stem}/record.json",
-                "missing: the notebook has no committed results",
-            )
+            name = f"results/synthetic/quick/{notebook.stem}/record.json"
+            yield Drift(name, "missing: the notebook has no committed results")
 
 
-def against(places: list[Place], other: Path) -> Report:
-    """Compare committed results with those under another output root, by ``TOLERANCE``; verdicts
-    must agree.
+def against(chosen: list[StudyResults], other: Path) -> Report:
+    """Compare results with those under another output folder, by ``compare.TOLERANCE``.
 
-    Raises :class:`UsageError` if the two have no set and preset in common.
+    Raises
+    ------
+    UsageError
+        The two have no data set and preset in common.
     """
     report = Report(f"committed results against {other.name or other}", [])
     there = {(p.parts[-2], p.parts[-1]) for p in other.glob("results/*/*") if p.is_dir()}
-    for place in places:
-        if (place.data, place.preset) in there:
-            _against(place, Place(other, place.data, place.preset, place.study), report)
+    for one in chosen:
+        if (one.data, one.preset) in there:
+            _against(one, StudyResults(other, one.data, one.preset, one.study), report)
         else:
-            report.left_out.append(
-                f"{place.name} (there is no {place.data}/{place.preset} in the other folder)"
-            )
+            absent = f"{one.data}/{one.preset}"
+            report.left_out.append(f"{one.name} (there is no {absent} in the other folder)")
     if not report.checked:
         raise UsageError(
-            f"{other} holds no results to compare with: it needs results/<data>/<preset>/<study>, as LRFACE_OUT has them"
+            f"{other} holds no results to compare with: it needs results/<data>/<preset>/<study>, "
+            "as LRFACE_OUT has them"
         )
     report.machine = list(dict.fromkeys(report.machine))
     return report
 
 
-def _against(place: Place, now: Place, report: Report) -> None:
-    report.checked.append(place.name)
-    here, there, record, new = place.tables(), now.tables(), place.record(), now.record()
+def _against(one: StudyResults, now: StudyResults, report: Report) -> None:
+    """Add to the report how one study's results differ from those of the other run."""
+    report.checked.append(one.name)
+    record, new = one.record(), now.record()
     if new is None:
-        report.drifts.append(
-            Drift(
-                f"results/{now.name}/record.json",
-                "the other run left no record: it did not complete",
-            )
-        )
+        why = "the other run left no record: it did not complete"
+        report.drifts.append(Drift(f"results/{now.name}/record.json", why))
         return
     report.machine.append(machine(new, record))
     if record and record.get("parameters") != new.get("parameters"):
-        report.drifts.append(
-            Drift(f"results/{place.name}/record.json", "the two runs had different parameters")
-        )
-    drawn, absent, rows = place.figures.is_dir(), _absent(record, new), 0
+        why = "the two runs had different parameters"
+        report.drifts.append(Drift(f"results/{one.name}/record.json", why))
+    here, there = one.tables(), now.tables()
+    absent, rows = _absent_sets(record, new), 0
     for name in dict.fromkeys([*here, *there]):
-        if name not in here and name.startswith("figures/") and not drawn:
+        if name not in here and name.startswith("figures/") and not one.figures.is_dir():
             continue  # a figure of people, not committed
         try:
-            frame, now_frame = (
-                read(files[name]) if name in files else None for files in (here, there)
-            )
+            frame = read(here[name]) if name in here else None
+            now_frame = read(there[name]) if name in there else None
         except (OSError, ValueError):
             report.drifts.append(Drift(name, "it cannot be read as a table"))
             continue
@@ -370,95 +315,91 @@ def _against(place: Place, now: Place, report: Report) -> None:
             if frame.empty and name not in there:
                 continue
         if frame is None or now_frame is None:
-            report.drifts.append(
-                Drift(
-                    name, "this table was added" if frame is None else "this table is missing now"
-                )
-            )
-            continue
-        report.drifts += compare(name, frame, now_frame)
+            why = "this table was added" if frame is None else "this table is missing now"
+            report.drifts.append(Drift(name, why))
+        else:
+            report.drifts += compare(name, frame, now_frame)
     if rows:
-        report.left_out.append(
-            f"{rows} rows of {place.name} on {', '.join(absent)} (not at hand in the other run)"
-        )
+        sets = ", ".join(absent)
+        why = "not at hand in the other run"
+        report.left_out.append(f"{rows} rows of {one.name} on {sets} ({why})")
 
 
 def _without(sets: list[str], table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """The table less the rows that name one of the sets, and how many those were."""
-    on_them = table.apply(
-        lambda column: column.str.contains(rf"\b(?:{'|'.join(map(re.escape, sets))})\b")
-    ).any(axis=1)
-    return table[~on_them].reset_index(drop=True), int(on_them.sum())
+    """The table without the rows that name one of the sets, and the number of those."""
+    named = rf"\b(?:{'|'.join(map(re.escape, sets))})\b"
+    rows = table.apply(lambda column: column.str.contains(named)).any(axis=1)
+    return table[~rows].reset_index(drop=True), int(rows.sum())
 
 
-def _absent(record: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
-    """The face sets besides its own that a study used where they are at hand, and that were not at
-    hand when it ran again."""
-    then, now = ((made or {}).get("provenance", {}) for made in (record, new))
-    there = {
-        name.removeprefix("data "): state
-        for name, state in then.items()
-        if name.startswith("data ") and state != "absent"
-    }
-    return [name for name in there if now.get(f"data {name}", "absent") == "absent"]
+def _absent_sets(record: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
+    """The face sets that the first run had beside its own, and the second had not."""
+    before, after = ((made or {}).get("provenance", {}) for made in (record, new))
+    states = {name: state for name, state in before.items() if name.startswith("data ")}
+    had = [name for name, state in states.items() if state != "absent"]
+    return [n.removeprefix("data ") for n in had if after.get(n, "absent") == "absent"]
 
 
-def fresh(places: list[Place]) -> Report:
-    """Execute the studies now, with their records' parameters, into a temporary folder, and compare
-    (see :func:`against`).
+def fresh(chosen: list[StudyResults]) -> Report:
+    """Execute the studies now with their records' parameters, and compare (:func:`against`).
 
-    Released networks and scores are used as ever. What cannot be executed here (faces not at hand)
-    is named and left out; raises :class:`UsageError` if that is everything.
+    They are executed into a temporary folder, with released networks and scores as always. A study
+    that cannot be executed here (its faces are not at hand) is named and left out.
+
+    Raises
+    ------
+    UsageError
+        No study can be executed here.
     """
     from lrface.execution import notebooks, runner
 
-    left_out, failed = [], []
+    left_out, failed, ran = [], [], []
     with tempfile.TemporaryDirectory(prefix="lrface-verify-") as folder:
-        ran = []
         with override(out=folder):
-            for place in places:
-                record = place.record()
+            for one in chosen:
+                record = one.record()
                 if record is None:
-                    failed.append(
-                        Drift(
-                            f"results/{place.name}/record.json",
-                            "missing or damaged: nothing says how to make it again",
-                        )
-                    )
+                    why = "missing or damaged: nothing says how to make it again"
+                    failed.append(Drift(f"results/{one.name}/record.json", why))
                     continue
                 try:
-                    path = notebooks.find(place.study)
+                    path = notebooks.find(one.study)
                     values = notebooks.contract(path)(**record["parameters"]).model_dump()
                     runner.check(path, values)
                 except (LrfaceError, ValueError) as error:
-                    left_out.append(f"{place.name} ({' '.join(str(error).split())})")
+                    left_out.append(f"{one.name} ({' '.join(str(error).split())})")
                     continue
                 outcome = runner.run(path, values)
-                ran.append(place)
+                ran.append(one)
                 if outcome.status == "failed":
-                    failed.append(
-                        Drift(
-                            f"results/{place.name}", f"executing it again failed: {outcome.reason}"
-                        )
-                    )
+                    why = f"executing it again failed: {outcome.reason}"
+                    failed.append(Drift(f"results/{one.name}", why))
         if not ran and not failed:
             raise UsageError(f"nothing can be executed here: {'; '.join(left_out)}")
         gone = {drift.file for drift in failed}
-        again = [place for place in ran if f"results/{place.name}" not in gone]
+        again = [one for one in ran if f"results/{one.name}" not in gone]
         report = against(again, Path(folder)) if again else Report("", [machine()])
     report.how = "committed results against a run made now"
-    report.checked = [place.name for place in ran]
+    report.checked = [one.name for one in ran]
     report.left_out += left_out
     report.drifts = failed + report.drifts
     return report
 
 
 def machine(made: dict[str, Any] | None = None, committed: dict[str, Any] | None = None) -> str:
-    """One line on where numbers were made: platform, processor, and the versions that are not the
-    committed record's."""
+    """A line on where numbers were made, with the versions that the committed record does not have.
+
+    Parameters
+    ----------
+    made : dict, optional
+        The record of a run; None: this machine, on which stored results are checked.
+    committed : dict, optional
+        The record that it is compared with.
+    """
     if made is None:
-        return f"checked on {platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    line = f"made on {made.get('platform', '?')}, {made.get('cpu_capability', '?')}, commit {str(made.get('commit', '?'))[:8]}"
+        here = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+        return f"checked on {here}"
+    line = f"made on {_processor(made)}, commit {str(made.get('commit', '?'))[:8]}"
     if committed is None:
         return line
     now, then = made.get("versions", {}), committed.get("versions", {})
@@ -467,29 +408,10 @@ def machine(made: dict[str, Any] | None = None, committed: dict[str, Any] | None
         f"{name} {now.get(name, 'none')} (committed with {then.get(name, 'none')})"
         for name in changed
     ]
-    processors = [
-        f"{record.get('platform', '?')}, {record.get('cpu_capability', '?')}"
-        for record in (made, committed)
-    ]
-    other += [f"committed on {processors[1]}"] if processors[0] != processors[1] else []
+    if _processor(made) != _processor(committed):
+        other.append(f"committed on {_processor(committed)}")
     return f"{line}; {', '.join(other) or 'versions and processor as committed'}"
 
 
-def run(
-    studies: str | None, data: str | None, preset: str | None, other: Path | None, again: bool
-) -> Report:
-    """The check that was asked for (see the command line)."""
-    if other and again:
-        raise UsageError(
-            "--fresh and --against exclude one another: compare with a run made now, or with one made before"
-        )
-    root = output_root()
-    chosen = [s.strip() for s in studies.split(",")] if studies and studies != "all" else None
-    places = committed(root, chosen, slug(data) if data else None, preset)
-    if other:
-        if not (other / "results").is_dir() or other.resolve() == root.resolve():
-            raise UsageError(
-                f"--against {other}: give another output folder than this one, with results/ in it"
-            )
-        return against(places, other)
-    return fresh(places) if again else stored(root, places)
+def _processor(record: dict[str, Any]) -> str:
+    return f"{record.get('platform', '?')}, {record.get('cpu_capability', '?')}"
