@@ -158,7 +158,7 @@ study.table("table1", table)
 study.listing("list", table[["method"]])
 figure = Figure(figsize=(1, 1))
 figure.subplots().plot([0, loss])
-study.figure("curve", figure, table)
+study.figure("curve", figure, table, alt="A line.")
 effect = Estimate(loss, 0.001, 1.0, 4)
 study.claims([report.Claim("tiny", "edface", "1", "It learns.", "a minus b", effect)])""",
 }

@@ -14,7 +14,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface import report
 from lrface.checks import compare, lineage, study_results, verify
@@ -52,7 +52,7 @@ def make(study: report.Study) -> None:
     for number, name in enumerate(("scores", "others")):
         figure = Figure(figsize=(4, 2))
         figure.subplots().bar(range(4), np.roll([1, 9, 4, 2], number))
-        study.figure(name, figure, table)
+        study.figure(name, figure, table, alt="Bars.")
     claims = [
         ("edsr-psnr", Estimate(2.0, 1.9, 2.1, 500), None),
         ("edsr-ssim", Estimate(0.02, -0.01, 0.05, 500), None),
@@ -424,6 +424,7 @@ def frame(values: list[float], metric: str = "psnr") -> pd.DataFrame:
     return pd.DataFrame(rows).astype(str)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.floats(10, 40), min_size=1, max_size=8), st.data())
 def test_exactly_the_numbers_beyond_the_tolerance_drift(values, data):
     moved = [v + data.draw(st.sampled_from([0.0, 0.01, -0.015, 0.03, -2.0])) for v in values]
@@ -458,7 +459,6 @@ def test_a_metric_has_the_tolerance_of_the_longest_name_it_begins_with(metric, o
     assert len(compare.compare("x.csv", frame([0.5], metric), frame([0.5 + off], metric))) == drifts
 
 
-@pytest.mark.slow
 def test_the_committed_results_verify(monkeypatch):
     """What this repository states, it states everywhere alike."""
     monkeypatch.setenv("LRFACE_ROOT", str(ROOT))

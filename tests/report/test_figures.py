@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from lrface import report
+from lrface.errors import UsageError
 from lrface.metrics import Estimate
 from lrface.report import figures
 from PIL import Image
@@ -133,3 +134,5 @@ def test_alt_text_is_stored_wherever_the_figure_is(monkeypatch):
     [(image, metadata)] = shown
     assert metadata["image/png"] == {"alt": "A line that rises."}
     assert json.dumps(metadata) and image.data[:4] == b"\x89PNG"
+    with pytest.raises(UsageError, match="needs alt text"):
+        study.figure("curve", figure, pd.DataFrame({"x": [1]}), alt=" ")

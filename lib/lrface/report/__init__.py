@@ -13,6 +13,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from lrface.data import FaceSet
+from lrface.errors import UsageError
 from lrface.files import note, noting, output_root, slug, study_folders, write_atomic, write_text
 from lrface.report import figures
 from lrface.report.claims import COLUMNS as CLAIM_COLUMNS
@@ -119,7 +120,7 @@ class Study:
         return frame
 
     def figure(
-        self, name: str, figure: Figure, frame: pd.DataFrame, faces: bool = False, alt: str = ""
+        self, name: str, figure: Figure, frame: pd.DataFrame, faces: bool = False, *, alt: str
     ) -> None:
         """Save a figure as PNG, PDF and the CSV it was drawn from, and show it.
 
@@ -137,13 +138,20 @@ class Study:
         alt : str
             What it shows, in words, for readers who do not see it. It is stored with the notebook's
             output, in the PNG and in the PDF.
+
+        Raises
+        ------
+        UsageError
+            ``alt`` is empty.
         """
+        if not alt.strip():
+            raise UsageError(f"figure {name} needs alt text: say in words what it shows")
         figure.text(0.995, 0.005, self.footer, ha="right", va="bottom", fontsize=5, color="#666666")
         self._csv(self.figures / f"{name}.csv", frame)
         # No date and no version: the same figure is the same file.
         metadata = {
-            "pdf": {"CreationDate": None, "Subject": alt or None},
-            "png": {"Software": None} | ({"Description": alt} if alt else {}),
+            "pdf": {"CreationDate": None, "Subject": alt},
+            "png": {"Software": None, "Description": alt},
         }
         with figures.theme():
             for suffix, about in metadata.items():
@@ -155,7 +163,7 @@ class Study:
             format = "jpeg" if faces else "png"  # faces take ten times as much space as PNG
             figure.savefig(shown, format=format, dpi=110)
         mark = {"lrface": {"figure": name, "photos": faces and self.faces.photos}}
-        mark |= {f"image/{format}": {"alt": alt}} if alt else {}
+        mark[f"image/{format}"] = {"alt": alt}
         display(Image(shown.getvalue(), format=format), metadata=mark)
 
     def claims(self, claims: list[Claim]) -> None:
