@@ -1,5 +1,7 @@
-"""Backgrounds as a portrait lens shows them: rooms, streets, trees, people, drawn small, put out of
-focus and enlarged."""
+"""Backgrounds out of focus: rooms, streets, trees, people, drawn at 160 pixels and blurred.
+
+Sizes in the functions that draw a scene are in its pixels, colours in sRGB on the 0-255 scale.
+"""
 
 from __future__ import annotations
 
@@ -20,73 +22,53 @@ SCENES = {
 }
 """Scenes and their shares."""
 SIZE = 160
+"""Width and height of a scene in pixels."""
 
 # fmt: off
-_WALLS = [(196, 190, 180), (168, 160, 148), (120, 124, 128), (206, 204, 200), (84, 88, 96), (150, 134, 116), (104, 112, 104),
-          (176, 164, 160), (60, 62, 70)]
-# fmt: on
+_WALLS = [
+    (196, 190, 180), (168, 160, 148), (120, 124, 128), (206, 204, 200), (84, 88, 96),
+    (150, 134, 116), (104, 112, 104), (176, 164, 160), (60, 62, 70),
+]
 _FURNITURE = [
-    (92, 70, 54),
-    (140, 116, 92),
-    (182, 172, 156),
-    (66, 72, 84),
-    (112, 96, 84),
-    (206, 200, 190),
-    (78, 62, 58),
-    (148, 154, 160),
+    (92, 70, 54), (140, 116, 92), (182, 172, 156), (66, 72, 84), (112, 96, 84), (206, 200, 190),
+    (78, 62, 58), (148, 154, 160),
 ]
 _BOOKS = [
-    (122, 60, 52),
-    (70, 92, 84),
-    (190, 164, 120),
-    (60, 66, 92),
-    (206, 198, 184),
-    (44, 42, 44),
-    (150, 104, 64),
-    (108, 116, 124),
+    (122, 60, 52), (70, 92, 84), (190, 164, 120), (60, 66, 92), (206, 198, 184), (44, 42, 44),
+    (150, 104, 64), (108, 116, 124),
 ]
 _LEAF = [(44, 58, 34), (70, 86, 48), (104, 116, 66), (34, 42, 28), (138, 142, 96), (92, 78, 54)]
 _FACADE = [
-    (150, 140, 128),
-    (118, 112, 108),
-    (176, 166, 152),
-    (132, 104, 88),
-    (96, 94, 96),
+    (150, 140, 128), (118, 112, 108), (176, 166, 152), (132, 104, 88), (96, 94, 96),
     (190, 184, 176),
 ]
 _COATS = [
-    (40, 42, 50),
-    (170, 166, 162),
-    (110, 60, 58),
-    (62, 82, 112),
-    (220, 216, 210),
-    (96, 70, 54),
+    (40, 42, 50), (170, 166, 162), (110, 60, 58), (62, 82, 112), (220, 216, 210), (96, 70, 54),
     (72, 84, 70),
 ]
-# fmt: off
-_BANNERS = [((228, 228, 230), (150, 40, 44)), ((36, 44, 72), (206, 206, 210)), ((18, 18, 20), (190, 160, 96)), ((216, 222, 230),
-            (52, 82, 134)), ((128, 30, 36), (232, 222, 210))]
+_SKINS = [(198, 152, 126), (150, 106, 80), (214, 172, 148)]
+_HAIR = [(50, 38, 32), (30, 26, 26), (120, 92, 62)]
+_BANNERS = [
+    ((228, 228, 230), (150, 40, 44)), ((36, 44, 72), (206, 206, 210)),
+    ((18, 18, 20), (190, 160, 96)), ((216, 222, 230), (52, 82, 134)),
+    ((128, 30, 36), (232, 222, 210)),
+]
 # fmt: on
 
 
 def _cloud(rng: np.random.Generator, octaves: int = 5) -> np.ndarray:
-    """Soft random field (SIZE, SIZE) in [0, 1]."""
+    """A smooth random field, float32 (SIZE, SIZE) in [0, 1]."""
     field = np.zeros((SIZE, SIZE), np.float32)
     for k in range(octaves):
-        field += 0.62**k * cv2.resize(
-            rng.random((2 ** (k + 1) + 1,) * 2).astype(np.float32),
-            (SIZE, SIZE),
-            interpolation=cv2.INTER_CUBIC,
-        )
+        grid = rng.random((2 ** (k + 1) + 1,) * 2).astype(np.float32)
+        field += 0.62**k * cv2.resize(grid, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
     return (field - field.min()) / (np.ptp(field) + 1e-6)
 
 
 def _colour(rng: np.random.Generator, palette, spread: float = 0.15) -> tuple[float, ...]:
-    return tuple(
-        (np.array(palette[rng.integers(len(palette))]) * np.exp(rng.normal(0, spread)))
-        .clip(0, 255)
-        .tolist()
-    )
+    """A colour of a palette, brighter or darker by ``spread`` (a standard deviation of the log)."""
+    chosen = np.array(palette[rng.integers(len(palette))])
+    return tuple((chosen * np.exp(rng.normal(0, spread))).clip(0, 255).tolist())
 
 
 def _box(image: np.ndarray, left: float, top: float, right: float, bottom: float, colour) -> None:
@@ -97,12 +79,8 @@ def _wall(rng, image) -> None:
     image[:] = _colour(rng, _WALLS)
     image *= (0.86 + 0.28 * _cloud(rng, 6))[..., None]
     if rng.random() < 0.4:  # a picture frame
-        left, top, w, h = (
-            rng.integers(-20, 120),
-            rng.integers(-10, 50),
-            rng.integers(30, 70),
-            rng.integers(30, 60),
-        )
+        left, top = rng.integers(-20, 120), rng.integers(-10, 50)
+        w, h = rng.integers(30, 70), rng.integers(30, 60)
         _box(image, left, top, left + w, top + h, _colour(rng, _FURNITURE))
         _box(image, left + 4, top + 4, left + w - 4, top + h - 4, _colour(rng, _BOOKS, 0.3))
     if rng.random() < 0.25:  # bricks
@@ -121,23 +99,12 @@ def _room(rng, image) -> None:
     if rng.random() < 0.5:  # a bright window or a doorway
         light = rng.random() < 0.6
         right, top = left + rng.integers(35, 80), rng.integers(-20, 30)
-        _box(
-            image,
-            left,
-            top,
-            right,
-            top + rng.integers(70, 170),
-            _colour(rng, [(226, 232, 238), (212, 222, 226)] if light else _FURNITURE),
-        )
+        bottom = top + rng.integers(70, 170)
+        colours = [(226, 232, 238), (212, 222, 226)] if light else _FURNITURE
+        _box(image, left, top, right, bottom, _colour(rng, colours))
         if light:
-            _box(
-                image,
-                (left + right) / 2 - 2,
-                top,
-                (left + right) / 2 + 1,
-                top + 150,
-                _colour(rng, _WALLS),
-            )
+            middle = (left + right) / 2
+            _box(image, middle - 2, top, middle + 1, top + 150, _colour(rng, _WALLS))
     if rng.random() < 0.65:  # shelves
         left, wide = rng.integers(-40, 100), rng.integers(50, 130)
         back, pitch = _colour(rng, _FURNITURE), rng.integers(24, 40)
@@ -147,14 +114,8 @@ def _room(rng, image) -> None:
             while x < left + wide - 6:
                 w, h = rng.integers(3, 9), rng.uniform(0.5, 0.85) * pitch
                 if rng.random() < 0.85:
-                    _box(
-                        image,
-                        x,
-                        top + pitch - 3 - h,
-                        x + w - 1,
-                        top + pitch - 3,
-                        _colour(rng, _BOOKS, 0.25),
-                    )
+                    board, book = top + pitch - 3, _colour(rng, _BOOKS, 0.25)
+                    _box(image, x, board - h, x + w - 1, board, book)
                 x += w
             _box(image, left, top + pitch - 3, left + wide, top + pitch, back)
     for _ in range(int(rng.integers(0, 4))):
@@ -168,11 +129,8 @@ def _street(rng, image) -> None:
     while x < SIZE:
         w, top, facade = rng.integers(30, 90), rng.integers(-60, 50), _colour(rng, _FACADE)
         _box(image, x, top, x + w, SIZE, facade)
-        glass, px, py = (
-            _colour(rng, [(60, 66, 76), (90, 100, 112), (84, 80, 78), (150, 160, 168)]),
-            rng.integers(8, 15),
-            rng.integers(10, 20),
-        )
+        glass = _colour(rng, [(60, 66, 76), (90, 100, 112), (84, 80, 78), (150, 160, 168)])
+        px, py = rng.integers(8, 15), rng.integers(10, 20)
         for wx in range(int(x) + 4, int(x + w) - 6, int(px)):
             for wy in range(int(top) + 6, SIZE, int(py)):
                 lamp = rng.uniform(0.75, 1.2)
@@ -194,56 +152,27 @@ def _foliage(rng, image) -> None:
 
 def _lights(rng, image) -> None:
     image[:] = np.array([24, 24, 30], np.float32) + 50 * _cloud(rng)[..., None]
+    lamps = [(250, 214, 160), (220, 226, 240), (240, 170, 120), (180, 204, 220)]
     for _ in range(int(rng.integers(10, 36))):
-        colour = _colour(
-            rng, [(250, 214, 160), (220, 226, 240), (240, 170, 120), (180, 204, 220)], 0.4
-        )
-        cv2.circle(
-            image,
-            tuple(int(v) for v in rng.integers(0, SIZE, 2)),
-            int(rng.integers(3, 12)),
-            colour,
-            -1,
-        )
+        colour = _colour(rng, lamps, 0.4)
+        centre = tuple(int(v) for v in rng.integers(0, SIZE, 2))
+        cv2.circle(image, centre, int(rng.integers(3, 12)), colour, -1)
 
 
 def _people(rng, image) -> None:
     _street(rng, image) if rng.random() < 0.5 else _wall(rng, image)
     for x in rng.permutation(np.arange(-10, SIZE + 10, int(rng.integers(24, 44)))):
         x, y, r = int(x + rng.integers(-8, 8)), int(rng.integers(20, 80)), int(rng.integers(9, 17))
-        cv2.ellipse(
-            image,
-            (x, y + int(4.6 * r)),
-            (int(2.1 * r), int(3.6 * r)),
-            0,
-            0,
-            360,
-            _colour(rng, _COATS, 0.25),
-            -1,
-        )
-        cv2.ellipse(
-            image,
-            (x, y),
-            (r, int(1.25 * r)),
-            0,
-            0,
-            360,
-            _colour(rng, [(198, 152, 126), (150, 106, 80), (214, 172, 148)], 0.2),
-            -1,
-        )
-        cv2.ellipse(
-            image,
-            (x, y - r // 3),
-            (int(1.1 * r), r),
-            0,
-            180,
-            360,
-            _colour(rng, [(50, 38, 32), (30, 26, 26), (120, 92, 62)], 0.3),
-            -1,
-        )
+        body, coat = (int(2.1 * r), int(3.6 * r)), _colour(rng, _COATS, 0.25)
+        cv2.ellipse(image, (x, y + int(4.6 * r)), body, 0, 0, 360, coat, -1)
+        skin = _colour(rng, _SKINS, 0.2)
+        cv2.ellipse(image, (x, y), (r, int(1.25 * r)), 0, 0, 360, skin, -1)
+        hair = _colour(rng, _HAIR, 0.3)
+        cv2.ellipse(image, (x, y - r // 3), (int(1.1 * r), r), 0, 180, 360, hair, -1)
 
 
 def _banner(rng, image) -> None:
+    """A sponsors' wall: rows of the same few marks."""
     ground, ink = _BANNERS[rng.integers(len(_BANNERS))]
     image[:] = np.array(ground, np.float32)
     px, py, tall = int(rng.integers(34, 60)), int(rng.integers(20, 34)), int(rng.integers(5, 11))
@@ -269,10 +198,9 @@ _DRAW = {
 
 
 def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """A scene's name and its linear light, float32 (SIZE, SIZE, 3)."""
-    scene = list(SCENES)[
-        int(np.searchsorted(np.cumsum(list(SCENES.values())), rng.random() * 0.9999))
-    ]
+    """The name of a random scene and its linear light, float32 (SIZE, SIZE, 3)."""
+    edges = np.cumsum(list(SCENES.values()))
+    scene = list(SCENES)[int(np.searchsorted(edges, rng.random() * 0.9999))]
     image = np.empty((SIZE, SIZE, 3), np.float32)
     blur = 0.9 + 3.0 * rng.random() ** 1.5
     if scene == "studio":
@@ -285,8 +213,7 @@ def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
     if scene in ("people", "street"):
         blur += 1.0
     image = cv2.GaussianBlur(image, (0, 0), blur)
-    # A lens that draws the face draws what lies behind it paler: towards its mean, and towards
-    # grey.
+    # more contrast, less colour: as backgrounds are in portraits
     mean = image.mean((0, 1))
     image = mean + 1.05 * (image - mean)
     image += 0.28 * (image.mean(2, keepdims=True) - image)

@@ -1,5 +1,7 @@
-"""Clothes: painted on shoulders and neck in template space and lifted off the skin, with a modelled
-collar for shirts."""
+"""Clothes: painted on shoulders and neck by template point, lifted off the skin by their thickness.
+
+Shirts have a modelled collar, and ties a knot and a blade.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from math import atan2, cos, floor
 
 import numpy as np
 
-from lrface.data.synthetic.accessories import Mesh
+from lrface.data.synthetic.accessories import Mesh, grid_triangles
 from lrface.data.synthetic.assets import Head
 from lrface.data.synthetic.kernel import inline, kernel, linear, smoothstep
 from lrface.data.synthetic.noise import noise
@@ -17,37 +19,37 @@ KINDS = ("crew", "vneck", "turtleneck", "shirt", "suit")
 PATTERNS = ("plain", "stripes", "plaid", "pinstripes")
 
 # fmt: off
-_DYES = linear([(28, 30, 36), (44, 52, 74), (92, 96, 102), (198, 196, 190), (232, 230, 226), (96, 34, 38), (52, 74, 58), (122, 98, 74),
-               (64, 92, 126), (150, 72, 66), (176, 154, 122), (84, 62, 92), (190, 142, 70), (58, 106, 112)])
+_DYES = linear([
+    (28, 30, 36), (44, 52, 74), (92, 96, 102), (198, 196, 190), (232, 230, 226), (96, 34, 38),
+    (52, 74, 58), (122, 98, 74), (64, 92, 126), (150, 72, 66), (176, 154, 122), (84, 62, 92),
+    (190, 142, 70), (58, 106, 112),
+])
+_SHIRTS = linear([
+    (236, 236, 234), (198, 212, 230), (226, 214, 218), (214, 222, 214), (60, 66, 84),
+    (150, 170, 200),
+])
 # fmt: on
-_SHIRTS = linear(
-    [
-        (236, 236, 234),
-        (198, 212, 230),
-        (226, 214, 218),
-        (214, 222, 214),
-        (60, 66, 84),
-        (150, 170, 200),
-    ]
-)
 _SUITS = linear([(30, 32, 38), (42, 48, 66), (74, 76, 82), (66, 54, 46)])
 _TIES = linear([(110, 28, 36), (34, 48, 92), (30, 30, 34), (58, 84, 66), (130, 100, 52)])
 
 
 @dataclass(frozen=True)
 class Clothes:
-    """What is worn in one picture."""
+    """What is worn in one picture; colours are linear RGB."""
 
     kind: str = "crew"
+    """One of ``KINDS``."""
     colour: tuple[float, float, float] = (0.1, 0.12, 0.2)
-    """Linear RGB, as are the others."""
     second: tuple[float, float, float] = (0.6, 0.6, 0.58)
+    """Colour of the pattern."""
     pattern: str = "plain"
+    """One of ``PATTERNS``."""
     pitch: float = 8.0
     """Stripes a decimetre."""
     rise: float = 0.0
-    """Moves the neckline up, decimetres."""
+    """How much higher the neckline is, decimetres."""
     shirt: tuple[float, float, float] = (0.8, 0.8, 0.8)
+    """Colour of the shirt under a suit."""
     tie: tuple[float, float, float] | None = None
 
     @property
@@ -56,29 +58,16 @@ class Clothes:
         return self.tie is not None
 
     def packed(self) -> np.ndarray:
-        """float64 (20,) for the kernels."""
+        """The numbers that kernels take, float64 (20,); the last three are unused."""
+        pattern, kind = PATTERNS.index(self.pattern), KINDS.index(self.kind)
         tie = self.tie or (0.0, 0.0, 0.0)
-        return np.array(
-            [
-                *self.colour,
-                *self.second,
-                PATTERNS.index(self.pattern),
-                self.pitch,
-                KINDS.index(self.kind),
-                self.rise,
-                *self.shirt,
-                *tie,
-                float(self.necktie),
-                0,
-                0,
-                0,
-            ]
-        )
+        numbers = [*self.colour, *self.second, pattern, self.pitch, kind, self.rise]
+        return np.array([*numbers, *self.shirt, *tie, float(self.necktie), 0, 0, 0])
 
 
 @kernel
 def neckline(x, z, kind, rise):
-    """Height of the garment's upper edge on the template at (x, z)."""
+    """Height of the upper edge of a garment on the template at (x, z); ``kind`` by ``KINDS``."""
     front = 0.5 * (1 + cos(atan2(x, z - 0.22)))
     if kind == 2:
         return 6.10 + rise - 0.04 * front
@@ -92,14 +81,17 @@ def neckline(x, z, kind, rise):
 
 @inline
 def cloth_at(table, c, q, colour, bump):
-    """Paint cloth at template point ``q`` into ``colour`` and ``bump`` (in place). Returns 1 on
-    cloth, 0 on skin, and on skin a shading factor for the shadow of the edge."""
+    """Cloth at template point ``q`` (3,), with the numbers ``c`` of :meth:`Clothes.packed`.
+
+    Writes the albedo to ``colour`` and the normal's tilt to ``bump``, as :func:`.skin.skin_at`.
+    Returns 1 on cloth and 0 on skin, and a factor for the shadow of the edge on the skin.
+    """
     kind = int(c[8])
     edge = neckline(q[0], q[2], kind, c[9])
     gap = edge - q[1]
     if gap < 0:
         return 0.0, 1 - 0.45 * max(1 + gap / 0.07, 0.0)
-    which, ax = 0, abs(q[0])
+    which, ax = 0, abs(q[0])  # 0 the garment, 1 the shirt under it, 2 the tie
     if kind >= 3 and q[2] > 0.2:
         if kind == 4 and ax < 0.10 + 0.55 * max(q[1] - 5.05, 0.0):
             which = 1
@@ -107,11 +99,8 @@ def cloth_at(table, c, q, colour, bump):
             which = 2
     if kind == 4 and gap < 0.16 and q[2] <= 0.2:
         which = 1
-    weave = (
-        1
-        + 0.05 * noise(table, q[0] * 90, q[1] * 90, q[2] * 90, 3)
-        + 0.10 * noise(table, q[0] * 6, q[1] * 6, q[2] * 6, 4)
-    )
+    fine = 0.05 * noise(table, q[0] * 90, q[1] * 90, q[2] * 90, 3)
+    weave = 1 + fine + 0.10 * noise(table, q[0] * 6, q[1] * 6, q[2] * 6, 4)
     stripe = 0.0
     if which == 0:
         rows, columns = q[1] * c[7] - floor(q[1] * c[7]), q[0] * c[7] - floor(q[0] * c[7])
@@ -128,17 +117,15 @@ def cloth_at(table, c, q, colour, bump):
         ribs = q[0] * 40 - floor(q[0] * 40)
         for d in range(3):
             colour[d] *= 0.86 + 0.08 * (ribs < 0.5)
-    bump[0], bump[1], bump[2] = (
-        0.28 * noise(table, q[0] * 8, q[1] * 4, q[2] * 8, 6),
-        0.12 * noise(table, q[0] * 5, q[1] * 9, q[2] * 5, 7),
-        0.0,
-    )
+    bump[0] = 0.28 * noise(table, q[0] * 8, q[1] * 4, q[2] * 8, 6)
+    bump[1] = 0.12 * noise(table, q[0] * 5, q[1] * 9, q[2] * 5, 7)
+    bump[2] = 0.0
     return 1.0, 1.0
 
 
 @kernel
 def edge_heights(points, kind, rise):
-    """The neckline's height (n,) over template points (n, 3)."""
+    """Height of the neckline (n,) at the azimuths of template points (n, 3)."""
     out = np.empty(points.shape[0])
     for i in range(points.shape[0]):
         out[i] = neckline(points[i, 0], points[i, 2], kind, rise)
@@ -148,7 +135,7 @@ def edge_heights(points, kind, rise):
 def dress(
     clothes: Clothes, template: Head, vertices: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
-    """The mesh (n, 3) with what is below the neckline lifted to the thickness of the cloth."""
+    """The mesh (n, 3), below the neckline moved along its normals by the thickness of the cloth."""
     edge = edge_heights(template.vertices, KINDS.index(clothes.kind), clothes.rise)
     thick = 0.07 if clothes.kind == "turtleneck" else 0.05
     lift = thick * smoothstep(-0.01, 0.14, edge - template.vertices[:, 1])
@@ -157,22 +144,17 @@ def dress(
 
 
 def collar(clothes: Clothes, template: Head, vertices: np.ndarray) -> Mesh | None:
-    """The folded collar of a shirt, around the neck of this person; None for other clothes."""
+    """The folded collar of a shirt around the neck of this person; None for other clothes."""
     if clothes.kind not in ("shirt", "suit"):
         return None
-    rows = (
-        (template.vertices[:, 1] > 5.85)
-        & (template.vertices[:, 1] < 6.2)
-        & (template.vertices[:, 2] < 0.85)
-        & (np.abs(template.vertices[:, 0]) < 0.62)
-    )
-    neck = vertices[rows]
+    x, y, z = template.vertices.T
+    neck = vertices[(y > 5.85) & (y < 6.2) & (z < 0.85) & (np.abs(x) < 0.62)]
     axis = np.array([0.0, (neck[:, 2].max() + neck[:, 2].min()) / 2])
     half = np.array([np.abs(neck[:, 0]).max(), (neck[:, 2].max() - neck[:, 2].min()) / 2])
     sheets, count = [], 48
     # Rows from the inside of the stand over the fold to the outer edge: distance from the neck,
-    # height, how far open in front. The fold opens wider than what lies under it, so the front
-    # shows two leaves with points and not a slot.
+    # height, and how far open in front. The fold opens wider than the stand, so that the front has
+    # two leaves with points and not a slot.
     closed = 0.04 if clothes.necktie else 0.20
     for out, height, gap in (
         (0.015, -0.08, 0.0),
@@ -186,35 +168,20 @@ def collar(clothes: Clothes, template: Head, vertices: np.ndarray) -> Mesh | Non
         point = smoothstep(0.55, 0.0, from_front) * (out > 0.1)
         radius = half[None] + (out + 0.05 * point)[:, None]
         base = 5.93 + clothes.rise - 0.17 * 0.5 * (1 + np.cos(turn))
-        sheets.append(
-            np.stack(
-                [
-                    axis[0] + np.sin(turn) * radius[:, 0],
-                    base + height - 0.20 * point,
-                    axis[1] + np.cos(turn) * radius[:, 1],
-                ],
-                1,
-            )
-        )
-    k, t = (
-        g.ravel()
-        for g in np.meshgrid(np.arange(len(sheets) - 1), np.arange(count - 1), indexing="ij")
-    )
-    a = k * count + t
-    triangles = np.concatenate(
-        [np.stack([a, a + count, a + 1], 1), np.stack([a + 1, a + count, a + count + 1], 1)]
-    ).astype(np.int32)
+        around, forward = np.sin(turn) * radius[:, 0], np.cos(turn) * radius[:, 1]
+        heights = base + height - 0.20 * point
+        sheets.append(np.stack([axis[0] + around, heights, axis[1] + forward], 1))
     points = np.concatenate(sheets)
-    return Mesh(points, triangles, points)
+    return Mesh(points, grid_triangles(len(sheets), count).astype(np.int32), points)
 
 
 def knot(clothes: Clothes, band: Mesh) -> Mesh | None:
-    """The necktie's knot and blade, in front of the collar ``band``; None without a tie."""
+    """The knot and blade of a tie in front of the collar ``band``; None without a tie."""
     if not clothes.necktie:
         return None
     top = 5.80 + clothes.rise
     front = band.vertices[band.vertices[:, 1] > top - 0.12, 2].max()
-    rows = (
+    rows = (  # height, half width, depth
         (0.07, 0.085, 0.05),
         (0.03, 0.100, 0.10),
         (-0.07, 0.080, 0.115),
@@ -228,17 +195,12 @@ def knot(clothes: Clothes, band: Mesh) -> Mesh | None:
         np.stack([half * across, np.full(7, top + height), front + depth - 0.035 * across**2], 1)
         for height, half, depth in rows
     ]
-    k, t = (g.ravel() for g in np.meshgrid(np.arange(len(rows) - 1), np.arange(6), indexing="ij"))
-    a = k * 7 + t
-    triangles = np.concatenate(
-        [np.stack([a, a + 7, a + 1], 1), np.stack([a + 1, a + 7, a + 8], 1)]
-    ).astype(np.int32)
     points = np.concatenate(sheets)
-    return Mesh(points, triangles, points)
+    return Mesh(points, grid_triangles(len(rows), 7).astype(np.int32), points)
 
 
 def sample_clothes(rng: np.random.Generator, necktie: bool, male: bool) -> Clothes:
-    """Everyday clothes; a necktie comes with a shirt and mostly a suit."""
+    """Random everyday clothes; with a tie a suit (three in four) or a shirt."""
     u = rng.random(10)
     if necktie:
         kind = "suit" if u[0] < 0.75 else "shirt"
@@ -248,18 +210,18 @@ def sample_clothes(rng: np.random.Generator, necktie: bool, male: bool) -> Cloth
     palette = _SUITS if kind == "suit" else _SHIRTS if kind == "shirt" else _DYES
     vary = np.exp(0.25 * (u[1] - 0.5))
     colour, second = palette[int(u[2] * len(palette))] * vary, _DYES[int(u[3] * len(_DYES))]
-    pattern = (
-        PATTERNS[int(np.searchsorted((0.66, 0.80, 0.90, 1.0), u[4]))]
-        if kind != "suit"
-        else ("pinstripes" if u[4] < 0.15 else "plain")
-    )
+    if kind == "suit":
+        pattern = "pinstripes" if u[4] < 0.15 else "plain"
+    else:
+        pattern = PATTERNS[int(np.searchsorted((0.66, 0.80, 0.90, 1.0), u[4]))]
+    shirt, tie = _SHIRTS[int(u[7] * len(_SHIRTS))], _TIES[int(u[8] * len(_TIES))]
     return Clothes(
-        kind,
-        tuple(colour.tolist()),
-        tuple(second.tolist()),
-        pattern,
-        float(4 + 7 * u[5]),
-        float((0.05 if necktie else -0.02) + 0.07 * u[6]),
-        tuple(_SHIRTS[int(u[7] * len(_SHIRTS))].tolist()),
-        tuple(_TIES[int(u[8] * len(_TIES))].tolist()) if necktie else None,
+        kind=kind,
+        colour=tuple(colour.tolist()),
+        second=tuple(second.tolist()),
+        pattern=pattern,
+        pitch=float(4 + 7 * u[5]),
+        rise=float((0.05 if necktie else -0.02) + 0.07 * u[6]),
+        shirt=tuple(shirt.tolist()),
+        tie=tuple(tie.tolist()) if necktie else None,
     )

@@ -1,4 +1,4 @@
-"""Eyeballs, shaded from the angle to the line of sight, and lashes."""
+"""Eyeballs, painted by the angle to the line of sight, teeth colours, and lashes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TEETH = linear([(226, 218, 198), (216, 204, 178), (234, 228, 214)])
 
 @inline
 def eyeball(table, normal, up, gaze, iris, colour):
-    """Albedo of the eye into ``colour``, in place, at a point with outward ``normal``.
+    """Write the albedo of an eyeball to ``colour`` (3,), at a point with outward ``normal``.
 
-    ``gaze`` (3, 3): right, up and line of sight as rows; ``iris``: linear RGB, iris and pupil
-    radius over the eye's. Returns the share of light that the upper lid leaves.
+    ``up`` is the head's up, ``gaze`` (3, 3) has right, up and the line of sight as rows, ``iris``
+    (5,) is as in :func:`eye_numbers`. Returns the share of ambient light under the upper lid.
     """
     along = normal[0] * gaze[2, 0] + normal[1] * gaze[2, 1] + normal[2] * gaze[2, 2]
     x = normal[0] * gaze[0, 0] + normal[1] * gaze[0, 1] + normal[2] * gaze[0, 2]
@@ -27,49 +27,38 @@ def eyeball(table, normal, up, gaze, iris, colour):
     r = sqrt(x * x + y * y) if along > 0 else 1.0
     edge = step(0.45, 0.95, r)
     vein = step(0.45, 0.7, noise(table, normal[0] * 14, normal[1] * 30, normal[2] * 14, 77)) * edge
-    colour[0], colour[1], colour[2] = (
-        0.62 - 0.10 * edge,
-        (0.58 - 0.18 * edge) * (1 - 0.06 * vein),
-        (0.56 - 0.18 * edge) * (1 - 0.06 * vein),
-    )
+    colour[0] = 0.62 - 0.10 * edge
+    colour[1] = (0.58 - 0.18 * edge) * (1 - 0.06 * vein)
+    colour[2] = (0.56 - 0.18 * edge) * (1 - 0.06 * vein)
     if r < iris[3] * 1.1:
-        # Read the fibres on a circle, so they meet where the angle wraps.
+        # noise on a circle, so that the iris's fibres have no seam
         cx, cy = x / (r + 1e-9), y / (r + 1e-9)
-        fibre = (
-            0.6
-            + 0.3 * noise(table, cx * 9, cy * 9, r * 12, 80)
-            + 0.25 * noise(table, cx * 21, cy * 21, r * 22, 81)
-        )
+        coarse = 0.3 * noise(table, cx * 9, cy * 9, r * 12, 80)
+        fibre = 0.6 + coarse + 0.25 * noise(table, cx * 21, cy * 21, r * 22, 81)
         k = (0.36 + 0.58 * fibre) * (1 - 0.68 * step(0.78, 1.0, r / iris[3]))
-        k *= 1 + 0.35 * step(
-            0.1, -0.6, y / iris[3]
-        )  # light entering from above gathers in the lower half
-        cover, pupil = (
-            1 - step(iris[3] * 0.96, iris[3] * 1.09, r),
-            1 - step(iris[4] * 0.88, iris[4] * 1.12, r),
-        )
+        k *= 1 + 0.35 * step(0.1, -0.6, y / iris[3])  # the cornea gathers light in the lower half
+        cover = 1 - step(iris[3] * 0.96, iris[3] * 1.09, r)
+        pupil = 1 - step(iris[4] * 0.88, iris[4] * 1.12, r)
         for d in range(3):
-            colour[d] = (
-                colour[d] * (1 - cover) + (iris[d] * k * (1 - pupil) + 0.006 * pupil) * cover
-            )
-    return 0.92 - 0.56 * step(0.05, 0.60, normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2])
+            inside = iris[d] * k * (1 - pupil) + 0.006 * pupil
+            colour[d] = colour[d] * (1 - cover) + inside * cover
+    upward = normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2]
+    return 0.92 - 0.56 * step(0.05, 0.60, upward)
 
 
 def eye_numbers(identity: Identity) -> tuple[np.ndarray, np.ndarray]:
-    """Iris (5,): linear RGB, iris and pupil radius over the eyeball's; teeth: linear RGB (3,)."""
+    """A person's iris (5,) and teeth (3,).
+
+    The iris is linear RGB, then the radii of iris and pupil over the eyeball's; teeth linear RGB.
+    """
     rng = stream(identity.seed, identity.number, IDENTITY, "eyes")
-    iris = np.array(
-        [
-            *identity.iris,
-            np.clip(0.455 + 0.015 * rng.normal(), 0.42, 0.49),
-            0.16 + 0.05 * rng.random(),
-        ]
-    )
+    radius = np.clip(0.455 + 0.015 * rng.normal(), 0.42, 0.49)
+    iris = np.array([*identity.iris, radius, 0.16 + 0.05 * rng.random()])
     return iris, TEETH[rng.integers(len(TEETH))] * 0.95
 
 
 def lash_strands(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
-    """Lashes (n, 3, 3) from root to tip on a posed mesh."""
+    """Upper lashes (n, 3, 3) on a posed mesh, three points from root to tip; four a lash quad."""
     strands = []
     for t in (0.1, 0.35, 0.6, 0.85):
         root = vertices[quads[:, 0]] * (1 - t) + vertices[quads[:, 1]] * t

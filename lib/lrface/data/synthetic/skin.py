@@ -1,5 +1,9 @@
-"""Skin: a colour, a bump and a gloss for every point of the template, with no texture map and so
-without seams."""
+"""Skin: albedo, bump and gloss at every point of the template, by formulas and without a texture.
+
+So there are no seams, and a person is 32 numbers (:func:`skin_numbers`). Places such as "cheek" or
+"under the eyes" are Gaussians and steps in template coordinates (decimetres; see :mod:`.assets`),
+placed by eye on the mesh.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,30 @@ from lrface.data.synthetic.kernel import inline, kernel, linear, smoothstep
 from lrface.data.synthetic.noise import noise, step
 from lrface.data.synthetic.streams import IDENTITY, stream
 
-# Places of the skin's numbers in one vector, which is what a kernel takes.
+# Positions of the skin's numbers in the vector that kernels take: colours (3) TONE, LIP and HAIR;
+# redness BLOOD and BLUSH; strengths of uneven colour BLOTCH, FRECKLE, WRINKLE, FOLD (nose to
+# mouth), CIRCLES (under the eyes), beard SHADOW, SCALP (hair colour under hair), BUMP; make-up
+# LIP_COVER, EYESHADOW, LASHLINE; highlights OIL (strength) and GLOSS (exponent); the hairline's
+# LINE (shift) and RECEDING; SEED of the noise.
 TONE, BLOOD, BLOTCH, FRECKLE, WRINKLE, SHADOW = 0, 3, 4, 5, 6, 7
 LIP, LIP_COVER, OIL, SEED, BUMP, HAIR, SCALP, EYESHADOW = 8, 11, 12, 13, 14, 15, 18, 19
 LINE, RECEDING, CIRCLES, GLOSS, BLUSH, LASHLINE, FOLD = 20, 21, 22, 23, 24, 25, 26
 LENGTH = 32
+# fmt: off
+LIPSTICKS = linear([
+    (168, 52, 60), (164, 78, 84), (140, 52, 60), (186, 104, 98), (158, 92, 82), (178, 100, 104),
+])
+# fmt: on
+"""Linear RGB of lipsticks on fair skin."""
 
 
 @kernel
 def hairline(turn, shift, receding):
-    """Height in decimetres of the hair's edge at azimuth ``turn`` (radians from straight ahead) on
-    the template."""
+    """Height of the hairline on the template, decimetres.
+
+    ``turn`` is the azimuth in radians from straight ahead; ``shift`` raises the line in front,
+    ``receding`` (0 to 1) at the temples.
+    """
     d = abs(turn) * 57.2958
     if d < 25:
         h = 7.97 + 0.02 * d / 25 + receding * 0.22 * d / 25
@@ -48,7 +65,7 @@ def hairline(turn, shift, receding):
 
 @kernel
 def beard_density(x, y, z):
-    """Where a beard grows, 0-1: jaw and chin, below a line over the cheek, and the upper lip."""
+    """Density of a beard, 0 to 1, at a template point: jaw and chin, and the upper lip."""
     ax = abs(x)
     line = 6.92 - 0.70 * (0.62 - ax) + (0.25 if ax > 0.58 else 0.0)
     jaw = step(0.0, 0.16, line - y) * step(0.45, 0.62, z) * step(5.95, 6.2, y)
@@ -58,6 +75,7 @@ def beard_density(x, y, z):
 
 @inline
 def sample_mask(mask, u, v):
+    """A uint8 mask at texture place (u, v), bilinear, in [0, 1]."""
     height, width = mask.shape
     x, y = u * width - 0.5, (1 - v) * height - 0.5
     i, j = int(floor(x)), int(floor(y))
@@ -71,8 +89,10 @@ def sample_mask(mask, u, v):
 
 @kernel
 def wrinkles(table, s, q, colour, bump, seed):
-    """Forehead lines, crow's feet, lines under the eyes: darken ``colour`` and tilt ``bump``, in
-    place."""
+    """Forehead lines, crow's feet and lines under the eyes.
+
+    Darkens ``colour`` (3,) and adds to the normal's tilt ``bump`` (3,), in place.
+    """
     amount, ax = s[WRINKLE], abs(q[0])
     if 7.56 < q[1] < 8.0 and q[2] > 0.8 and ax < 0.5:
         phase = (
@@ -113,17 +133,15 @@ def wrinkles(table, s, q, colour, bump, seed):
 
 @kernel
 def skin_at(table, s, moles, masks, q, u, v, colour, bump):
-    """Albedo into ``colour`` and a tilt of the normal into ``bump`` (both in place) at template
-    point ``q`` with texture place (u, v).
+    """Skin at template point ``q`` (3,), whose place in the masks is (u, v).
 
-    Returns lip and mouth masks and the gloss there.
+    Writes the linear RGB albedo to ``colour`` (3,) and the tilt of the normal to ``bump`` (3,).
+    ``s`` are the skin's numbers (LENGTH,), ``moles`` (k, 5) as :func:`moles`. Returns the masks of
+    the lips and of the inside of the mouth, and the strength of the highlight.
     """
     seed, ax = int(s[SEED]), abs(q[0])
-    lip, ear, inside = (
-        sample_mask(masks[LIPS], u, v),
-        sample_mask(masks[EARS], u, v),
-        sample_mask(masks[MOUTH], u, v),
-    )
+    lip, ear = sample_mask(masks[LIPS], u, v), sample_mask(masks[EARS], u, v)
+    inside = sample_mask(masks[MOUTH], u, v)
     low = noise(table, q[0] * 3, q[1] * 3, q[2] * 3, seed)
     mid = 0.65 * noise(table, q[0] * 11, q[1] * 11, q[2] * 11, seed + 7) + 0.35 * noise(
         table, q[0] * 23, q[1] * 23, q[2] * 23, seed + 8
@@ -186,7 +204,7 @@ def skin_at(table, s, moles, masks, q, u, v, colour, bump):
     if s[WRINKLE] > 0:
         wrinkles(table, s, q, colour, bump, seed)
     if s[FOLD] > 0 and 6.6 < q[1] < 7.0 and 0.15 < ax < 0.48 and q[2] > 1.0:
-        # The fold from the wing of the nose to the corner of the mouth.
+        # the nasolabial fold, from the wing of the nose to the corner of the mouth
         along = (6.98 - q[1]) / 0.36
         f = (ax - (0.215 + 0.165 * along)) / 0.022
         g = exp(-f * f) * s[FOLD] * step(-0.02, 0.2, along) * step(1.05, 0.6, along)
@@ -222,35 +240,26 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     """The skin's numbers (LENGTH,) of a person without make-up."""
     rng = stream(identity.seed, identity.number, IDENTITY, "skin")
     u, s = rng.random(16), np.zeros(LENGTH)
-    tone, hair, aged = (
-        np.array(identity.tone),
-        np.array(identity.hair),
-        float(smoothstep(30, 74, identity.age)),
-    )
-    fair = identity.depth < 0.25
+    tone, hair = np.array(identity.tone), np.array(identity.hair)
+    aged = float(smoothstep(30, 74, identity.age))
+    fair, rosy = identity.depth < 0.25, identity.attributes["Rosy_Cheeks"]
     s[TONE : TONE + 3], s[HAIR : HAIR + 3] = tone, hair
-    s[BLOOD] = (0.50 + 0.4 * u[0] + 0.4 * identity.attributes["Rosy_Cheeks"]) * (
-        1 - 0.6 * identity.depth
-    )
-    s[BLUSH] = 0.8 * identity.attributes["Rosy_Cheeks"] * max(1 - identity.depth, 0.3)
+    s[BLOOD] = (0.50 + 0.4 * u[0] + 0.4 * rosy) * (1 - 0.6 * identity.depth)
+    s[BLUSH] = 0.8 * rosy * max(1 - identity.depth, 0.3)
     s[BLOTCH] = 0.6 + 0.6 * u[1] + 0.4 * aged
     s[FRECKLE] = (0.4 + 0.5 * u[2]) * (fair and identity.group == "White" and u[3] < 0.25)
     s[WRINKLE] = aged * (0.55 + 0.4 * u[4])
     s[FOLD] = 0.15 + 0.5 * aged
     if identity.gender == "male":
-        s[SHADOW] = (
-            (0.06 + 0.22 * u[5]) * (1 - 0.5 * identity.depth)
-            + 0.30 * ("stubble" in identity.beard)
-            + 0.45 * ("full" in identity.beard)
-        )
+        shaved = (0.06 + 0.22 * u[5]) * (1 - 0.5 * identity.depth)
+        stubble, full = "stubble" in identity.beard, "full" in identity.beard
+        s[SHADOW] = shaved + 0.30 * stubble + 0.45 * full
     s[LIP : LIP + 3] = tone * ([0.80, 0.58, 0.58] if identity.depth < 0.55 else [0.84, 0.70, 0.72])
     s[LIP_COVER], s[OIL], s[BUMP] = 0.72, 0.06 + 0.08 * u[6], 0.05 + 0.06 * u[7] + 0.06 * aged
     s[SEED], s[GLOSS] = int(u[8] * 4096), 11 + 10 * u[9]
     s[SCALP] = {"bald": 0.0, "buzz": 0.80}.get(identity.hairstyle, 1.0)
-    s[LINE], s[RECEDING] = (
-        np.clip((0.01 if identity.gender == "male" else -0.045) + 0.04 * rng.normal(), -0.12, 0.08),
-        identity.receding,
-    )
+    line = (0.01 if identity.gender == "male" else -0.045) + 0.04 * rng.normal()
+    s[LINE], s[RECEDING] = np.clip(line, -0.12, 0.08), identity.receding
     s[CIRCLES] = u[10] * (0.15 + 0.25 * aged) + 0.5 * identity.attributes["Bags_Under_Eyes"]
     return s
 
@@ -258,24 +267,11 @@ def skin_numbers(identity: Identity) -> np.ndarray:
 def with_makeup(
     numbers: np.ndarray, identity: Identity, lipstick: bool, heavy: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """A copy of the skin's numbers with lipstick or full make-up for one picture."""
+    """A copy of the skin's numbers with the lipstick and make-up of one picture."""
     s, u = numbers.copy(), rng.random(5)
     if lipstick:
-        shades = linear(
-            [
-                (168, 52, 60),
-                (164, 78, 84),
-                (140, 52, 60),
-                (186, 104, 98),
-                (158, 92, 82),
-                (178, 100, 104),
-            ]
-        )
-        s[LIP : LIP + 3] = (
-            shades[int(u[0] * len(shades))]
-            * (1 - 0.35 * identity.depth)
-            * np.exp(0.2 * (u[1] - 0.5))
-        )
+        shade = LIPSTICKS[int(u[0] * len(LIPSTICKS))]
+        s[LIP : LIP + 3] = shade * (1 - 0.35 * identity.depth) * np.exp(0.2 * (u[1] - 0.5))
         s[LIP_COVER] = 0.45 + 0.35 * u[4] ** 2
     if heavy:
         s[EYESHADOW], s[BLUSH], s[LASHLINE] = 0.20 + 0.4 * u[2], s[BLUSH] + 0.12 + 0.2 * u[3], 0.10
@@ -285,17 +281,11 @@ def with_makeup(
 
 
 def moles(identity: Identity, template: Head) -> np.ndarray:
-    """Moles (k, 5): template place, radius in decimetres, strength."""
+    """Moles (k, 5), up to five: point on the template, radius in decimetres, strength in [0, 1]."""
     rng = stream(identity.seed, identity.number, IDENTITY, "moles")
-    c, masks = template.centres, template.skin_masks
-    where = (
-        (np.abs(c[:, 0]) < 0.62)
-        & (c[:, 1] > 6.1)
-        & (c[:, 1] < 8)
-        & (c[:, 2] > 0.7)
-        & (masks[MOUTH] < 0.2)
-        & (masks[LIPS] < 0.1)
-    )
+    (x, y, z), masks = template.centres.T, template.skin_masks
+    on_face = (np.abs(x) < 0.62) & (y > 6.1) & (y < 8) & (z > 0.7)
+    where = on_face & (masks[MOUTH] < 0.2) & (masks[LIPS] < 0.1)
     count = int(rng.integers(0, 6))
     corners, weights = scatter(rng, template, where.astype(float), 6)
     size = np.stack([0.008 + 0.013 * rng.random(6) ** 2, 0.4 + 0.5 * rng.random(6)], 1)

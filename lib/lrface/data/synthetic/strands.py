@@ -1,4 +1,8 @@
-"""Hair as thousands of thin curves: how they grow, follow the head, cast shadows and are drawn."""
+"""Strands of hair as polylines: how they grow, follow the head, cast shadows and are drawn.
+
+Light on a strand is that of a thin cylinder (Kajiya and Kay 1989), its shadow that of the key
+light's depth map.
+"""
 
 from __future__ import annotations
 
@@ -13,70 +17,60 @@ from lrface.data.synthetic.skin import hairline
 
 @kernel
 def radius_at(skull, x, y, z):
-    """The skull's radius in direction (x, y, z), bilinear in its map (azimuth, polar angle)."""
+    """The skull's radius in the direction of unit vector (x, y, z), bilinear in the skull map."""
     turns, polars = skull.shape
-    a, b = (
-        (atan2(x, z) + pi) / (2 * pi) * turns - 0.5,
-        acos(max(min(y, 1.0), -1.0)) / pi * polars - 0.5,
-    )
+    a = (atan2(x, z) + pi) / (2 * pi) * turns - 0.5
+    b = acos(max(min(y, 1.0), -1.0)) / pi * polars - 0.5
     i, j = int(floor(a)), int(floor(b))
     fa, fb = a - i, b - j
-    i0, i1, j0, j1 = (
-        i % turns,
-        (i + 1) % turns,
-        min(max(j, 0), polars - 1),
-        min(max(j + 1, 0), polars - 1),
-    )
-    return (skull[i0, j0] * (1 - fa) + skull[i1, j0] * fa) * (1 - fb) + (
-        skull[i0, j1] * (1 - fa) + skull[i1, j1] * fa
-    ) * fb
+    i0, i1 = i % turns, (i + 1) % turns
+    j0, j1 = min(max(j, 0), polars - 1), min(max(j + 1, 0), polars - 1)
+    upper = skull[i0, j0] * (1 - fa) + skull[i1, j0] * fa
+    lower = skull[i0, j1] * (1 - fa) + skull[i1, j1] * fa
+    return upper * (1 - fb) + lower * fb
 
 
 @kernel
 def grow(
     table, roots, start, comb, length, lift, hold, clear, numbers, skull, centre, jitter, seed, out
 ):
-    """Grow strands from ``roots`` (n, 3) into ``out`` (n, k + 1, 3).
+    """Grow strands from their roots into ``out`` (n, k + 1, 3).
 
-    A strand leaves along ``start``, bends to its ``comb`` direction (n, 3) and then down, is pushed
-    out of the skull to its layer ``lift`` (n,) and held within ``hold`` (n,) above it; ``clear``
-    (n,) pushes it off the face. ``numbers``: gravity, curl radius, curls a decimetre, bending
-    length, wisp frequency, wisp strength, jitter. ``jitter`` (n, 4) is standard normal.
+    A strand starts in one direction, bends to the direction it is combed to and then down; it is
+    pushed out of the skull, and back towards it.
+
+    Parameters
+    ----------
+    table : ndarray
+        The noise lattice.
+    roots, start, comb : float64 (n, 3)
+        Roots, first directions (unit vectors), and directions of combing (of any length).
+    length, lift, hold, clear : float64 (n,)
+        Length; height of the strand's layer above the skull; how far above that it may go; how
+        strongly it is pushed off the face. Decimetres.
+    numbers : float64 (7,)
+        Gravity, curl radius, curls (radians a decimetre), bending length, frequency and strength of
+        wisps, and roughness.
+    skull, centre : ndarray
+        The skull map and its centre.
+    jitter : float64 (n, 4)
+        Standard normal numbers.
+    seed : int
+        Of the noise.
     """
-    gravity, curl, turns, bend, wisp_rate, wisp, rough = (
-        numbers[0],
-        numbers[1],
-        numbers[2],
-        numbers[3],
-        numbers[4],
-        numbers[5],
-        numbers[6],
-    )
+    gravity, curl, turns, bend = numbers[0], numbers[1], numbers[2], numbers[3]
+    wisp_rate, wisp, rough = numbers[4], numbers[5], numbers[6]
     segments = out.shape[1] - 1
     p, d, w = np.zeros(3), np.zeros(3), np.zeros(3)
     for s in range(roots.shape[0]):
         step = length[s] / segments
+        # neighbours have like noise at their roots, so they make wisps and curl in phase
+        nx, ny, nz = roots[s, 0] * wisp_rate, roots[s, 1] * wisp_rate, roots[s, 2] * wisp_rate
         for c in range(3):
             p[c], d[c] = roots[s, c], start[s, c]
             out[s, 0, c] = p[c]
-            w[c] = wisp * noise(
-                table,
-                roots[s, 0] * wisp_rate,
-                roots[s, 1] * wisp_rate,
-                roots[s, 2] * wisp_rate,
-                seed + c,
-            )
-        phase = (
-            6
-            * noise(
-                table,
-                roots[s, 0] * wisp_rate,
-                roots[s, 1] * wisp_rate,
-                roots[s, 2] * wisp_rate,
-                seed + 3,
-            )
-            + 0.6 * jitter[s, 3]
-        )
+            w[c] = wisp * noise(table, nx, ny, nz, seed + c)
+        phase = 6 * noise(table, nx, ny, nz, seed + 3) + 0.6 * jitter[s, 3]
         blend = 1 - exp(-step / bend)
         for k in range(1, segments + 1):
             u = k / segments
@@ -113,8 +107,11 @@ def grow(
 
 @kernel
 def over_face(points, lowest, shift, receding):
-    """Which strands (n,) enter the face: below the hairline in front where ``lowest`` is 0, else
-    below that height there."""
+    """Which strands (n,) hang over the face: below the hairline in front, or below ``lowest``.
+
+    ``lowest`` (height in decimetres, 0: none) is for bangs; ``shift`` and ``receding`` as for
+    :func:`.skin.hairline`.
+    """
     out = np.zeros(points.shape[0], np.bool_)
     for s in range(points.shape[0]):
         for k in range(2, points.shape[1]):
@@ -136,8 +133,11 @@ def over_face(points, lowest, shift, receding):
 
 @kernel
 def pose_hanging(points, head, hang, pivot, below):
-    """Strands (n, k, 3) of a turned head: rigid down to the height ``below``, from there on turned
-    by ``hang``, so long hair hangs."""
+    """Strands (n, k, 3) of a turned head: long hair hangs instead of turning with it.
+
+    Down to the height ``below`` they are rotated by the matrix ``head`` about ``pivot``, from there
+    on by ``hang``.
+    """
     out = np.empty(points.shape)
     p, anchor, origin = np.zeros(3), np.zeros(3), np.zeros(3)
     for s in range(points.shape[0]):
@@ -147,9 +147,8 @@ def pose_hanging(points, head, hang, pivot, below):
                 p[c] = points[s, k, c] - pivot[c]
             if not loose:
                 for c in range(3):
-                    out[s, k, c] = (
-                        pivot[c] + head[c, 0] * p[0] + head[c, 1] * p[1] + head[c, 2] * p[2]
-                    )
+                    turned = head[c, 0] * p[0]
+                    out[s, k, c] = pivot[c] + turned + head[c, 1] * p[1] + head[c, 2] * p[2]
                 if k > 0 and points[s, k, 1] < below:
                     loose = True
                     for c in range(3):
@@ -163,8 +162,12 @@ def pose_hanging(points, head, hang, pivot, below):
 
 @inline
 def lit_share(shadow, axes, x, y, z, extent, bias, reach):
-    """Share of nine taps of the shadow map that see the key light from a point; ``reach`` is the
-    tap distance in map pixels."""
+    """How much of the key light reaches a point, 0 to 1: the share of nine taps of its depth map.
+
+    Percentage-closer filtering (Reeves et al. 1987). ``axes`` and ``extent`` are the map's
+    (:func:`.raster.depth_map`), ``bias`` is how far in front of the point (decimetres) something
+    must be to shade it, ``reach`` the distance of the taps in pixels of the map.
+    """
     size = shadow.shape[0]
     u = ((axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) / extent + 1) * size * 0.5
     v = ((axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) / extent + 1) * size * 0.5
@@ -180,7 +183,7 @@ def lit_share(shadow, axes, x, y, z, extent, bias, reach):
 
 @kernel
 def cast(points, axes, extent, shadow):
-    """Draw strands (n, k, 3) into the depth map of the key light, in place."""
+    """Draw strands (n, k, 3) into the key light's depth map ``shadow``, in place."""
     size = shadow.shape[0]
     for s in range(points.shape[0]):
         a0 = b0 = z0 = 0.0
@@ -193,11 +196,8 @@ def cast(points, axes, extent, shadow):
                 count = int(max(abs(a1 - a0), abs(b1 - b0))) + 1
                 for i in range(count):
                     t = i / count
-                    u, v, depth = (
-                        int(a0 + (a1 - a0) * t),
-                        int(b0 + (b1 - b0) * t),
-                        z0 + (z1 - z0) * t,
-                    )
+                    u, v = int(a0 + (a1 - a0) * t), int(b0 + (b1 - b0) * t)
+                    depth = z0 + (z1 - z0) * t
                     if 0 <= u < size and 0 <= v < size and depth < shadow[v, u]:
                         shadow[v, u] = depth
             a0, b0, z0 = a1, b1, z1
@@ -219,13 +219,30 @@ def draw(
     depth,
     image,
 ):
-    """Draw strands (n, k, 3) as depth-tested lines into ``image`` (H, W, 3) and ``depth`` (H, W),
-    in place.
+    """Draw strands as depth-tested lines into ``image`` and ``depth``, in place.
 
-    ``camera``: focal length in pixels, distance, centre x and y in pixels, height of the optical
-    axis. ``gloss``: strength and power of the highlight (Kajiya and Kay 1989). ``shaded_roots``
-    darkens the inside of the hair; ``cover`` (n,) is the opacity of each line, which thins out
-    towards its tip, ``thick`` its width in pixels.
+    Parameters
+    ----------
+    points : float64 (n, k, 3)
+        Posed strands, decimetres from the scene's centre.
+    colours : float64 (n, 3)
+        Linear RGB.
+    cover : float64 (n,)
+        Opacity in [0, 1], which falls towards the tip.
+    camera : float64 (5,)
+        Focal length in pixels, distance, x and y of the image's centre in pixels, height of the
+        optical axis.
+    lights : float64 (6, 3)
+        As :meth:`.light.Light.packed`.
+    axes, extent, shadow
+        The key light's depth map, as in :func:`lit_share`.
+    gloss : float64 (2,)
+        Strength and exponent of the highlight.
+    shaded_roots : bool
+        Darken the strands towards their roots, as inside a head of hair.
+    thick : int
+        Width of the lines in pixels.
+    depth, image : float64 (H, W), (H, W, 3)
     """
     height, width = depth.shape
     colour = np.zeros(3)
@@ -241,29 +258,23 @@ def draw(
             a1, b1 = camera[2] + (x + dx) * w1, camera[3] - (y + dy - camera[4]) * w1
             if max(a0, a1) < 0 or max(b0, b1) < 0 or min(a0, a1) >= width or min(b0, b1) >= height:
                 continue
-            lit = lit_share(
-                shadow, axes, x + 0.5 * dx, y + 0.5 * dy, z + 0.5 * dz, extent, 0.06, 1.6
-            )
+            mx, my, mz = x + 0.5 * dx, y + 0.5 * dy, z + 0.5 * dz
+            lit = lit_share(shadow, axes, mx, my, mz, extent, 0.06, 1.6)
             tx, ty, tz = dx / size, dy / size, dz / size
             along = tx * lights[0, 0] + ty * lights[0, 1] + tz * lights[0, 2]
             across, across_view = sqrt(max(1 - along * along, 0.0)), sqrt(max(1 - tz * tz, 0.0))
             shine = gloss[0] * max(across * across_view - along * tz, 0.0) ** gloss[1]
             fill_along = tx * lights[2, 0] + ty * lights[2, 1] + tz * lights[2, 2]
             fill = sqrt(max(1 - fill_along * fill_along, 0.0))
-            open_sky = (
-                0.42 + 0.58 * min((j + 0.5) / (points.shape[1] - 1) * 2.0, 1.0)
-                if shaded_roots
-                else 1.0
-            )
+            open_sky = 1.0
+            if shaded_roots:
+                open_sky = 0.42 + 0.58 * min((j + 0.5) / (points.shape[1] - 1) * 2.0, 1.0)
             for d in range(3):
-                soft = (0.62 * lights[4, d] + 0.38 * lights[5, d]) * 0.8 + 0.45 * lights[
-                    3, d
-                ] * fill
+                around = (0.62 * lights[4, d] + 0.38 * lights[5, d]) * 0.8
+                soft = around + 0.45 * lights[3, d] * fill
                 light = soft * open_sky + lights[1, d] * across * (0.78 * lit + 0.05)
-                colour[d] = (
-                    colours[s, d] * light
-                    + lights[1, d] * lit * shine * (0.3 + 0.7 * colours[s, d]) * open_sky
-                )
+                highlight = lights[1, d] * lit * shine * (0.3 + 0.7 * colours[s, d]) * open_sky
+                colour[d] = colours[s, d] * light + highlight
             count = int(max(abs(a1 - a0), abs(b1 - b0))) + 1
             flat = abs(a1 - a0) > abs(b1 - b0)
             for i in range(count):
@@ -272,11 +283,8 @@ def draw(
                 along_it = (j + t) / (points.shape[1] - 1)
                 alpha = cover[s] * (1 - 0.85 * along_it * along_it * along_it)
                 for k in range(thick):
-                    px, py = (
-                        (int(floor(xf)), int(floor(yf)) + k)
-                        if flat
-                        else (int(floor(xf)) + k, int(floor(yf)))
-                    )
+                    px = int(floor(xf)) + (0 if flat else k)
+                    py = int(floor(yf)) + (k if flat else 0)
                     if 0 <= px < width and 0 <= py < height and near < depth[py, px] + 0.004:
                         if near < depth[py, px] and alpha > 0.30:
                             depth[py, px] = near
