@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from lrface import cli, degrade
+from lrface import cli, degrade, runs
 from lrface.execution import notebooks
 from lrface.training import loop
 from lrface.training.batches import TrainingData
 from lrface.training.hyperparameters import Hyperparameters
 from PIL import Image
+from safetensors.torch import load_file
 
 REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).resolve())
 settings.register_profile("lrface", deadline=None)  # a busy machine fails no test
@@ -216,12 +217,37 @@ def one_thread():
 
 
 def train_tiny(net, faces, setting, objective, checkpoint, label="tiny", **fields):
-    """The training loop on a few faces; ``fields`` are its hyperparameters and those of its data."""
+    """The training loop on a few faces; ``fields`` are hyperparameters and training data."""
     names = ("landmarks", "labels", "native")
     given = {name: fields.pop(name) for name in names if name in fields}
     data = TrainingData(faces, degrade.setting(setting), **given)
     hyper = Hyperparameters(**fields)
     return loop.train(net, data, objective, hyper, checkpoint=checkpoint, label=label)
+
+
+def tiny_config(**changes):
+    """A training of a few steps on 32 faces of the drawn CelebA."""
+    fields = {
+        "method": "SRCNN",
+        "degradation": degrade.setting("4x"),
+        "data": "celeba",
+        "n_train": 32,
+        "steps": 6,
+        "batch": 4,
+        "patch": 32,
+    }
+    return runs.Config(**(fields | changes))
+
+
+def weights_of(run):
+    """The weights that a run has stored, copied: the file may change afterwards."""
+    stored = load_file(run.folder / "model.safetensors")
+    return {name: tensor.clone() for name, tensor in stored.items()}
+
+
+def same(a, b):
+    """Whether two state dicts are equal."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture

@@ -77,8 +77,7 @@ def inputs(labels):
 
 
 def summary(tensors):
-    """The norm of some tensors and their product with a fixed wave: two numbers, both changed by
-    whatever changes."""
+    """The norm of some tensors and their product with a fixed wave."""
     flat = torch.cat([t.detach().double().flatten() for t in tensors])
     wave = torch.sin(torch.arange(len(flat), dtype=torch.float64))
     return [float(flat.norm()), float(flat @ wave)]
@@ -95,8 +94,11 @@ def floats(*modules):
 
 
 def measure(name, method, loss):
-    """The numbers of one step: the loss; of each optimiser the gradients and Adam's settings; and
-    all floats of the network, the discriminator and the state, before and after."""
+    """The numbers of one step.
+
+    The loss; of each optimiser the gradients and Adam's settings; of the network, the discriminator
+    and the state all floats after the step, and how they moved.
+    """
     chosen = models.find(method)
     faces, points, labels, native = inputs(chosen.labels)
     data = TrainingData(faces, degrade.setting("4x"), points, labels, native)
@@ -137,8 +139,7 @@ def measure(name, method, loss):
 
 
 def differs(found, stored):
-    """Which of the numbers are others than the stored ones, if any, beyond another processor's
-    rounding.
+    """Which of the numbers differ from the stored ones by more than rounding, if any.
 
     Adam's first step moves a weight by the sign of its gradient, and where the true gradient is
     zero (a bias before batch normalisation) rounding decides the sign: ``moved`` may be a few

@@ -1,5 +1,4 @@
-"""One training by two processes: the gradients and the network of one process, and the same weights
-after a kill."""
+"""Two processes train as one does: the same gradients, the same network, also after a kill."""
 
 import os
 import re
@@ -13,13 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import noise
 from lrface import data, degrade, models, runs
 from lrface.errors import LrfaceError
 from lrface.models.objective import Batch
 from lrface.training import distributed
-from lrface.training.batches import TrainingData, batches
-from lrface.training.hyperparameters import Hyperparameters
 from safetensors.torch import load_file
 
 LINE = re.search(
@@ -32,7 +28,8 @@ import sys, torch
 from lrface.training import __main__
 step = torch.optim.Adam.step
 def spied(self, *arguments, **options):
-    torch.save([p.grad for group in self.param_groups for p in group["params"]], sys.argv[1] + ".gradients")
+    gradients = [p.grad for group in self.param_groups for p in group["params"]]
+    torch.save(gradients, sys.argv[1] + ".gradients")
     return step(self, *arguments, **options)
 torch.optim.Adam.step = spied
 raise SystemExit(__main__.main())
@@ -58,7 +55,7 @@ def config(**changes):
 
 @pytest.fixture
 def torchrun(tmp_path, monkeypatch):
-    """Start README's line on a config; ``script`` stands in for the module."""
+    """Start README's command on a config; ``script`` is run instead of the module."""
     monkeypatch.setenv("LRFACE_DEVICE", "cpu")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -104,7 +101,7 @@ def test_two_processes_have_the_gradients_of_one(torchrun, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_the_readme_s_line_trains_the_network_of_one_process_under_its_key(
+def test_the_readme_s_command_trains_the_network_of_one_process_under_its_key(
     torchrun, own_places, monkeypatch
 ):
     one = config(data="synthetic")
@@ -122,7 +119,9 @@ def test_the_readme_s_line_trains_the_network_of_one_process_under_its_key(
 
 
 @pytest.mark.slow
-def test_killed_both_the_same_line_ends_with_the_same_weights(torchrun, own_places, monkeypatch):
+def test_after_a_kill_the_same_command_ends_with_the_same_weights(
+    torchrun, own_places, monkeypatch
+):
     one = config(steps=150)
     first = torchrun(one, OFTEN)
     working, deadline = own_places / "cache" / "runs", time.monotonic() + 300
@@ -166,11 +165,11 @@ def test_what_cannot_be_shared_is_refused_in_one_sentence(torchrun, changes, why
 
 
 @pytest.mark.parametrize("method", [*models.METHODS, *models.RECOGNISERS])
-def test_an_objective_is_shared_only_if_shares_averaged_are_the_whole(
-    method, monkeypatch, one_thread
-):
-    """Every method's own objectives are asked with four faces and with two pairs of them, one of
-    which has no landmarks known."""
+def test_an_objective_is_shared_only_if_it_is_a_mean_over_faces(method, monkeypatch, one_thread):
+    """Of four faces the loss is the mean of those of two pairs.
+
+    One face has no landmarks.
+    """
     known = models.find(method)
     for name, make in known.objectives.items():
         torch.manual_seed(0)
@@ -194,26 +193,7 @@ def test_an_objective_is_shared_only_if_shares_averaged_are_the_whole(
         assert losses[0] == pytest.approx(sum(losses[1:]) / 2, rel=1e-4), name
 
 
-def test_shares_of_a_batch_are_the_batch():
-    faces, points, labels = (
-        noise(9, 48),
-        np.random.default_rng(0).random((9, 68, 2), np.float32),
-        np.arange(9),
-    )
-    setting = degrade.setting("4x_DN")
-    training = TrainingData(faces, setting, points, labels, labels % 2 == 0)
-    hyper = Hyperparameters(steps=4, batch=6, patch=32, lr=1.0, seed=1)
-    shares = [batches(training, hyper, 2, slice(i, None, 3)) for i in range(3)]
-    for whole, *parts in zip(batches(training, hyper, 2), *shares, strict=True):
-        for i, part in enumerate(parts):
-            assert all(
-                torch.equal(mine, all_[i::3])
-                for mine, all_ in zip(part[1:], whole[1:], strict=True)
-            )
-            assert torch.allclose(part.lr, whole.lr[i::3], atol=1e-6)
-
-
-def test_a_config_that_is_none_is_said_in_one_sentence(tmp_path, monkeypatch, capsys):
+def test_a_file_that_is_no_config_is_refused_in_one_sentence(tmp_path, monkeypatch, capsys):
     from lrface.training import __main__
 
     (tmp_path / "config.json").write_text('{"method": "SRCNN"}')

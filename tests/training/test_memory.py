@@ -1,5 +1,4 @@
-"""A step that does not fit in a GPU's memory is reported with a batch that does, and the run is
-left as it was."""
+"""A step that runs out of memory is reported with a batch that fits; its checkpoint is kept."""
 
 import pytest
 import torch
@@ -12,8 +11,7 @@ from lrface.training import loop
 
 
 class Hungry(losses.Pixelwise):
-    """Out of memory with more than ``room`` faces, at ``where`` of a step; not in the first
-    ``well`` steps."""
+    """Out of memory with more than ``room`` faces, at ``where`` of a step, after ``well`` steps."""
 
     def __init__(self, room: int, where: str, well: int = 0):
         super().__init__("l1")
@@ -42,23 +40,20 @@ def run(objective, checkpoint, **changes):
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("room", [11, 6, 5, 2, 1])
-def test_the_batch_that_fits_is_said(where, room, tmp_path):
+def test_the_sentence_names_a_batch_that_fits(where, room, tmp_path):
     objective, fits = Hungry(room, where), max(n for n in (6, 3, 1) if n <= room)
     with pytest.raises(
         LrfaceError,
         match=f"^SRCNN-small 4x on noise: out of memory on .* with batch 12: batch {fits} fits$",
     ):
         run(objective, tmp_path / "last.pt")
-    assert objective.sizes == [12] + [n for n in (6, 3, 1) if n >= fits] and not list(
-        tmp_path.iterdir()
-    )
+    assert objective.sizes == [12] + [n for n in (6, 3, 1) if n >= fits]
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_nothing_fits_the_sentence_says_so(tmp_path):
-    with pytest.raises(
-        LrfaceError,
-        match="with batch 12, and with one face alone: choose a smaller patch or a smaller network$",
-    ):
+    what = "with batch 12, and with one face alone: choose a smaller patch or a smaller network$"
+    with pytest.raises(LrfaceError, match=what):
         run(Hungry(0, "forward"), tmp_path / "last.pt")
 
 
@@ -77,8 +72,7 @@ def test_the_optimiser_s_own_memory_counts_too(tmp_path, monkeypatch):
 
 
 def test_what_was_trained_before_is_kept(tmp_path, monkeypatch):
-    """The last checkpoint goes on, with memory at hand, to the weights of a run that never lacked
-    any."""
+    """With memory at hand again, the run ends with the weights of one that always had enough."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     goes_on = Hungry(12, "never")
 

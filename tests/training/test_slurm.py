@@ -1,5 +1,7 @@
-"""Networks and studies as jobs: the same weights, a lost job tried once more and then reported, and
-nobody else's end."""
+"""Job arrays, run by processes of this machine: no Slurm is needed.
+
+The weights are those of local training; a lost job is submitted once more and then reported.
+"""
 
 import os
 import signal
@@ -10,40 +12,26 @@ import cloudpickle
 import pytest
 import submitit
 import torch
-from lrface import data, degrade, models, runs
+from conftest import tiny_config as config
+from lrface import data, models, runs
 from lrface.errors import LrfaceError, UsageError
 from lrface.training import slurm, sweep
 
 
-def config(**changes):
-    fields = {
-        "method": "SRCNN",
-        "degradation": degrade.setting("4x"),
-        "data": "celeba",
-        "n_train": 32,
-        "steps": 6,
-        "batch": 4,
-        "patch": 32,
-    }
-    return runs.Config(**(fields | changes))
-
-
 @pytest.fixture
 def submitted(monkeypatch):
-    """Slurm's place is taken by submitit's own processes; a list of how many jobs were submitted at
-    a time."""
+    """Local processes instead of Slurm; gives a list of the sizes of the arrays submitted."""
     counts = []
 
-    def executor(folder, label, settings):
-        local = submitit.LocalExecutor(folder=folder)
-        local.update_parameters(timeout_min=5)
-        submit = local.submit_array
-        monkeypatch.setattr(
-            local, "submit_array", lambda calls: counts.append(len(calls)) or submit(calls)
-        )
-        return local
+    class Local(submitit.LocalExecutor):
+        def update_parameters(self, **parameters):
+            super().update_parameters(timeout_min=5)
 
-    monkeypatch.setattr(slurm, "_executor", executor)
+        def submit_array(self, calls):
+            counts.append(len(calls))
+            return super().submit_array(calls)
+
+    monkeypatch.setattr(submitit, "SlurmExecutor", Local)
     monkeypatch.setattr(submitit.LocalJob, "_results_timeout_s", 0)
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
     monkeypatch.setenv("LRFACE_JOBS", "slurm")
@@ -73,7 +61,7 @@ def die_once(mark):
     return "at last"
 
 
-def test_one_field_says_where(monkeypatch):
+def test_one_setting_says_where(monkeypatch):
     monkeypatch.delenv("LRFACE_JOBS", raising=False)
     assert slurm.launcher() == slurm.Launcher("local")
     monkeypatch.setenv("LRFACE_JOBS", "here")
@@ -86,7 +74,7 @@ def test_one_field_says_where(monkeypatch):
 @pytest.mark.parametrize(
     "text", ["cloud", "here:time=3", "slurm:time", "slurm:time=long", "slurm:hours=3"]
 )
-def test_what_it_does_not_know_is_refused(text, monkeypatch):
+def test_a_setting_that_cannot_be_read_is_refused(text, monkeypatch):
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
     monkeypatch.setenv("LRFACE_JOBS", text)
     with pytest.raises(UsageError, match=f"LRFACE_JOBS={text}: "):
@@ -101,18 +89,24 @@ def test_slurm_is_asked_for_before_anything_else(monkeypatch):
 
 
 def test_here_means_one_after_another_in_this_process(monkeypatch):
+    built = []
+
+    def build(scale, size):
+        built.append(os.getpid())
+        return mine(scale, size)
+
     monkeypatch.setenv("LRFACE_JOBS", "here")
-    monkeypatch.setattr(sweep, "Parallel", None)
-    trained, _ = sweep.fit(
-        {s: (config(seed=s, steps=1), data.load("celeba", "train", 32)) for s in range(2)}
-    )
-    assert [run.source for run in trained.values()] == ["trained", "trained"]
+    monkeypatch.setitem(models.METHODS, "Mine", models.Method("Mine", build, "a test"))
+    faces = data.load("celeba", "train", 32)
+    wanted = {seed: (config(method="Mine", seed=seed, steps=1), faces) for seed in range(2)}
+    found, _ = sweep.fit(wanted)
+    assert [run.source for run in found.values()] == ["trained", "trained"]
+    assert built == [os.getpid()] * 2
 
 
 @pytest.mark.slow
 def test_jobs_give_the_files_of_local_training(submitted, monkeypatch, tmp_path):
-    """With a method that only the notebook knows, a start that another waits for, and one that
-    diverges."""
+    """With a method that only the notebook knows, a parent, and a training that diverges."""
     faces = data.load("celeba", "train", 32)
     monkeypatch.setitem(models.METHODS, "Mine", models.Method("Mine", mine, "a test"))
     wanted = {
@@ -120,23 +114,24 @@ def test_jobs_give_the_files_of_local_training(submitted, monkeypatch, tmp_path)
         "goes on": (config(seed=1, init=config()), faces.where(torch.arange(32) < 30)),
         "diverges": (config(lr=1e30, schedule="constant", loss="mse", steps=50), faces),
     }
-    trained, given_up = sweep.fit(wanted)
+    found, diverged = sweep.fit(wanted)
     assert (
         submitted == [2, 1]
-        and list(trained) == ["mine", "goes on"]
-        and "the loss is" in given_up["diverges"]
+        and list(found) == ["mine", "goes on"]
+        and "the loss is" in diverged["diverges"]
     )
-    assert {run.source for run in trained.values()} == {"trained"}
+    assert {run.source for run in found.values()} == {"trained"}
     monkeypatch.setenv("LRFACE_JOBS", "here")
     monkeypatch.setenv("LRFACE_CACHE", str(tmp_path))
     alone, _ = sweep.fit(wanted)
     for name, run in alone.items():
-        assert run.folder.is_relative_to(tmp_path) and run.folder != trained[name].folder
+        assert run.folder.is_relative_to(tmp_path) and run.folder != found[name].folder
         for file in ("model.safetensors", "log.csv", "config.json"):
-            assert (run.folder / file).read_bytes() == (trained[name].folder / file).read_bytes()
+            assert (run.folder / file).read_bytes() == (found[name].folder / file).read_bytes()
     assert submitted == [2, 1]
 
 
+@pytest.mark.slow
 def test_a_lost_job_is_submitted_once_more_and_then_reported(submitted, tmp_path):
     calls = {
         "a": die,
@@ -159,15 +154,13 @@ def test_a_lost_job_is_submitted_once_more_and_then_reported(submitted, tmp_path
 
 
 @pytest.mark.slow
-def test_a_lost_network_stops_the_study_after_the_others_and_is_never_counted(
-    submitted, monkeypatch
-):
+def test_a_lost_network_is_an_error_after_the_others_have_ended(submitted, monkeypatch):
     faces = data.load("celeba", "train", 32)
     monkeypatch.setitem(models.METHODS, "Mine", models.Method("Mine", deadly, "a test"))
     killed = config(method="Mine")
     with pytest.raises(
         LrfaceError,
-        match="1 of 2 networks to train failed, the others are kept: Mine-small 4x on celeba, .* ended twice",
+        match="1 of 2 networks to train failed, the others are kept: Mine-small .* ended twice",
     ):
         sweep.fit({"dies": (killed, faces), "lives": (config(), faces)})
     assert submitted == [2, 1]
@@ -176,7 +169,7 @@ def test_a_lost_network_stops_the_study_after_the_others_and_is_never_counted(
     )
 
 
-def test_a_run_that_this_machine_cannot_see_is_not_believed(monkeypatch):
+def test_a_run_that_this_machine_cannot_see_is_an_error(monkeypatch):
     faces = data.load("celeba", "train", 32)
     run = runs.Run(runs.cache_dir("elsewhere"), config(), {}, "trained")
     monkeypatch.setattr(
@@ -187,7 +180,8 @@ def test_a_run_that_this_machine_cannot_see_is_not_believed(monkeypatch):
         sweep.fit({"a": (config(), faces)})
 
 
-def test_interrupted_the_jobs_go_on_and_the_same_call_waits_for_them(
+@pytest.mark.slow
+def test_after_an_interrupt_the_jobs_go_on_and_the_same_call_waits_for_them(
     submitted, monkeypatch, capsys
 ):
     def stopped(*arguments, **options):
@@ -203,10 +197,10 @@ def test_interrupted_the_jobs_go_on_and_the_same_call_waits_for_them(
 
 
 @pytest.mark.slow
-def test_studies_give_their_exit_codes_and_what_they_said(submitted):
+def test_studies_give_their_exit_codes_and_output(submitted):
     ended = {
-        study: (code, said)
-        for study, code, said in slurm.run_studies(
+        study: (code, output)
+        for study, code, output in slurm.run_studies(
             {"00": ["--help"], "01": ["reproduce", "--study", "1000"]}
         )
     }
@@ -239,7 +233,7 @@ def test_several_studies_of_one_command_are_an_array(submitted, monkeypatch, lrf
     assert lrface("reproduce", "--jobs", "cloud")[0] == 2
 
 
-def test_the_queue_is_asked_of_all_jobs_at_once_and_not_too_often(monkeypatch):
+def test_squeue_is_called_for_all_jobs_at_once_and_not_too_often(monkeypatch):
     asked = []
     monkeypatch.setattr(
         "submitit.core.core.subprocess.check_output",

@@ -1,5 +1,7 @@
-"""On a real Slurm: a study's networks as a job array, a job that is cancelled, and two studies as
-an array."""
+"""Job arrays on a Slurm cluster: the networks of a study, a cancelled job, two studies.
+
+Skipped without Slurm; ``SLURM_START`` names a script that starts a cluster of one node.
+"""
 
 import json
 import os
@@ -10,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from lrface import data, degrade, files, report, runs
+from conftest import tiny_config as config
+from lrface import data, files, report, runs
 from lrface.errors import LrfaceError
 from lrface.training import slurm, sweep
 
@@ -28,7 +31,7 @@ STUDY = ["--preset", "smoke", "-p", "methods=bicubic,EDSR,SRCNN,Eigenface", "-p"
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """The cluster this machine belongs to, else one of this machine alone."""
+    """The cluster that this machine belongs to, else one of one node."""
     if subprocess.run(["sinfo"], capture_output=True).returncode == 0:
         yield
         return
@@ -55,21 +58,8 @@ def on_slurm(own_places, monkeypatch):
     monkeypatch.setenv("LRFACE_JOBS", "slurm:time=30,cpus=1")
 
 
-def config(**changes):
-    fields = {
-        "method": "SRCNN",
-        "degradation": degrade.setting("4x"),
-        "data": "celeba",
-        "n_train": 32,
-        "steps": 6,
-        "batch": 4,
-        "patch": 32,
-    }
-    return runs.Config(**(fields | changes))
-
-
 def cancel_what_runs(network, times):
-    """As somebody else would: ``times`` jobs, each once it trains this network."""
+    """Cancel ``times`` jobs, each as soon as it trains this network."""
     key, cancelled = runs.key_for(network, data.load("celeba", "train", 32)), []
 
     def watch():
@@ -130,7 +120,7 @@ def test_a_studys_networks_as_a_job_array_are_byte_equal_to_local_ones(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_cancelled_job_is_submitted_again_once_and_never_counted(times, monkeypatch):
+def test_a_cancelled_job_is_submitted_once_more_and_then_reported(times, monkeypatch):
     faces = data.load("celeba", "train", 32)
     long = config(steps=4000)
     monkeypatch.setattr(
@@ -138,8 +128,8 @@ def test_a_cancelled_job_is_submitted_again_once_and_never_counted(times, monkey
     )  # one at a time
     cancelled = cancel_what_runs(long, times)
     if times == 1:
-        trained, given_up = sweep.fit({"long": (long, faces)})
-        assert not given_up and trained["long"].source == "trained"
+        found, diverged = sweep.fit({"long": (long, faces)})
+        assert not diverged and found["long"].source == "trained"
     else:
         with pytest.raises(
             LrfaceError,
@@ -166,9 +156,9 @@ def test_two_studies_as_an_array():
             "settings=4x",
         ],
     }
-    for study, code, said in slurm.run_studies(words):
+    for study, code, output in slurm.run_studies(words):
         results, _ = report.study_folders("synthetic", "smoke", study)
-        assert code == 0 and f"{study}: computed" in said, said
+        assert code == 0 and f"{study}: computed" in output, output
         assert json.loads((results / "record.json").read_text())["study"] == study
         words.pop(study)
     assert not words

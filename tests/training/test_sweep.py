@@ -1,5 +1,4 @@
-"""A notebook's networks, trained side by side: the same weights as one after another, whatever goes
-wrong in one of them."""
+"""Sweeps: the same weights in one process and in several, parents first, only what is needed."""
 
 import os
 import shutil
@@ -10,7 +9,8 @@ import time
 
 import pytest
 import torch
-from lrface import data, degrade, models, runs
+from conftest import tiny_config as config
+from lrface import data, models, runs
 from lrface.training import sweep
 from safetensors.torch import load_file
 
@@ -23,19 +23,6 @@ class Mine(nn.Module):
     def forward(self, lr):
         return self.body(lr)
 """
-
-
-def config(**changes):
-    fields = {
-        "method": "SRCNN",
-        "degradation": degrade.setting("4x"),
-        "data": "celeba",
-        "n_train": 32,
-        "steps": 6,
-        "batch": 4,
-        "patch": 32,
-    }
-    return runs.Config(**(fields | changes))
 
 
 @pytest.fixture
@@ -51,11 +38,12 @@ def weights(run):
 
 @pytest.fixture
 def cores(monkeypatch):
-    """Set how many cores there seem to be."""
+    """``cores(n)``: the machine seems to have so many."""
     return lambda n: monkeypatch.setattr(sweep.os, "cpu_count", lambda: n)
 
 
-def test_side_by_side_gives_the_weights_of_one_after_another(faces, cores, monkeypatch, tmp_path):
+@pytest.mark.slow
+def test_several_processes_give_the_weights_of_one(faces, cores, monkeypatch, tmp_path):
     wanted = {s: (config(seed=s), faces) for s in range(3)}
     cores(1)
     before = torch.get_num_threads()
@@ -63,23 +51,19 @@ def test_side_by_side_gives_the_weights_of_one_after_another(faces, cores, monke
     assert torch.get_num_threads() == before
     monkeypatch.setenv("LRFACE_CACHE", str(tmp_path))
     cores(2)
-    together, given_up = sweep.fit(wanted | {"again": wanted[0]})
-    assert (
-        not given_up and list(together) == [0, 1, 2, "again"] and together["again"] == together[0]
-    )
+    found, diverged = sweep.fit(wanted | {"again": wanted[0]})
+    assert not diverged
+    assert list(found) == [0, 1, 2, "again"] and found["again"] == found[0]
     for s in wanted:
-        assert (
-            together[s].folder.is_relative_to(tmp_path)
-            and together[s].record["threads"] == alone[s].record["threads"] == 1
-        )
-        assert torch.equal(weights(together[s]), weights(alone[s]))
+        assert found[s].folder.is_relative_to(tmp_path)
+        assert found[s].record["threads"] == alone[s].record["threads"] == 1
+        assert torch.equal(weights(found[s]), weights(alone[s]))
     assert {run.source for run in sweep.fit(wanted)[0].values()} == {"cached"}
     assert "LRFACE_PROGRESS" not in os.environ
 
 
-def test_a_method_of_the_notebook_and_a_start_and_a_divergence(faces, cores, monkeypatch, capsys):
-    """What a notebook registers is known to the workers; who starts from another waits for it; who
-    diverges stops nobody."""
+@pytest.mark.slow
+def test_workers_know_the_notebook_s_methods_and_one_may_diverge(faces, cores, monkeypatch, capsys):
     cores(2)
     space = {"__name__": "__main__"}
     exec(MINE, space)
@@ -95,38 +79,31 @@ def test_a_method_of_the_notebook_and_a_start_and_a_divergence(faces, cores, mon
         "goes on too": (config(seed=2, init=config()), faces),
         "diverges": (config(lr=1e30, schedule="constant", loss="mse", steps=50), faces),
     }
-    trained, given_up = sweep.fit(wanted)
-    assert list(trained) == ["mine", "start", "goes on", "goes on too"] and list(given_up) == [
-        "diverges"
-    ]
-    assert (
-        "the loss is" in given_up["diverges"]
-        and capsys.readouterr().out.count(given_up["diverges"]) == 1
-    )
-    assert trained["mine"].model()(torch.rand(1, 3, 8, 8)).shape == (1, 3, 32, 32)
-    assert trained["goes on"].record["started"] >= trained["start"].record["started"]
+    found, diverged = sweep.fit(wanted)
+    assert list(found) == ["mine", "start", "goes on", "goes on too"]
+    assert list(diverged) == ["diverges"] and "the loss is" in diverged["diverges"]
+    assert capsys.readouterr().out.count(diverged["diverges"]) == 1
+    assert found["mine"].model()(torch.rand(1, 3, 8, 8)).shape == (1, 3, 32, 32)
+    assert found["goes on"].record["started"] >= found["start"].record["started"]
 
 
-def test_paper_size_networks_take_all_cores_in_turn(faces, cores, monkeypatch):
+def test_paper_size_networks_take_all_cores_one_after_another(faces, cores, monkeypatch):
     cores(2)
-    monkeypatch.setattr(sweep, "Parallel", None)
-    trained, _ = sweep.fit(
-        {size: (config(size=size, steps=1), faces) for size in ("small", "paper")}
-    )
-    assert (
-        trained["paper"].record["threads"] == torch.get_num_threads()
-        and trained["small"].record["threads"] == 1
-    )
+    wanted = {size: (config(size=size, steps=1), faces) for size in ("small", "paper")}
+    found, _ = sweep.fit(wanted)
+    assert found["paper"].record["threads"] == torch.get_num_threads()
+    assert found["small"].record["threads"] == 1
+    assert found["paper"].record["started"] >= found["small"].record["started"]
 
 
 def test_a_chain_of_any_depth_in_any_order(faces, cores):
-    """A recogniser behind a restorer that starts from another, and one parent that nobody named."""
-    cores(2)
+    """A recogniser behind a restorer that starts from another, and a parent that nobody named."""
+    cores(1)
     few = faces.where(torch.arange(32) < 30)
     first = config(steps=2)
     second = config(steps=3, init=runs.RunRef(config=first, faces=few.fingerprint))
     restorer = runs.RunRef(config=second, faces=faces.fingerprint)
-    fields = {"method": "FRNET", "loss": "softmax", "patch": None, "steps": 1}
+    fields = {"method": "CentreFace", "loss": "softmax", "patch": None, "steps": 1}
     unnamed = config(steps=1, seed=5)
     wanted = {
         "third": (config(**fields, preprocessor=restorer), few),
