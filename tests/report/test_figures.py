@@ -14,6 +14,7 @@ from lrface import report
 from lrface.errors import UsageError
 from lrface.metrics import Estimate
 from lrface.report import figures
+from lrface.report import study as study_outputs
 from PIL import Image
 
 SEEN = {  # linear RGB to linear RGB (Machado et al. 2009, severity 1)
@@ -122,7 +123,9 @@ def test_faces_are_drawn_pixel_by_pixel():
 
 def test_alt_text_is_stored_wherever_the_figure_is(monkeypatch):
     shown = []
-    monkeypatch.setattr(report, "display", lambda image, metadata: shown.append((image, metadata)))
+    monkeypatch.setattr(
+        study_outputs, "display", lambda image, metadata: shown.append((image, metadata))
+    )
     faces = SimpleNamespace(name="synthetic", fingerprint="0123abcd", photos=False)
     study = report.Study("07_tiny", faces, "smoke")
     figure, [ax] = figures.axes()

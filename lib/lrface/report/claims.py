@@ -1,4 +1,4 @@
-"""The ledger: each finding of a paper as a contrast with an interval and a verdict."""
+"""Claims: each finding of a paper as a contrast with an interval and a verdict."""
 
 from __future__ import annotations
 
@@ -6,71 +6,94 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import pandas as pd
+from filelock import FileLock
+
+from lrface.files import output_root, write_atomic
 from lrface.metrics.intervals import Estimate
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
 COLUMNS = [
-    "id",
-    "paper",
-    "table",
-    "sentence",
-    "contrast",
-    "effect",
-    "low",
-    "high",
-    "margin",
-    "n",
-    "verdict",
-    "data",
-    "preset",
+    *("id", "paper", "table", "sentence", "contrast", "effect", "low", "high", "margin", "n"),
+    *("verdict", "data", "preset"),
 ]
+"""Of ``claims.csv``."""
 
 
 def verdict(estimate: Estimate, margin: float | None = None) -> Verdict:
-    """What an interval says of a claim.
+    """What the interval of a contrast says of a claim.
 
-    Without a margin the contrast is signed so that the claim says "above zero": supported if the
-    whole interval is above zero, not supported if the whole is below, else inconclusive. With a
-    margin the claim says "no difference": supported if the whole interval lies within plus or minus
-    the margin, not supported if it lies wholly outside, else inconclusive.
+    Parameters
+    ----------
+    estimate : Estimate
+        The contrast, signed so that positive values favour the claim.
+    margin : float, optional
+        For a claim of no difference: the largest difference that counts as none.
+
+    Returns
+    -------
+    {"supported", "not supported", "inconclusive"}
+        Without a margin: whether the interval lies above zero, below zero, or contains it. With a
+        margin: whether it lies within plus or minus the margin, outside, or across its ends. A
+        contrast without an interval (NaN) is inconclusive.
+
+    Examples
+    --------
+    >>> verdict(Estimate(0.3, 0.1, 0.5, 100)), verdict(Estimate(0.3, -0.1, 0.7, 100))
+    ('supported', 'inconclusive')
+    >>> verdict(Estimate(0.3, 0.1, 0.5, 100), margin=0.6)
+    'supported'
     """
-    if math.isnan(estimate.low) or math.isnan(estimate.high):
+    low, high = estimate.low, estimate.high
+    if math.isnan(low) or math.isnan(high):
         return "inconclusive"
     if margin is None:
-        return (
-            "supported"
-            if estimate.low > 0
-            else "not supported"
-            if estimate.high < 0
-            else "inconclusive"
-        )
-    if -margin <= estimate.low and estimate.high <= margin:
-        return "supported"
-    return "not supported" if estimate.low > margin or estimate.high < -margin else "inconclusive"
+        holds, fails = low > 0, high < 0
+    else:
+        holds, fails = -margin <= low and high <= margin, low > margin or high < -margin
+    return "supported" if holds else "not supported" if fails else "inconclusive"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One finding, measured here."""
+    """One finding of a paper, measured here.
+
+    Examples
+    --------
+    >>> what = "psnr at 4x: EDSR minus SRCNN"
+    >>> claim = Claim("edsr-4x", "edface", "2", "EDSR is better", what, Estimate(2, 1.8, 2.2, 500))
+    >>> claim.row("synthetic", "quick")["verdict"]
+    'supported'
+    """
 
     id: str
     paper: str
     table: str
     sentence: str
-    """The paper's finding in our words, short enough for a table."""
+    """The finding in our words, short enough for a table."""
     contrast: str
     """What is subtracted from what, in which unit; positive values favour the claim."""
     estimate: Estimate
     margin: float | None = None
+    """For a claim of no difference (:func:`verdict`)."""
 
     def row(self, data: str, preset: str) -> dict:
-        """A row of ``claims.csv``."""
+        """Its row of ``claims.csv``, which has the columns :data:`COLUMNS`."""
+        said = verdict(self.estimate, self.margin)
+        finding = (self.id, self.paper, self.table, self.sentence, self.contrast)
         value, low, high, n = self.estimate
-        facts = [self.id, self.paper, self.table, self.sentence, self.contrast, value, low, high]
-        return dict(
-            zip(
-                COLUMNS,
-                [*facts, self.margin, n, verdict(self.estimate, self.margin), data, preset],
-                strict=True,
-            )
-        )
+        cells = (*finding, value, low, high, self.margin, n, said, data, preset)
+        return dict(zip(COLUMNS, cells, strict=True))
+
+
+def ledger() -> None:
+    """Write ``results/claims.csv`` from the claims of all studies but those of smoke runs."""
+    target = output_root() / "results" / "claims.csv"
+    with FileLock(target.with_name(".claims.lock")):
+        for partial in target.parent.glob(".claims.*.part.csv"):  # of a writer that was killed
+            partial.unlink()
+        files = sorted(target.parent.glob("*/*/*/claims.csv"))
+        parts = [pd.read_csv(file) for file in files if file.parts[-3] != "smoke"]
+        if parts:
+            whole = pd.concat(parts, ignore_index=True)[COLUMNS]
+            write_atomic(target, lambda path: whole.to_csv(path, index=False, float_format="%.6g"))
