@@ -17,13 +17,10 @@ def test_as_scikit_learn_has_it(pairs):
     truth, predicted = np.array(pairs).T
     assume(len(set(truth)) > 1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of predictions that are no class
+        warnings.simplefilter("ignore")  # scikit-learn warns of predictions that are no class
         theirs = balanced_accuracy_score(truth, predicted)
-    assert (
-        balanced_accuracy(truth, predicted)
-        == balanced_accuracy(torch.tensor(truth), predicted)
-        == pytest.approx(theirs, abs=1e-15)
-    )
+    assert balanced_accuracy(truth, predicted) == pytest.approx(theirs, abs=1e-15)
+    assert balanced_accuracy(torch.tensor(truth), predicted) == pytest.approx(theirs, abs=1e-15)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
@@ -31,27 +28,19 @@ def test_the_slides_formula_for_two_classes(pairs):
     truth, predicted = np.array(pairs).T
     assume(0 < truth.sum() < len(truth))
     tp, tn = (truth & predicted).sum(), (~truth & ~predicted).sum()
-    assert balanced_accuracy(truth, predicted) == pytest.approx(
-        (tp / truth.sum() + tn / (~truth).sum()) / 2, abs=1e-15
-    )
+    expected = (tp / truth.sum() + tn / (~truth).sum()) / 2
+    assert balanced_accuracy(truth, predicted) == pytest.approx(expected, abs=1e-15)
     assert balanced_accuracy(truth, np.ones_like(truth)) == 0.5
-    assert (
-        imbalance_level(truth)
-        == imbalance_level(~truth)
-        == pytest.approx(abs(100 * truth.sum() / len(truth) - 50), abs=1e-12)
-    )
+    level = abs(100 * truth.sum() / len(truth) - 50)
+    assert imbalance_level(truth) == imbalance_level(~truth) == pytest.approx(level, abs=1e-12)
 
 
 def test_bald_is_2_of_100():
     bald = np.arange(100) < 2
-    assert (
-        imbalance_level(bald) == 48
-        and imbalance_level(torch.tensor(bald)) == 48
-        and imbalance_level([0, 1]) == 0
-    )
-    assert (
-        balanced_accuracy(bald, np.zeros(100, bool)) == 0.5 and balanced_accuracy(bald, bald) == 1
-    )
+    assert imbalance_level(bald) == imbalance_level(torch.tensor(bald)) == 48
+    assert imbalance_level([0, 1]) == 0
+    assert balanced_accuracy(bald, np.zeros(100, bool)) == 0.5
+    assert balanced_accuracy(bald, bald) == 1
 
 
 def test_failures_in_one_sentence():
@@ -68,26 +57,24 @@ def test_failures_in_one_sentence():
         imbalance_level([-1, 1])
 
 
-def test_draws_are_of_people_with_all_their_faces():
+def test_people_are_resampled_with_all_their_faces():
     random = np.random.default_rng(0)
     people, truth = np.repeat(np.arange(12), 5), random.random(60) < 0.3
     predicted = truth ^ (random.random(60) < 0.25)
     found = balanced_draws(truth, predicted == truth, people, resamples=40)
     assert found[0] == pytest.approx(balanced_accuracy(truth, predicted), abs=1e-15)
-    for drawn, value in zip(intervals.counts(12, 40, 0), found, strict=True):
-        rows = np.repeat(np.arange(60), drawn[people].astype(int))
-        assert value == pytest.approx(
-            balanced_accuracy_score(truth[rows], predicted[rows]), abs=1e-12
-        )
+    for times, value in zip(intervals.counts(12, 40, 0), found, strict=True):
+        rows = np.repeat(np.arange(60), times[people].astype(int))
+        expected = balanced_accuracy_score(truth[rows], predicted[rows])
+        assert value == pytest.approx(expected, abs=1e-12)
     assert estimate(found, 60).low < found[0] < estimate(found, 60).high
-    # one class alone is its recall, and fractions (of several trainings) are averaged
-    assert balanced_draws(truth, predicted == truth, people, (True,), 5)[0] == pytest.approx(
-        predicted[truth].mean()
-    )
+    # One class alone gives its recall, and fractions (of several trainings) are averaged.
+    recall = balanced_draws(truth, predicted == truth, people, (True,), 5)[0]
+    assert recall == pytest.approx(predicted[truth].mean())
     assert balanced_draws(truth, np.full(60, 0.5), people, resamples=5) == pytest.approx(0.5)
 
 
-def test_a_draw_that_misses_a_class_is_not_a_number_and_left_out():
+def test_a_resample_without_a_class_is_nan_and_left_out():
     truth, people = np.array([True, False, False, False]), ["a", "b", "c", "d"]
     found = balanced_draws(truth, np.ones(4), people, resamples=200)
     assert np.isnan(found).any() and found[0] == 1 and estimate(found, 4)[:3] == (1, 1, 1)

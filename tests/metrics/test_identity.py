@@ -92,9 +92,8 @@ def test_impostors_are_all_pairs_of_two_people_by_loops():
     same = [
         unit[i] @ unit[j] for i in range(48) for j in range(i) if identities[i] == identities[j]
     ]
-    assert found.different == pytest.approx(sorted(different)) and found.same == pytest.approx(
-        sorted(same)
-    )
+    assert found.different == pytest.approx(sorted(different))
+    assert found.same == pytest.approx(sorted(same))
     assert found.medians[0] == pytest.approx(np.quantile(different, 0.5, method="lower"), abs=0.01)
     bar = np.quantile(different, 0.95, method="inverted_cdf")
     assert found.rates[0] == pytest.approx(np.mean(np.array(same) > bar))

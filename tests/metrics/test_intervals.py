@@ -184,14 +184,15 @@ def test_resampled_means_of_a_loop():
         np.testing.assert_allclose(found, values[:, faces].mean(1), rtol=1e-12)
 
 
-def test_many_units_are_resampled_in_blocks(monkeypatch):
-    values = np.random.default_rng(0).normal(size=(2, 500))
-    whole = metrics.resampled_means(values, resamples=100)
-    monkeypatch.setattr(metrics.intervals, "BLOCK", 5000)
-    np.testing.assert_allclose(metrics.resampled_means(values, resamples=100), whole, rtol=1e-12)
-    np.testing.assert_allclose(
-        bootstrap(values[0], resamples=100), metrics.estimate(whole[0], 500), rtol=1e-12
-    )
+def test_many_units_are_resampled_in_blocks_with_the_same_result():
+    """4 million counts are one block: 80 of these resamples."""
+    n, resamples = 50_000, 100
+    values = np.random.default_rng(0).normal(size=n)
+    times = metrics.intervals.counts(n, resamples, 0)
+    draws = metrics.resampled_means(values, resamples=resamples)
+    np.testing.assert_allclose(draws, times @ values / n, atol=1e-15)
+    expected = metrics.estimate(draws, n)
+    assert bootstrap(values, resamples=resamples) == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,7 +1,7 @@
-"""Are stored decisions those of a training?
+"""Check stored decisions against the same training, repeated.
 
-On another processor a repeated training takes another course from its last bits on, so its
-decisions are compared as those of another seed are.
+On another processor a repeated training diverges from its last bits on, so its decisions can only
+be expected to agree as well as those of another seed do.
 """
 
 from __future__ import annotations
@@ -12,28 +12,25 @@ import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
 ALIKE = 0.95
-"""Share of faces on which a repeated training decides alike, on the same processor."""
+"""Share of faces on which a training repeated on the same processor agrees."""
 KAPPA = 0.1
-"""Cohen's kappa that is asked where fewer are alike: chance agreement has 0."""
+"""Least Cohen's kappa where fewer agree; agreement by chance has 0."""
 
 
 def disagreement(
     stored: np.ndarray, again: np.ndarray, peers: Sequence[np.ndarray] = ()
 ) -> str | None:
-    """Compare stored decisions with those of the same training, made again.
+    """How stored decisions differ from those of the same training, repeated: None, or a phrase.
 
-    They are to agree on :data:`ALIKE` of the faces, or on as many as two seeds of this method do
-    (less 3 %), and then clearly above chance: the stored seeds may have been spoilt together.
+    They must agree on :data:`ALIKE` of the faces, or on as many as two seeds of this method do
+    (minus 3 %); and then clearly above chance, because all stored seeds may have been altered.
 
     Parameters
     ----------
-    stored, again : bool (N,), the decisions on the same faces.
-    peers : decisions of other seeds of the method; ``stored`` is not among them, for it is no
-        yardstick of itself.
-
-    Returns
-    -------
-    None, or a phrase.
+    stored, again : bool (N,)
+        The decisions on the same faces.
+    peers : sequence of bool (N,)
+        Decisions of other seeds of the method. ``stored`` itself must not be among them.
 
     Examples
     --------

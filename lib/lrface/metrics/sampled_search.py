@@ -1,4 +1,4 @@
-"""Is a stored search true? A few of its probes, searched again in a small draw of its gallery."""
+"""Check a stored search by searching a few of its probes again in a small sample of its gallery."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ from scipy.spatial.distance import cdist
 from lrface.data.search import Part
 
 SIGMAS = 5.0
-"""How many standard errors the drawn and the stored share may lie apart."""
+"""How many standard errors the sampled and the stored share may differ by."""
 
 
 def disagreement(
     part: Part, vectors: np.ndarray, first_rank: np.ndarray, distance: str = "euclidean"
 ) -> str | None:
-    """Compare the stored ranks of a few probes with a search of a small part of their gallery.
+    """How stored ranks differ from those in a sample of the gallery: None, or a phrase.
 
     A gallery of many thousand distractors cannot be embedded again to check a table. But the share
-    of a random draw of it that stands before a probe's first mate is what the stored rank says of
-    the whole: (rank - 1) / gallery size.
+    of a random sample of it that is nearer than a probe's first mate estimates what the stored rank
+    says of the whole: (rank - 1) / gallery size.
 
     Parameters
     ----------
-    part : probes, their mates and drawn gallery faces (:meth:`lrface.data.search.Gallery.part`).
-    vectors : float (N, D), of the faces of ``part``.
-    first_rank : int (P,), the stored rank of the first mate of every probe of the search, from 1.
-    distance : ``euclidean`` or ``cosine``.
+    part : Part
+        Probes, their mates and sampled gallery faces (:meth:`lrface.data.search.Gallery.part`).
+    vectors : float (N, D)
+        Embeddings of the faces of ``part``.
+    first_rank : int (P,)
+        The stored rank of the first mate of every probe of the search, from 1.
+    distance : {"euclidean", "cosine"}
 
     Returns
     -------
-    None if the two shares agree within :data:`SIGMAS` standard errors, else a phrase with both. The
-    error is that between the drawn faces, for all probes are compared with the same ones.
+    str or None
+        None if the two shares agree within :data:`SIGMAS` standard errors. All probes are compared
+        with the same faces, so the error is that over the sampled faces.
     """
     probes, mates, drawn = (vectors[rows] for rows in (part.probes, part.mates, part.drawn))
     person = part.identities[part.probes][:, None]
