@@ -1,4 +1,4 @@
-"""Verification against scikit-learn, scipy and loops written out, on ties and on rising transforms."""
+"""Verification against scikit-learn, scipy and plain loops; ties; increasing transforms."""
 
 from math import comb
 
@@ -14,8 +14,10 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 
 def pairs(seed, folds=10, half=15, signal=1.0, steps=None):
-    """Scores and truth in LFW's order, ``half`` same and ``half`` different a fold; ``steps``
-    rounds them, for ties."""
+    """Scores and truth in LFW's order: in each fold ``half`` same pairs, then ``half`` different.
+
+    ``steps`` rounds the scores, for ties.
+    """
     random = np.random.default_rng(seed)
     same = np.tile(np.repeat([True, False], half), folds)
     scores = random.standard_normal(len(same)) + signal * same
@@ -23,7 +25,7 @@ def pairs(seed, folds=10, half=15, signal=1.0, steps=None):
 
 
 def slow(scores, same, labels):
-    """Every threshold tried on the other folds; the highest of the best is kept."""
+    """Every threshold tried on the other folds; the highest of the best is taken."""
     thresholds, accuracies = [], []
     for label in np.unique(labels):
         inside, best = labels == label, (-1, None)
@@ -57,18 +59,14 @@ def test_against_loops_and_scikit_learn(seed, folds, half, signal, steps):
     for column, theirs in (("fpr", fpr), ("tpr", tpr), ("threshold", cuts)):
         np.testing.assert_array_equal(ours.roc[column], theirs)
     assert ours.auc == pytest.approx(roc_auc_score(same, scores), abs=1e-12)
-    for wanted in (0, 1e-3, 0.05, 1 / 3, 1):
-        brute = max(
-            (scores[same] >= t).mean()
-            for t in [np.inf, *scores]
-            if (scores[~same] >= t).mean() <= wanted
-        )
-        assert ours.tpr_at(wanted) == brute
+    rates = [[(scores[kind] >= t).mean() for kind in (~same, same)] for t in [np.inf, *scores]]
+    for limit in (0, 1e-3, 0.05, 1 / 3, 1):
+        assert ours.tpr_at(limit) == max(tpr for fpr, tpr in rates if fpr <= limit)
 
 
 @settings(max_examples=40)
 @given(**cases)
-def test_rising_transforms_and_the_order_within_folds_change_nothing(
+def test_increasing_transforms_and_the_order_within_folds_change_nothing(
     seed, folds, half, signal, steps
 ):
     scores, same = pairs(seed, folds, half, signal, steps)
@@ -79,9 +77,8 @@ def test_rising_transforms_and_the_order_within_folds_change_nothing(
     shuffled = verification(scores[order], same[order], folds)
     everywhere = np.random.default_rng(seed + 1).permutation(len(labels))
     labelled = verification(scores[everywhere], same[everywhere], labels[everywhere] * 3 - 5)
-    distances = verification(
-        torch.tensor(-scores, requires_grad=True), torch.tensor(same), folds, higher_is_same=False
-    )
+    tensors = torch.tensor(-scores, requires_grad=True), torch.tensor(same)
+    distances = verification(*tensors, folds, higher_is_same=False)
     for again in (warped, shuffled, labelled, distances):
         np.testing.assert_array_equal(again.fold_accuracies, once.fold_accuracies)
         np.testing.assert_array_equal(again.roc[["fpr", "tpr"]], once.roc[["fpr", "tpr"]])
@@ -94,40 +91,24 @@ def test_rising_transforms_and_the_order_within_folds_change_nothing(
 
 def test_perfect_inverted_tied_and_random_scores():
     _, same = pairs(0)
-    perfect, inverted, tied = (
-        verification(same, same),
-        verification(~same, same),
-        verification(same * 0.0, same),
-    )
-    assert (perfect.accuracy, perfect.stderr, perfect.auc, perfect.tpr_at(0)) == (
-        1,
-        0,
-        1,
-        1,
-    ) and set(perfect.thresholds) == {1}
-    assert (inverted.accuracy, inverted.auc, inverted.tpr_at(0.5)) == (0.5, 0, 0) and set(
-        inverted.thresholds
-    ) == {np.inf}
+    perfect, inverted, tied = (verification(s, same) for s in (same, ~same, same * 0.0))
+    assert perfect.accuracy == perfect.auc == perfect.tpr_at(0) == 1 and perfect.stderr == 0
+    assert set(perfect.thresholds) == {1} and set(inverted.thresholds) == {np.inf}
+    assert (inverted.accuracy, inverted.auc, inverted.tpr_at(0.5)) == (0.5, 0, 0)
     assert (tied.accuracy, tied.auc, tied.tpr_at(0.99), tied.tpr_at(1)) == (0.5, 0.5, 0, 1)
     random = verification(*pairs(1, half=300, signal=0))
-    assert (
-        abs(random.accuracy - 0.5) < 0.03
-        and abs(random.auc - 0.5) < 0.03
-        and 0.001 < random.stderr < 0.02
-    )
+    assert (random.accuracy, random.auc) == pytest.approx((0.5, 0.5), abs=0.03)
+    assert 0.001 < random.stderr < 0.02
 
 
 def test_a_threshold_is_chosen_without_its_own_fold():
     scores, same = np.tile([0.9, 0.1], 3), np.tile([True, False], 3)
     scores[4:] = [0.3, 0.2]
     found = verification(scores, same, 3)
-    # The first two folds' best includes the third's 0.3; the third is judged by 0.9, and its same
-    # pair is lost.
-    assert found.thresholds.tolist() == [0.3, 0.3, 0.9] and found.fold_accuracies.tolist() == [
-        1,
-        1,
-        0.5,
-    ]
+    # The best threshold of the first two folds is the third's 0.3; that of the third is 0.9, which
+    # rejects its same pair.
+    assert found.thresholds.tolist() == [0.3, 0.3, 0.9]
+    assert found.fold_accuracies.tolist() == [1, 1, 0.5]
     assert found.correct.tolist() == [True] * 4 + [False, True]
 
 
@@ -135,10 +116,9 @@ def test_rates_below_the_resolution_are_those_without_a_false_accept():
     scores, same = pairs(2, half=100)
     found = verification(scores, same)
     assert found.resolution == 1 / 1000
-    assert found.tpr_at(1e-4) == found.tpr_at(0) == (scores[same] > scores[~same].max()).mean()
-    assert (
-        found.tpr_at(1e-3) == (scores[same] > np.sort(scores[~same])[-2]).mean() >= found.tpr_at(0)
-    )
+    *_, second, highest = np.sort(scores[~same])
+    assert found.tpr_at(1e-4) == found.tpr_at(0) == (scores[same] > highest).mean()
+    assert found.tpr_at(1e-3) == (scores[same] > second).mean() >= found.tpr_at(0)
 
 
 @settings(max_examples=60)
@@ -149,9 +129,8 @@ def test_mcnemar_is_the_exact_binomial_test(b, c, both):
     found = mcnemar(first, second)
     tail = 2 * sum(comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
     assert (found.b, found.c) == (b, c) and found.p == pytest.approx(min(1, tail), rel=1e-9)
-    assert found.p == mcnemar(second, first).p and (
-        b + c == 0 or found.p == binomtest(b, b + c).pvalue
-    )
+    assert found.p == mcnemar(second, first).p
+    assert b + c == 0 or found.p == binomtest(b, b + c).pvalue
 
 
 def test_two_systems_on_the_same_pairs():
@@ -161,7 +140,7 @@ def test_two_systems_on_the_same_pairs():
     assert mcnemar(better.correct, better.correct) == (1, 0, 0)
 
 
-def test_what_cannot_be_judged_is_said_in_one_sentence():
+def test_wrong_requests_are_refused_in_one_sentence():
     scores, same = pairs(4)
     for case, word in (
         ((scores[:-1], same), "a score and a truth for each pair"),
@@ -187,13 +166,11 @@ def test_what_cannot_be_judged_is_said_in_one_sentence():
 
 @settings(max_examples=40)
 @given(**cases)
-def test_scores_that_have_not_seen_their_fold_by_loops(seed, folds, half, signal, steps):
-    """A row of scores for each fold: its threshold from that row and the other folds, its pairs
-    judged by that row."""
+def test_scores_fitted_without_their_fold_by_loops(seed, folds, half, signal, steps):
+    """A fold's threshold is from its row of scores and the other folds; its pairs have that row."""
     scores, same = pairs(seed, folds, half, signal, steps)
-    assert verification(np.tile(scores, (folds, 1)), same, folds).roc.equals(
-        verification(scores, same, folds).roc
-    )
+    rows = np.tile(scores, (folds, 1))
+    assert verification(rows, same, folds).roc.equals(verification(scores, same, folds).roc)
     rows = np.stack([pairs(seed + k, folds, half, signal, steps)[0] for k in range(folds)])
     labels = np.repeat(np.arange(folds), 2 * half)
     ours = verification(rows, same, folds)
@@ -204,19 +181,18 @@ def test_scores_that_have_not_seen_their_fold_by_loops(seed, folds, half, signal
     assert ours.auc == pytest.approx(roc_auc_score(same, own), abs=1e-12)
 
 
-def test_cosine_after_pca_by_eigenvectors_and_without_a_look_at_the_fold():
+def test_cosine_after_pca_by_eigenvectors_of_the_other_folds():
     random = np.random.default_rng(0)
     first, second = random.standard_normal((2, 60, 5)) * [4, 3, 2, 1, 0.5] + 3
     folds = np.repeat([7, 1, 3], 20)
     ours = cosine_after_pca(first, torch.from_numpy(second), folds, 3)
     assert ours.shape == (3, 60)
     for row, label in zip(ours, [1, 3, 7], strict=True):
-        seen = np.concatenate([x[folds != label] for x in (first, second)])
-        axes = np.linalg.eigh(np.cov(seen.T))[1][:, -3:]
-        a, b = ((x - seen.mean(0)) @ axes for x in (first, second))
-        np.testing.assert_allclose(
-            row, [x @ y / np.sqrt(x @ x * (y @ y)) for x, y in zip(a, b, strict=True)], atol=1e-10
-        )
+        others = np.concatenate([x[folds != label] for x in (first, second)])
+        axes = np.linalg.eigh(np.cov(others.T))[1][:, -3:]
+        a, b = ((x - others.mean(0)) @ axes for x in (first, second))
+        expected = [x @ y / np.sqrt(x @ x * (y @ y)) for x, y in zip(a, b, strict=True)]
+        np.testing.assert_allclose(row, expected, atol=1e-10)
     changed = np.where((folds == 3)[:, None], random.standard_normal((60, 5)), first)
     again = cosine_after_pca(changed, second, folds, 3)
     np.testing.assert_allclose(again[1][folds != 3], ours[1][folds != 3], atol=1e-12)
@@ -237,31 +213,25 @@ def test_intervals_over_folds_are_scipys():
     inside = ttest_1samp(a.fold_accuracies, 0).confidence_interval()
     assert a.estimate == pytest.approx((a.accuracy, inside.low, inside.high, 300))
     paired = ttest_rel(a.fold_accuracies, b.fold_accuracies).confidence_interval()
-    assert accuracy_gain(a, b) == pytest.approx(
-        (a.accuracy - b.accuracy, paired.low, paired.high, 300)
-    )
+    expected = a.accuracy - b.accuracy, paired.low, paired.high, 300
+    assert accuracy_gain(a, b) == pytest.approx(expected)
     with pytest.raises(LrfaceError, match="same pairs"):
         accuracy_gain(a, verification(scores[:-10], same[:-10], 10))
 
 
-def test_the_interval_of_a_tpr_is_over_folds_drawn_again():
+def test_the_interval_of_a_tpr_is_over_resampled_folds():
     random = np.random.default_rng(3)
     same = np.tile([True] * 20 + [False] * 20, 8)
     fold = np.repeat(np.arange(8), 40)
     scores = np.round(random.normal(same + 0.1 * fold, 0.7), 1)  # many ties, and folds that differ
     brute = []
-    for drawn in intervals.counts(8, 50, 0)[1:]:
-        rows = np.concatenate(
-            [np.flatnonzero(fold == k) for k in range(8) for _ in range(int(drawn[k]))]
-        )
-        brute.append(
-            verification(scores[rows], same[rows], 2).tpr_at(0.05)
-        )  # a ROC curve does not know of folds
+    for times in intervals.counts(8, 50, 0)[1:]:
+        rows = np.flatnonzero(fold >= 0).repeat(times[fold].astype(int))
+        # The folds do not matter to the ROC curve.
+        brute.append(verification(scores[rows], same[rows], rows % 2).tpr_at(0.05))
     found = verification(scores, same, fold)
-    got = found.tpr_estimate(0.05, resamples=50)
-    assert (
-        np.allclose(got, (found.tpr_at(0.05), *np.quantile(brute, [0.025, 0.975]), 320))
-        and got.low < got.value < got.high
-    )
+    tpr = found.tpr_estimate(0.05, resamples=50)
+    assert np.allclose(tpr, (found.tpr_at(0.05), *np.quantile(brute, [0.025, 0.975]), 320))
+    assert tpr.low < tpr.value < tpr.high
     distances = verification(-scores, same, fold, higher_is_same=False)
-    assert distances.tpr_estimate(0.05, resamples=50) == got
+    assert distances.tpr_estimate(0.05, resamples=50) == tpr
