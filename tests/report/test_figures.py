@@ -68,9 +68,27 @@ def test_names_of_one_figure_have_colours_that_everyone_tells_apart(names):
 
 
 def test_a_name_with_an_addition_has_the_colour_of_the_plain_name():
-    for name in ("EDSR + identity", "EDSR 0.3", "EDSR, same epochs"):
+    for name in ("EDSR + identity", "EDSR 0.3", "EDSR, same epochs", "EDSR (n = 9)"):
         assert figures.colour(name) == figures.colour("EDSR")
     assert figures.colour("EDSRplus") is None and figures.colour("mine") is None
+
+
+@pytest.mark.parametrize("horizontal", [False, True])
+def test_series_that_are_shifted_do_not_cover_one_another(horizontal):
+    figure, [ax] = figures.axes(size=(3, 3))
+    estimates = [Estimate(0.5, 0.4, 0.6, 9)] * 2
+    for i, name in enumerate(["EDSR", "RCAN", "HAN"]):
+        shift = 10.0 * (i - 1)
+        figures.points(ax, [10, 20], estimates, label=name, horizontal=horizontal, shift=shift)
+    figure.savefig(BytesIO())
+    middles = [
+        one.lines[0].get_transform().transform(np.stack(one.lines[0].get_data(), 1))
+        for one in ax.containers
+    ]
+    apart = np.diff(np.array(middles), axis=0) * 72 / figure.dpi
+    assert np.allclose(apart, [0, 10] if horizontal else [10, 0])
+    box = ax.get_window_extent()
+    assert all(box.contains(*point) for points in middles for point in points)
 
 
 def drawn():

@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
 from lrface.metrics.intervals import Estimate
@@ -91,6 +92,7 @@ THEME = {
     "lines.linewidth": 1.2,
     "lines.markersize": 4,
     "errorbar.capsize": 2,
+    "axes.formatter.min_exponent": 5,  # 1000 and 0.1 on logarithmic axes, not 10 to the power
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
 }
@@ -171,7 +173,7 @@ def colour(name: str) -> str | None:
     ----------
     name : str
         A name of :data:`METHOD_COLOURS`, or such a name with an addition (``"EDSR + identity"``,
-        ``"DICNet 0.3"``, ``"CentreFace, 20 px"``), which has the colour of the plain name.
+        ``"DICNet 0.3"``, ``"celeba (n = 500)"``), which has the colour of the plain name.
 
     Returns
     -------
@@ -198,7 +200,7 @@ def marker(name: str) -> str:
 
 
 def _named(known: Mapping[str, str], name: str) -> str | None:
-    plain = re.split(r", | \+ | (?=[\d.]+$)", str(name))[0]
+    plain = re.split(r", | \+ | \(| (?=[\d.]+$)", str(name))[0]
     return known.get(name) or known.get(plain)
 
 
@@ -375,6 +377,7 @@ def points(
     label: str | None = None,
     colour: str | None = None,
     horizontal: bool = False,
+    shift: float = 0.0,
     **options: Any,
 ) -> pd.DataFrame:
     """Points with their intervals as error bars.
@@ -388,6 +391,9 @@ def points(
         label (:func:`marker`), without a line.
     horizontal : bool
         The values lie on the x axis, and ``x`` are the heights of the rows.
+    shift : float
+        Moves all points to the right (``horizontal``: up), in 1/72 inch, whatever the scale of the
+        axis: so that the error bars of several methods do not cover one another.
     **options
         Of ``Axes.errorbar``.
 
@@ -401,6 +407,10 @@ def points(
     bars = np.nan_to_num(np.abs(bars.astype(float)))
     look = dict(fmt=style or marker(label or ""), label=label)
     look["color"] = colour or (label and _named(METHOD_COLOURS, label))
+    if shift:
+        aside = (0, shift / 72) if horizontal else (shift / 72, 0)
+        ax.margins(**{"y" if horizontal else "x": 0.09})
+        look["transform"] = ax.transData + ScaledTranslation(*aside, ax.figure.dpi_scale_trans)
     if horizontal:
         ax.errorbar(frame["value"], x, xerr=bars, **look | options)
     else:
@@ -416,7 +426,7 @@ def log_scale(ax: Axes, axis: str = "x", ticks: Sequence[float] = (), base: floa
     ax : Axes
     axis : {"x", "y"}
     ticks : sequence of numbers
-        Where ticks stand. Default: at powers of ``base``, as matplotlib has them.
+        Where ticks stand. Default: at powers of ``base``.
     base : float
 
     Examples

@@ -15,7 +15,7 @@ from lrface.errors import UsageError
 from lrface.metrics.intervals import Estimate
 
 if TYPE_CHECKING:
-    from lrface.report import Study
+    from lrface.report.study import Study
 
 Value = Estimate | float | int | str | None
 
