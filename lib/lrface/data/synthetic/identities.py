@@ -121,7 +121,7 @@ def _hair_colour(
     by_label: dict[str | None, dict[str, float]] = {}
     for name, p in natural.items():
         by_label.setdefault(COLOUR_LABEL[name], {})[name] = p + 1e-6
-    given = {label: prevalence[label] for label in COLOURS if label in prevalence.given}
+    given = {label: prevalence.given[label] for label in COLOURS if label in prevalence.given}
     free = sum(sum(shades.values()) for label, shades in by_label.items() if label not in given)
     rest = 1 - sum(given.values())
     shares = {

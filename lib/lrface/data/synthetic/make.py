@@ -1,9 +1,11 @@
-"""Write a synthetic set of any size: in parallel, resumable after being killed at any moment, the
-same bytes every time."""
+"""Writing a rendered set: in parallel, resumable at any moment, and always the same bytes.
+
+Workers write parts of a few identities or clips to ``.parts``; the parts are then joined into few
+Parquet files, the protocols and descriptions are written, and the manifest last.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -33,48 +35,47 @@ from lrface.data.synthetic.rows import SCHEMA, camera_for, row, to_table
 from lrface.data.synthetic.truth import landmarks
 from lrface.data.synthetic.views import view
 from lrface.errors import LrfaceError, UsageError
-from lrface.files import progress, write_atomic, write_text
+from lrface.files import progress, sha256, write_atomic, write_text
 
 VERSION = 2
-"""Raised when the same parameters make other pictures."""
+"""To be raised when the same parameters give other pictures."""
 PER_PART = 4
-"""Identities a work item renders: what a killed run can lose, a worker at most."""
+"""Identities (or clips) a part: what each worker can lose when a run is killed."""
 PER_FILE = 6000
-"""Pictures a finished file holds at most."""
+"""Most pictures in a finished file."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides what the files hold; stored beside them as ``plan.json``."""
+    """All that determines the content of the files; stored with them as ``plan.json``."""
 
     identities: int
     per_identity: int
+    """Pictures of each identity."""
     seed: int = 0
     size: int = 128
+    """Width and height of the HR pictures, 32 to 1024 pixels."""
     quality: int = 92
-    """WebP quality of the high-resolution pictures; 0: lossless PNG. Native captures are always
-    lossless."""
+    """WebP quality of the HR pictures; 0: lossless PNG. Native captures are always lossless."""
     native: bool = True
-    """Also capture each moment with a poor camera."""
+    """Capture each moment with a low-quality camera too."""
     clips: int = 0
     frames: int = 7
+    """Frames of each clip."""
     aligned: bool = True
+    """Whether clips are warped to fixed eyes (:func:`.clips.clip`)."""
     first: int = 0
     """Number of the first identity."""
     prevalence: Mapping[str, float] = field(default_factory=dict)
+    """Shares of attributes that are set (:class:`.prevalence.Prevalence`)."""
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if (
-            self.identities < 1
-            or self.per_identity < 1
-            or self.clips < 0
-            or self.frames < 1
-            or self.first < 0
-            or not 0 <= self.quality <= 100
-        ):
+        least = min(self.identities - 1, self.per_identity - 1, self.frames - 1)
+        if min(least, self.clips, self.first) < 0 or not 0 <= self.quality <= 100:
             raise UsageError(
-                f"a set needs at least one identity and one picture each, and a quality from 0 to 100: {asdict(self)}"
+                "a set needs at least one identity and one picture each, and a quality from 0 to "
+                f"100: {asdict(self)}"
             )
         if not 32 <= self.size <= 1024:
             raise UsageError(f"pictures are rendered at 32 to 1024 pixels, not {self.size}")
@@ -82,65 +83,56 @@ class Plan:
 
     @property
     def parts(self) -> list[tuple[str, int]]:
-        """Work items as (kind, number): ``images`` by groups of identities, ``clips`` by groups of
-        clips."""
-        return [("images", i) for i in range(-(-self.identities // PER_PART))] + [
-            ("clips", i) for i in range(-(-self.clips // PER_PART))
-        ]
+        """The parts as (kind, number): ``images`` of groups of identities, then ``clips``."""
+        images = [("images", i) for i in range(-(-self.identities // PER_PART))]
+        return images + [("clips", i) for i in range(-(-self.clips // PER_PART))]
 
 
-def _part_rows(plan: Plan, kind: str, part: int) -> list[dict]:
+def _image_rows(plan: Plan, i: int) -> list[dict]:
+    """The rows of all pictures of the ``i``-th identity."""
+    prevalence = Prevalence(plan.prevalence)
+    who, rows = person(identity(plan.seed, plan.first + i, prevalence)), []
+    for number in range(1, plan.per_identity + 1):
+        one = view(who.identity, number, prevalence)
+        frame = render(who, one, plan.size)
+        truth = frame.picture(), *landmarks(who, frame)
+        camera = camera_for(who, number) if plan.native else None
+        rows.append(
+            row(who, one, frame, *truth, seed=plan.seed, quality=plan.quality, camera=camera)
+        )
+    return rows
+
+
+def _clip_rows(plan: Plan, c: int) -> list[dict]:
+    """The rows of all frames of the ``c``-th clip."""
     prevalence, rows = Prevalence(plan.prevalence), []
-    keep = {"seed": plan.seed, "quality": plan.quality}
-    if kind == "images":
-        for i in range(part * PER_PART, min((part + 1) * PER_PART, plan.identities)):
-            who = person(identity(plan.seed, plan.first + i, prevalence))
-            for number in range(1, plan.per_identity + 1):
-                one = view(who.identity, number, prevalence)
-                frame = render(who, one, plan.size)
-                points, visible = landmarks(who, frame)
-                camera = camera_for(who, number) if plan.native else None
-                rows.append(
-                    row(who, one, frame, frame.picture(), points, visible, camera=camera, **keep)
-                )
-    else:
-        for c in range(part * PER_PART, min((part + 1) * PER_PART, plan.clips)):
-            # Clips are spread over the identities; a second round gives a person a second clip.
-            i, turn = (
-                (c * plan.identities // plan.clips, 0)
-                if plan.clips <= plan.identities
-                else (c % plan.identities, c // plan.identities)
-            )
-            who = person(identity(plan.seed, plan.first + i, prevalence))
-            for k, seen in enumerate(
-                clip(who, turn, plan.size, plan.frames, plan.aligned, prevalence)
-            ):
-                camera = camera_for(who, seen.view.scenery) if plan.native else None
-                rows.append(
-                    row(
-                        who,
-                        seen.view,
-                        seen.frame,
-                        seen.picture,
-                        seen.landmarks,
-                        seen.visible,
-                        clip=c,
-                        number=k,
-                        camera=camera,
-                        **keep,
-                    )
-                )
+    # clips are spread over the identities; where there are more, people have several
+    i, number = c * plan.identities // plan.clips, 0
+    if plan.clips > plan.identities:
+        i, number = c % plan.identities, c // plan.identities
+    who = person(identity(plan.seed, plan.first + i, prevalence))
+    frames = clip(who, number, plan.size, plan.frames, plan.aligned, prevalence)
+    for k, one in enumerate(frames):
+        truth = one.picture, one.landmarks, one.visible
+        camera = camera_for(who, one.view.scenery) if plan.native else None
+        place = {"clip": c, "number": k, "seed": plan.seed, "quality": plan.quality}
+        rows.append(row(who, one.view, one.frame, *truth, camera=camera, **place))
     return rows
 
 
 def _write_part(plan: Plan, kind: str, part: int, target: Path) -> int:
-    table = to_table(_part_rows(plan, kind, part))
+    """Render one part into a file; returns the number of its rows."""
+    rows_of, count = (
+        (_image_rows, plan.identities) if kind == "images" else (_clip_rows, plan.clips)
+    )
+    numbers = range(part * PER_PART, min((part + 1) * PER_PART, count))
+    table = to_table([row for i in numbers for row in rows_of(plan, i)])
     write_atomic(target, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
     return table.num_rows
 
 
 def _count(file: Path) -> int:
-    """Rows of a finished part; 0 if the file is not whole."""
+    """Rows of a part; 0 if the file is missing or damaged."""
     try:
         return pq.ParquetFile(file).metadata.num_rows
     except (OSError, pa.ArrowInvalid):
@@ -149,16 +141,17 @@ def _count(file: Path) -> int:
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
-    # A worker whose parent was killed would wait for work for ever.
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    # a worker whose parent was killed would wait for work for ever
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
 def _render(plan: Plan, parts: Path, workers: int) -> None:
+    """Render the parts that are missing in a folder."""
     missing, done = [], 0
     for kind, i in plan.parts:
         count = _count(parts / f"{kind}-{i:05d}.parquet")
@@ -173,14 +166,13 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
             for kind, i in missing:
                 advance(_write_part(plan, kind, i, parts / f"{kind}-{i:05d}.parquet"))
             return
-        # Compile once here, if this is the first run, instead of once in every worker; it takes
-        # more memory than rendering does.
+        # Compile once here, if this is the first run, and not in every worker: compiling takes more
+        # memory than rendering.
         who = person(identity(0, 0))
         landmarks(who, render(who, view(who.identity, 1), 32))
-        # Spawned, not forked: a forked child inherits the locks of the parent's threads.
-        with ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-        ) as pool:
+        # spawned, since a forked child inherits the locks of the parent's threads
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
             jobs = [
                 pool.submit(_write_part, plan, kind, i, parts / f"{kind}-{i:05d}.parquet")
                 for kind, i in missing
@@ -190,7 +182,8 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
                     advance(job.result())
             except BrokenProcessPool:
                 raise LrfaceError(
-                    "a worker died, most likely for want of memory: run the same command with fewer workers, it goes on"
+                    "a worker died, most likely for want of memory: "
+                    "run the same command with fewer workers, it goes on"
                 ) from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
@@ -198,13 +191,12 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
 
 
 def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
-    """Join parts into few files, a row group a part, so that memory stays small."""
+    """Join the parts into few files, each part a row group, so that little memory is needed."""
     files = []
     for kind in ("images", "clips"):
         numbers = [i for k, i in plan.parts if k == kind]
-        room = max(
-            PER_FILE // (PER_PART * (plan.per_identity if kind == "images" else plan.frames)), 1
-        )
+        per_part = PER_PART * (plan.per_identity if kind == "images" else plan.frames)
+        room = max(PER_FILE // per_part, 1)
         groups = [numbers[i : i + room] for i in range(0, len(numbers), room)]
         for g, group in enumerate(groups):
             target = out / f"{kind}-{g:05d}-of-{len(groups):05d}.parquet"
@@ -212,9 +204,8 @@ def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
             def write(temporary: Path, kind=kind, group=group) -> None:
                 with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
                     for i in group:
-                        writer.write_table(
-                            pq.read_table(parts / f"{kind}-{i:05d}.parquet", schema=SCHEMA)
-                        )
+                        part = parts / f"{kind}-{i:05d}.parquet"
+                        writer.write_table(pq.read_table(part, schema=SCHEMA))
 
             if not target.exists():
                 write_atomic(target, write)
@@ -223,42 +214,30 @@ def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
 
 
 def _finished(out: Path) -> dict | None:
-    """The manifest of a set that is whole; None, with the damaged files removed, for one that is
-    not."""
-    note = out / "manifest.json"
-    if not note.exists():
+    """The manifest of a complete set; else None, and damaged files are removed."""
+    path = out / "manifest.json"
+    if not path.exists():
         return None
-    manifest = json.loads(note.read_text(encoding="utf-8"))
-    torn = [
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    damaged = [
         name
         for name, file in manifest["files"].items()
         if not (out / name).exists() or (out / name).stat().st_size != file["bytes"]
     ]
-    if not torn:
+    if not damaged:
         return manifest
-    for name in torn:
+    for name in damaged:
         (out / name).unlink(missing_ok=True)
-    note.unlink()
+    path.unlink()
     return None
 
 
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _write_protocols(plan: Plan, out: Path, files: list[Path]) -> dict:
-    """Pairs of test identities, 1:N lists and their hashes; a protocol the set is too small for is
-    named with the reason."""
+    """Write the lists of the protocols; returns their hashes, and why any could not be made."""
     columns = ["key", "identity", "split", "group", "gender", "yaw", "pitch"]
-    table = pd.concat(
-        [
-            pd.read_parquet(file, columns=columns)
-            for file in files
-            if file.name.startswith("images")
-        ],
-        ignore_index=True,
-    )
+    images = [file for file in files if file.name.startswith("images")]
+    tables = [pd.read_parquet(file, columns=columns) for file in images]
+    table = pd.concat(tables, ignore_index=True)
     test = table[table["split"] == "test"]
     made, reasons = {}, {}
     builders = {
@@ -272,12 +251,7 @@ def _write_protocols(plan: Plan, out: Path, files: list[Path]) -> dict:
         except UsageError as reason:
             reasons[name] = str(reason)
             continue
-        write_atomic(
-            out / f"{name}.csv",
-            lambda temporary, listing=listing: listing.to_csv(
-                temporary, index=False, lineterminator="\n"
-            ),
-        )
+        write_text(out / f"{name}.csv", listing.to_csv(index=False, lineterminator="\n"))
         made[name] = {"rows": len(listing), "sha256": protocols.table_hash(listing)}
     return {
         "splits": splits.manifest(table, protocols.RULE),
@@ -301,14 +275,32 @@ def make(
     first: int = 0,
     prevalence: Mapping[str, float] | None = None,
 ) -> dict:
-    """Make a synthetic set in ``out_dir`` and return its manifest.
+    """Render a set into a folder.
 
-    Writes ``images-*.parquet`` and ``clips-*.parquet`` (columns: :data:`rows.SCHEMA`),
-    ``pairs.csv``, ``pairs_hard.csv``, ``identification.csv``, ``plan.json``, ``croissant.json`` and
-    last ``manifest.json`` with the sha256 of every file. Killed at any moment and called again, it
-    goes on and ends with the same hashes; the number of ``workers`` (default: all cores) changes
-    nothing but the time. Raises :class:`UsageError` if the folder holds a set with other
-    parameters.
+    Killed at any moment and called again, it continues, and ends with the same hashes.
+
+    Parameters
+    ----------
+    out_dir : path
+        The folder: ``images-*.parquet`` and ``clips-*.parquet`` (columns: :data:`.rows.SCHEMA`),
+        ``pairs.csv``, ``pairs_hard.csv``, ``identification.csv``, ``plan.json``,
+        ``croissant.json``, and last ``manifest.json`` with the sha256 of every file.
+    workers : int, optional
+        Processes, by default one a core; the result does not depend on it.
+    identities, per_identity, seed, size, quality, native, clips, frames, aligned, first, prevalence
+        The fields of :class:`Plan`.
+
+    Returns
+    -------
+    dict
+        The manifest.
+
+    Raises
+    ------
+    UsageError
+        A parameter is out of its range, or the folder holds a set with other parameters.
+    LrfaceError
+        The folder cannot be made or is in use, or a worker died.
     """
     plan = Plan(
         identities,
@@ -339,25 +331,25 @@ def make(
             f"another process is writing {out}: wait for it, or choose another folder"
         ) from None
     try:
-        note = out / "plan.json"
-        if note.exists() and note.read_text(encoding="utf-8") != stored:
+        plan_file = out / "plan.json"
+        if plan_file.exists() and plan_file.read_text(encoding="utf-8") != stored:
             raise UsageError(
-                f"{out} holds a set made with other parameters (see its plan.json): choose another folder or remove it"
+                f"{out} holds a set made with other parameters (see its plan.json): "
+                "choose another folder or remove it"
             )
-        write_text(note, stored)
-        # A killed writer leaves its temporary file behind; nobody else writes here while the lock
-        # is held.
-        for stray in [*out.glob(".*.part*"), *parts.glob(".*.part*")]:
-            stray.unlink()
+        write_text(plan_file, stored)
+        # temporary files of a killed run: no other process writes here while the lock is held
+        for leftover in [*out.glob(".*.part*"), *parts.glob(".*.part*")]:
+            leftover.unlink()
         if (manifest := _finished(out)) is not None:
             shutil.rmtree(parts, ignore_errors=True)
             return manifest
         _render(plan, parts, max(workers or os.cpu_count() or 1, 1))
         files = _merge(plan, parts, out)
         manifest = {"plan": asdict(plan), **_write_protocols(plan, out, files)}
-        listed = sorted([*files, *out.glob("*.csv"), note])
+        listed = sorted([*files, *out.glob("*.csv"), plan_file])
         manifest["files"] = {
-            file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in listed
+            file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in listed
         }
         write_text(out / "croissant.json", json.dumps(croissant(manifest), indent=1) + "\n")
         write_text(out / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""A person ready to be photographed: everything that is made once and used for all their pictures."""
+"""A person as the renderer needs them: mesh, hair and skin, computed once for all pictures."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from lrface.data.synthetic.skin import moles, skin_numbers
 
 @dataclass(frozen=True)
 class Person:
-    """An identity with its mesh, hair and paint; about 10 MB."""
+    """An identity with its mesh, hair and skin; about 10 MB."""
 
     identity: Identity
     template: Head
     vertices: np.ndarray
     """float64 (n, 3): the neutral face, decimetres."""
     skull: np.ndarray
-    """float64 (96, 64): see :meth:`Head.skull_radius`."""
+    """float64 (96, 64): the skull map (:meth:`.assets.Head.skull_radius`)."""
     skin: np.ndarray
+    """float64 (32,): :func:`.skin.skin_numbers`."""
     moles: np.ndarray
+    """float64 (k, 5): :func:`.skin.moles`."""
     iris: np.ndarray
+    """float64 (5,), and ``teeth`` (3,): :func:`.eyes.eye_numbers`."""
     teeth: np.ndarray
     hair: Strands | None
     brows: Brows
@@ -37,7 +40,7 @@ class Person:
 
 
 def person(identity: Identity) -> Person:
-    """Build one person; takes a fifth of a second."""
+    """Build a person from an identity; takes a fifth of a second."""
     template = head()
     vertices, skin = neutral(identity), skin_numbers(identity)
     iris, teeth = eye_numbers(identity)

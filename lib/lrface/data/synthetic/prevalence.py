@@ -131,9 +131,6 @@ class Prevalence:
             "Wearing_Necktie": men,
         }
 
-    def __getitem__(self, name: str) -> float:
-        return self.given[name]
-
     def get(self, name: str, natural: float) -> float:
         """The share set for ``name``, else ``natural``."""
         return self.given.get(name, natural)

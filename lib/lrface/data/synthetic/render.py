@@ -1,5 +1,8 @@
-"""From a person and a view to a picture: mesh, shadow map, z-buffer, shading, strands, lenses; then
-the camera's tone curve."""
+"""From a person and a view to light, and from light to the high-quality camera's picture.
+
+The mesh is posed and dressed, the key light's depth map and the z-buffer are drawn, pixels are
+shaded (:mod:`.shade`), hair is drawn over them (:mod:`.strands`), and lenses over all.
+"""
 
 from __future__ import annotations
 
@@ -36,300 +39,284 @@ from lrface.data.synthetic.streams import stream
 from lrface.data.synthetic.views import View
 
 CENTRE = np.array([0.0, 7.1, 0.4])
-"""Origin of the posed scene, so that numbers near the face are small."""
+"""Origin of the posed scene, in the body model's coordinates."""
 SHADOW_SIZE, SHADOW_EXTENT = 256, 1.8
+"""Pixels, and half the width in decimetres, of the key light's depth map."""
 OVERSAMPLE = 3
+"""Pixels of the buffer along one pixel of the picture."""
 HAIR_HANGS_BELOW = 7.05
+"""Height below which hair does not turn with the head, decimetres."""
 LENS_BLUR = 0.15
-"""Standard deviation of the portrait lens's point spread, in pixels of the finished picture."""
+"""Standard deviation of the HR camera's point spread function, in pixels of the picture."""
 SHARPENING = 0.12
-"""Strength of the good camera's unsharp mask, one pixel wide."""
+"""Strength of its unsharp mask, of one pixel."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One moment as light, before any camera: what both the good and the poor camera see."""
+    """One moment as light, before any camera: both the HR and the low-quality one capture it."""
 
     light: np.ndarray
-    """float32 (size * oversample, size * oversample, 3): linear light, exposed so that a face is of
-    middle brightness."""
+    """float32 (H, W, 3), H = W = size * oversample: linear light, exposed for the face."""
     size: int
+    """Width and height of the picture."""
     scene: str
+    """The background's name (:data:`.background.SCENES`)."""
     points: np.ndarray
-    """float64 (n, 3): the head's vertices in the finished picture, x and y in pixels with the
-    centre of pixel i at i, and depth."""
+    """float64 (n, 3): the head's vertices in the picture, x and y in pixels with the centre of
+    pixel i at i, and their depth."""
     depth: np.ndarray
-    """float64 (H, W): nearest depth of head, clothes, hat and hair in the oversampled buffer,
-    before brows, beard and lenses."""
+    """float64 (H, W): nearest depth of head, clothes, hat and hair, without brows, beard and
+    lenses."""
     lens_cover: np.ndarray
     """bool (H, W): behind a dark lens."""
 
     def picture(self) -> np.ndarray:
-        """The high-resolution photograph, uint8 (size, size, 3)."""
+        """The high-resolution picture, uint8 (size, size, 3)."""
         return develop(shrink(self.light, self.size, LENS_BLUR))
 
 
 def shrink(light: np.ndarray, size: int, blur: float = 0.0) -> np.ndarray:
-    """Light (H, W, 3) gathered by ``size`` x ``size`` pixels through a Gaussian lens; ``blur`` in
-    pixels of the result."""
+    """Light (H, W, 3) averaged over ``size`` x ``size`` pixels, behind a Gaussian lens.
+
+    ``blur`` is the lens's standard deviation in pixels of the result; with a lens the result is
+    also sharpened.
+    """
     if blur > 0:
-        light = cv2.GaussianBlur(
-            light, (0, 0), blur * light.shape[0] / size, borderType=cv2.BORDER_REPLICATE
-        )
+        sigma = blur * light.shape[0] / size
+        light = cv2.GaussianBlur(light, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     small = cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA)
-    if blur > 0:  # cameras sharpen what their lenses soften
+    if blur > 0:
         small = np.maximum(small + SHARPENING * (small - cv2.GaussianBlur(small, (0, 0), 1.0)), 0)
     return small
 
 
 def develop(light: np.ndarray) -> np.ndarray:
-    """Linear light to an 8-bit picture: tone curve, then rounding."""
+    """Linear light to an 8-bit sRGB picture, by the camera's tone curve."""
     return np.floor(TONE(light.astype(np.float64)) * 255 + 0.5).astype(np.uint8)
 
 
-def _combine(
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]],
-    vertices,
-    normals,
-    template,
-    triangles,
-    part,
-    uv,
-    sky,
-):
-    """The head's arrays with the extra meshes (posed vertices, triangles, paint, part) appended."""
-    for points, faces, paint, kind in parts:
+@dataclass(frozen=True)
+class _Scene:
+    """Head, clothes and accessories of n vertices and m triangles as one posed mesh."""
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    paint: np.ndarray
+    """float64 (n, 3): points at which skin, cloth, ... are computed."""
+    triangles: np.ndarray
+    part: np.ndarray
+    """int8 (m,)."""
+    uv: np.ndarray
+    """float32 (m, 3, 2)."""
+    sky: np.ndarray
+    """float64 (n,): ambient visibility."""
+
+
+def _scene(person: Person, posed: np.ndarray, normals: np.ndarray, extras: list) -> _Scene:
+    """The posed head with further meshes: (vertices, triangles, paint, part) of each."""
+    template = person.template
+    vertices, paint, triangles = posed, template.vertices, template.triangles
+    part, uv, sky = template.part, template.uv, template.occlusion
+    for points, faces, own_paint, kind in extras:
         triangles = np.concatenate([triangles, faces + len(vertices)])
-        vertices, normals = (
-            np.concatenate([vertices, points]),
-            np.concatenate([normals, vertex_normals(points, faces)]),
-        )
-        template, part = (
-            np.concatenate([template, paint]),
-            np.concatenate([part, np.full(len(faces), kind, np.int8)]),
-        )
-        uv, sky = (
-            np.concatenate([uv, np.zeros((len(faces), 3, 2), np.float32)]),
-            np.concatenate([sky, np.ones(len(points))]),
-        )
-    return vertices, normals, np.ascontiguousarray(template), triangles, part, uv, sky
+        vertices = np.concatenate([vertices, points])
+        normals = np.concatenate([normals, vertex_normals(points, faces)])
+        paint = np.concatenate([paint, own_paint])
+        part = np.concatenate([part, np.full(len(faces), kind, np.int8)])
+        uv = np.concatenate([uv, np.zeros((len(faces), 3, 2), np.float32)])
+        sky = np.concatenate([sky, np.ones(len(points))])
+    return _Scene(vertices, normals, np.ascontiguousarray(paint), triangles, part, uv, sky)
 
 
-def _resting_pitch(person: Person) -> list[float]:
-    """Degrees by which the left and the right eye look down at rest, so that the iris sits in the
-    opening of these lids."""
+def _resting_pitch(person: Person) -> float:
+    """Degrees by which the eyes look down at rest, so that the iris is centred between the lids."""
     pitch = []
     for rows, lids in zip(person.template.eyes, (slice(42, 48), slice(36, 42)), strict=True):
-        centre, opening = (
-            person.vertices[rows].mean(0),
-            person.vertices[person.template.landmarks[lids]].mean(0),
-        )
+        centre = person.vertices[rows].mean(0)
+        opening = person.vertices[person.template.landmarks[lids]].mean(0)
         rise, reach = opening[1] + 0.006 - centre[1], opening[2] - centre[2]
         pitch.append(float(np.degrees(-0.8 * np.arctan2(rise, reach))))
-    return [sum(pitch) / 2] * 2  # both alike, or the eyes would not be parallel
+    return sum(pitch) / 2  # the same for both, so that they are parallel
 
 
-def render(person: Person, view: View, size: int = 128, oversample: int = OVERSAMPLE) -> Frame:
-    """Photograph ``person`` as ``view`` says, on a buffer of ``size * oversample`` pixels square."""
-    template, identity = person.template, person.identity
-    key = (identity.seed, identity.number, view.scenery or view.number)
-    width = size * oversample
-    turn = rotation(view.yaw, view.pitch, view.roll)
-    face = express(person.vertices, view.expression)
-    dressed = dress(view.clothes, template, face, vertex_normals(face, template.triangles))
-    posed = bend(dressed, neck_weights(), turn, PIVOT) - CENTRE
-    normals = vertex_normals(posed, template.triangles)
+def _accessories(
+    person: Person, view: View, face: np.ndarray, dressed: np.ndarray, turn: np.ndarray
+) -> tuple[list, list[Mesh], np.ndarray | None]:
+    """Posed meshes of what is worn, the lenses (not posed), and the room that a hat leaves to hair.
+
+    ``face`` and ``dressed`` (n, 3) are the head with its expression, without and with clothes,
+    ``turn`` (3, 3) the head's rotation.
+    """
 
     def follow(mesh: Mesh, kind: int, matrix: np.ndarray):
         return rotate(mesh.vertices, matrix, PIVOT) - CENTRE, mesh.triangles, mesh.paint, kind
 
     extras, lenses, room = [], [], None
     if view.glasses != "none":
-        frame, lenses = fit_glasses(person.glasses, template, face)
+        frame, lenses = fit_glasses(person.glasses, person.template, face)
         extras.append(follow(frame, FRAME, turn))
     if view.hat != "none":
-        bulk = 0.0 if person.hair is None or identity.hairstyle in ("buzz", "bald") else 0.03
-        hat, room = fit_hat(view.hat, person.skull, bulk)
+        flat = person.hair is None or person.identity.hairstyle in ("buzz", "bald")
+        hat, room = fit_hat(view.hat, person.skull, 0.0 if flat else 0.03)
         extras.append(follow(hat, HAT, turn))
-    if (band := collar(view.clothes, template, dressed)) is not None:
+    if (band := collar(view.clothes, person.template, dressed)) is not None:
         stiff = rotation(0.35 * view.yaw, 0.1 * view.pitch, 0.1 * view.roll)
         extras.append(follow(band, COLLAR, stiff))
         if (tie := knot(view.clothes, band)) is not None:
             extras.append(follow(tie, TIE, stiff))
-    vertices, normals, paint, triangles, part, uv, sky = _combine(
-        extras,
-        posed,
-        normals,
-        template.vertices,
-        template.triangles,
-        template.part,
-        template.uv,
-        template.occlusion,
-    )
+    return extras, lenses, room
 
-    hair = None
-    if person.hair is not None:
-        points = (
-            person.hair.points
-            if room is None
-            else press(person.hair.points, room, SKULL_CENTRE, 1.12)
-        )
-        lag = view.hair_pose or (view.yaw, view.pitch, view.roll)
-        hang = rotation(0.85 * lag[0], 0.25 * lag[1], 0.20 * lag[2])
-        hair = strands.pose_hanging(points, turn, hang, PIVOT, HAIR_HANGS_BELOW) - CENTRE
+
+def _posed_hair(
+    person: Person, view: View, turn: np.ndarray, room: np.ndarray | None
+) -> np.ndarray | None:
+    """The strands (n, k, 3) of a turned head, pressed under a hat if there is one."""
+    if person.hair is None:
+        return None
+    points = person.hair.points
+    if room is not None:
+        points = press(points, room, SKULL_CENTRE, 1.12)
+    yaw, pitch, roll = view.hair_pose or (view.yaw, view.pitch, view.roll)
+    hang = rotation(0.85 * yaw, 0.25 * pitch, 0.20 * roll)
+    return strands.pose_hanging(points, turn, hang, PIVOT, HAIR_HANGS_BELOW) - CENTRE
+
+
+def _camera(view: View, width: int) -> np.ndarray:
+    """The HR camera (5,) of a buffer of ``width`` pixels.
+
+    Focal length, distance, x and y of the centre, and height of the optical axis: in pixels of the
+    buffer, and in decimetres from ``CENTRE``.
+    """
+    framing, scale = view.framing, width / 128
+    focal = framing.scale * scale * (framing.distance - 1.0)
+    x = width / 2 - framing.x * framing.scale * scale
+    return np.array([focal, framing.distance - CENTRE[2], x, width / 2, framing.y - CENTRE[1]])
+
+
+def _project(points: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """Points (n, 3) of the scene in the buffer: x and y in pixels, and depth."""
+    w = camera[0] / (camera[1] - points[:, 2])
+    x = camera[2] + points[:, 0] * w
+    y = camera[3] - (points[:, 1] - camera[4]) * w
+    return np.stack([x, y, -points[:, 2]], 1)
+
+
+def render(person: Person, view: View, size: int = 128, oversample: int = OVERSAMPLE) -> Frame:
+    """Render a person in a view.
+
+    Parameters
+    ----------
+    person : Person
+    view : View
+    size : int
+        Width and height of the picture in pixels.
+    oversample : int
+        The light has ``size * oversample`` pixels along each side.
+
+    Returns
+    -------
+    Frame
+
+    Examples
+    --------
+    >>> from lrface.data import synthetic
+    >>> person = synthetic.person(synthetic.identity(0, 1))
+    >>> frame = synthetic.render(person, synthetic.view(person.identity, 1), 32)
+    >>> frame.picture().shape, frame.light.shape
+    ((32, 32, 3), (96, 96, 3))
+    """
+    template, identity = person.template, person.identity
+    key = (identity.seed, identity.number, view.scenery or view.number)
+    width = size * oversample
+
+    # the mesh: expression, clothes, pose
+    turn = rotation(view.yaw, view.pitch, view.roll)
+    face = express(person.vertices, view.expression)
+    dressed = dress(view.clothes, template, face, vertex_normals(face, template.triangles))
+    posed = bend(dressed, neck_weights(), turn, PIVOT) - CENTRE
+    normals = vertex_normals(posed, template.triangles)
+    extras, lenses, room = _accessories(person, view, face, dressed, turn)
+    scene = _scene(person, posed, normals, extras)
+    hair = _posed_hair(person, view, turn, room)
+    # brows and beard follow the normals of the head alone
     brows = person.brows.pose(posed, normals)
     beard = None if person.beard is None else person.beard.pose(posed, normals, turn)
 
+    # the key light's depth map
     axes = axes_towards(view.light.direction)
-    shadow = depth_map(vertices, triangles, axes, SHADOW_SIZE, SHADOW_EXTENT)
+    shadow = depth_map(scene.vertices, scene.triangles, axes, SHADOW_SIZE, SHADOW_EXTENT)
     for curves in (hair, beard):
         if curves is not None:
-            # The sparse outer half of coily hair lets light through: as a shadow it would be a net
-            # over the face.
-            solid = (
-                curves
-                if identity.texture != "coily"
-                else np.ascontiguousarray(curves[:, : curves.shape[1] // 2])
-            )
-            strands.cast(solid, axes, SHADOW_EXTENT, shadow)
+            # The outer half of coily hair is sparse and lets light through: its shadow would look
+            # like a net over the face.
+            inner = curves[:, : curves.shape[1] // 2] if identity.texture == "coily" else curves
+            strands.cast(np.ascontiguousarray(inner), axes, SHADOW_EXTENT, shadow)
 
-    scale = width / 128
-    focal = view.framing.scale * scale * (view.framing.distance - 1.0)
-    # Focal length, distance, centre and height of the optical axis, in buffer pixels and in
-    # decimetres from CENTRE.
-    camera = np.array(
-        [
-            focal,
-            view.framing.distance - CENTRE[2],
-            width / 2 - view.framing.x * view.framing.scale * scale,
-            width / 2,
-            view.framing.y - CENTRE[1],
-        ]
-    )
-
-    def project(points: np.ndarray) -> np.ndarray:
-        w = camera[0] / (camera[1] - points[:, 2])
-        return np.stack(
-            [
-                camera[2] + points[:, 0] * w,
-                camera[3] - (points[:, 1] - camera[4]) * w,
-                -points[:, 2],
-            ],
-            1,
-        )
-
-    depth, seen, bary = buffers(width, width)
-    screen = project(vertices)
-    rasterise(screen, triangles, depth, seen, bary)
-    scene, backdrop = sample_background(stream(*key, "backdrop"))
+    # the z-buffer, over the background
+    camera, lights = _camera(view, width), view.light.packed()
+    depth, visible, bary = buffers(width, width)
+    screen = _project(scene.vertices, camera)
+    rasterise(screen, scene.triangles, depth, visible, bary)
+    background, backdrop = sample_background(stream(*key, "backdrop"))
     image = cv2.resize(backdrop, (width, width), interpolation=cv2.INTER_LINEAR).astype(np.float64)
-    lights = view.light.packed()
-    image /= (
-        view.light.exposure
-    )  # the backdrop is given as it should look, so light on the face does not change it
+    # a background has its final brightness, whatever the light on the face: undo the exposure
+    image /= view.light.exposure
 
+    # the surfaces
     eyes = np.stack([posed[rows].mean(0) for rows in template.eyes])
-    gazes = np.stack(
-        [
-            (turn @ rotation(view.gaze[0], view.gaze[1] + rest, 0.0)).T
-            for rest in _resting_pitch(person)
-        ]
-    )
-    paint_rng = stream(*key, "style")
-    skin = with_makeup(person.skin, identity, view.lipstick, view.makeup, paint_rng)
+    gaze = (turn @ rotation(view.gaze[0], view.gaze[1] + _resting_pitch(person), 0.0)).T
+    skin = with_makeup(person.skin, identity, view.lipstick, view.makeup, stream(*key, "style"))
     hat_numbers = np.array([*view.hat_colour, HATS.index(view.hat) if view.hat != "none" else 0.0])
+    # fmt: off
     shade(
-        seen,
-        bary,
-        vertices,
-        normals,
-        paint,
-        uv,
-        triangles,
-        part,
-        sky,
-        lattice(),
-        skin,
-        person.moles,
-        template.masks,
-        turn,
-        eyes,
-        gazes,
-        person.iris,
-        person.teeth,
-        view.clothes.packed(),
-        np.array(person.glasses.colour),
-        hat_numbers,
-        lights,
-        view.light.slope,
-        axes,
-        SHADOW_EXTENT,
-        shadow,
-        image,
+        visible, bary, scene.vertices, scene.normals, scene.paint, scene.uv, scene.triangles,
+        scene.part, scene.sky, lattice(), skin, person.moles, template.masks, turn, eyes,
+        np.stack([gaze, gaze]), person.iris, person.teeth, view.clothes.packed(),
+        np.array(person.glasses.colour), hat_numbers, lights, view.light.slope, axes,
+        SHADOW_EXTENT, shadow, image,
     )
+    # fmt: on
 
-    def draw(curves, colours, gloss, roots, cover, thick) -> None:
+    # the strands, from the longest to the shortest
+    def draw(curves, colours, gloss, roots, cover) -> None:
         opacity = np.ascontiguousarray(np.broadcast_to(cover, len(curves)), float)
+        thick = max(1, round(width / 620))
+        # fmt: off
         strands.draw(
-            curves,
-            colours,
-            opacity,
-            camera,
-            lights,
-            axes,
-            SHADOW_EXTENT,
-            shadow,
-            np.array(gloss),
-            roots,
-            thick,
-            depth,
-            image,
+            curves, colours, opacity, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss),
+            roots, thick, depth, image,
         )
+        # fmt: on
 
-    thick = max(1, round(width / 620))
     if hair is not None:
-        draw(
-            hair,
-            person.hair.colours,
-            (0.045 if identity.texture == "coily" else 0.09, 13.0),
-            True,
-            person.hair.cover,
-            thick,
-        )
+        gloss = (0.045 if identity.texture == "coily" else 0.09, 13.0)
+        draw(hair, person.hair.colours, gloss, True, person.hair.cover)
     solid = depth.copy()
-    draw(brows, person.brows.colours, (0.03, 8.0), False, 0.50, thick)
+    draw(brows, person.brows.colours, (0.03, 8.0), False, 0.50)
     if beard is not None:
-        draw(beard, person.beard.colours, (0.04, 8.0), True, 0.50, thick)
+        draw(beard, person.beard.colours, (0.04, 8.0), True, 0.50)
     lashes = lash_strands(posed, template.lashes)
     dark = 0.6 if view.makeup else 0.42
-    draw(
-        lashes,
-        np.full((len(lashes), 3), 0.008),
-        (0.0, 8.0),
-        False,
-        dark if identity.gender == "female" else 0.8 * dark,
-        thick,
-    )
+    opacity = dark if identity.gender == "female" else 0.8 * dark
+    draw(lashes, np.full((len(lashes), 3), 0.008), (0.0, 8.0), False, opacity)
+
     cover = np.zeros((width, width), bool)
     for lens in lenses:
-        cover |= _glaze(
-            project(rotate(lens.vertices, turn, PIVOT) - CENTRE),
-            lens.triangles,
-            depth,
-            image,
-            view,
-            lights,
-            width,
-        )
+        outline = _project(rotate(lens.vertices, turn, PIVOT) - CENTRE, camera)
+        cover |= _draw_lens(outline, lens.triangles, depth, image, view, lights)
     points = screen[: len(posed)].copy()
     points[:, :2] = points[:, :2] / oversample - 0.5
     light = np.minimum(image * view.light.exposure, 4.0).astype(np.float32)
-    return Frame(light, size, scene, points, solid, cover & (view.glasses == "sun"))
+    return Frame(light, size, background, points, solid, cover & (view.glasses == "sun"))
 
 
-def _glaze(screen, triangles, depth, image, view: View, lights, width: int) -> np.ndarray:
-    """Lay one lens over ``image`` (in place): a tint and the reflection of a bright window. Returns
-    where it lies."""
+def _draw_lens(screen, triangles, depth, image, view: View, lights) -> np.ndarray:
+    """Draw a lens over ``image`` (H, W, 3), in place: a tint and the reflection of a window.
+
+    Returns where it is, bool (H, W).
+    """
+    width = image.shape[1]
     near, hit, bary = buffers(width, width)
     rasterise(screen, triangles, near, hit, bary)
     on = (hit >= 0) & (near < depth)

@@ -1,4 +1,4 @@
-"""One picture as one flat, typed row: what was seen, and everything that is true of it."""
+"""The columns of a rendered set: a picture with its ground truth as one flat, typed row."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ from lrface.data.synthetic.views import FACE_UNITS, View
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TEXT, _NUMBER, _FLAG = pa.string(), pa.float32(), pa.bool_()
+# fmt: off
 _CAMERA = {
-    "height": pa.int16(),
-    "bayer": _FLAG,
-    "chroma_420": _FLAG,
-    "jpeg": pa.int16(),
-    "jpeg_x": pa.int16(),
-    "jpeg_y": pa.int16(),
+    "height": pa.int16(), "bayer": _FLAG, "chroma_420": _FLAG, "jpeg": pa.int16(),
+    "jpeg_x": pa.int16(), "jpeg_y": pa.int16(),
 }
+_LIGHT = (
+    "azimuth", "elevation", "key", "ambient", "warmth", "slope", "fill", "fill_azimuth", "exposure",
+)
+_KINDS = (
+    "hairstyle", "hair_texture", "hair_colour", "eye_colour", "glasses", "hat", "clothes", "scene",
+)
+# fmt: on
+_FRAMING = ("scale", "x", "y", "distance")
 CAMERA_COLUMNS = tuple(Camera.__dataclass_fields__)
 
 SCHEMA = pa.schema(
@@ -48,43 +53,19 @@ SCHEMA = pa.schema(
     + [(f"box_{side}", _NUMBER) for side in ("left", "top", "right", "bottom")]
     + [(name, _FLAG) for name in ATTRIBUTES]
     + [(f"expression_{unit}", _NUMBER) for unit in FACE_UNITS]
-    + [
-        (name, _TEXT)
-        for name in (
-            "hairstyle",
-            "hair_texture",
-            "hair_colour",
-            "eye_colour",
-            "glasses",
-            "hat",
-            "clothes",
-            "scene",
-        )
-    ]
+    + [(name, _TEXT) for name in _KINDS]
     + [("skin_depth", _NUMBER)]
-    + [
-        (f"light_{name}", _NUMBER)
-        for name in (
-            "azimuth",
-            "elevation",
-            "key",
-            "ambient",
-            "warmth",
-            "slope",
-            "fill",
-            "fill_azimuth",
-            "exposure",
-        )
-    ]
-    + [(f"framing_{name}", _NUMBER) for name in ("scale", "x", "y", "distance")]
+    + [(f"light_{name}", _NUMBER) for name in _LIGHT]
+    + [(f"framing_{name}", _NUMBER) for name in _FRAMING]
     + [("native", _IMAGE)]
     + [(f"native_{name}", _CAMERA.get(name, _NUMBER)) for name in CAMERA_COLUMNS]
 )
-"""Columns of every Parquet file of a synthetic set. ``clip`` and ``frame`` are null for stills,
-``native`` if not asked for."""
+"""Columns of every Parquet file of a rendered set. ``clip`` and ``frame`` are null for stills,
+``native`` and ``native_*`` in a set without native captures."""
 
 
 def _features() -> dict:
+    """The schema as the `datasets` library describes it."""
     kinds = {
         _TEXT: "string",
         _NUMBER: "float32",
@@ -108,19 +89,18 @@ def _features() -> dict:
     return features
 
 
-# What the `datasets` library needs to show pictures; pandas and pyarrow ignore it.
-SCHEMA = SCHEMA.with_metadata(
-    {"huggingface": json.dumps({"info": {"features": _features()}}, separators=(",", ":"))}
-)
+# so that the `datasets` library shows images; pandas and pyarrow ignore it
+_INFO = json.dumps({"info": {"features": _features()}}, separators=(",", ":"))
+SCHEMA = SCHEMA.with_metadata({"huggingface": _INFO})
 
 
 def name_of(number: int) -> str:
-    """An identity's name in the tables."""
+    """The name of an identity in the tables."""
     return f"s{number:06d}"
 
 
 def encode(picture: np.ndarray, quality: int) -> bytes:
-    """uint8 (H, W, 3) as WebP of this quality; 0: lossless PNG."""
+    """uint8 (H, W, 3) as WebP of a quality from 1 to 100; 0: lossless PNG."""
     file = io.BytesIO()
     if quality:
         Image.fromarray(picture).save(file, "WEBP", quality=quality, method=4)
@@ -149,8 +129,11 @@ def row(
     number: int | None = None,
     camera: Camera | None = None,
 ) -> dict:
-    """The row of a still, or of frame ``number`` of ``clip``, with its native capture if a
-    ``camera`` is given."""
+    """The row of a still, or of frame ``number`` of ``clip``, by column.
+
+    ``points`` (68, 2) and ``visible`` (68,) are the landmarks; with a ``camera`` the row has its
+    native capture.
+    """
     identity = person.identity
     name = name_of(identity.number)
     key = f"{name}_{view.number:03d}" if clip is None else f"{name}_c{clip:03d}_{number:02d}"
@@ -191,41 +174,26 @@ def row(
     }
     found |= attributes(person, view)
     found |= {f"expression_{unit}": view.expression.get(unit, 0.0) for unit in FACE_UNITS}
-    found |= {
-        f"light_{k}": getattr(view.light, k)
-        for k in (
-            "azimuth",
-            "elevation",
-            "key",
-            "ambient",
-            "warmth",
-            "slope",
-            "fill",
-            "fill_azimuth",
-            "exposure",
-        )
-    }
-    found |= {f"framing_{k}": getattr(view.framing, k) for k in ("scale", "x", "y", "distance")}
+    found |= {f"light_{k}": getattr(view.light, k) for k in _LIGHT}
+    found |= {f"framing_{k}": getattr(view.framing, k) for k in _FRAMING}
     if camera is not None:
-        seen = capture(frame, camera, stream(identity.seed, identity.number, view.number, "sensor"))
-        found["native"] = {"bytes": encode(seen, 0), "path": f"{key}_native.png"}
+        rng = stream(identity.seed, identity.number, view.number, "sensor")
+        native = capture(frame, camera, rng)
+        found["native"] = {"bytes": encode(native, 0), "path": f"{key}_native.png"}
         found |= {f"native_{k}": getattr(camera, k) for k in CAMERA_COLUMNS}
     return found
 
 
 def camera_for(person: Person, view_number: int) -> Camera:
-    """The poor camera of one picture, or of one clip by its first view."""
-    return sample_camera(
-        stream(person.identity.seed, person.identity.number, view_number, "camera")
-    )
+    """The low-quality camera of a picture, or of a clip, whose number is its first view's."""
+    identity = person.identity
+    return sample_camera(stream(identity.seed, identity.number, view_number, "camera"))
 
 
 def to_table(rows: list[dict]) -> pa.Table:
-    """Rows as an Arrow table of ``SCHEMA``; what a row lacks is null."""
-    return pa.table(
-        {
-            column.name: pa.array([r.get(column.name) for r in rows], column.type)
-            for column in SCHEMA
-        },
-        schema=SCHEMA,
-    )
+    """Rows as an Arrow table of ``SCHEMA``; columns that a row lacks are null."""
+    columns = {
+        column.name: pa.array([row.get(column.name) for row in rows], column.type)
+        for column in SCHEMA
+    }
+    return pa.table(columns, schema=SCHEMA)

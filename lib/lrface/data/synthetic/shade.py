@@ -1,4 +1,8 @@
-"""Deferred shading: light for every pixel of the z-buffer, from the part it shows."""
+"""Deferred shading: the light of every pixel of the z-buffer, by the part of the mesh it shows.
+
+Diffuse light wraps around skin, most in red, which imitates subsurface scattering; highlights are
+Blinn-Phong; the key light has a shadow map, the ambient light baked ambient visibility.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from lrface.data.synthetic.skin import GLOSS, skin_at
 from lrface.data.synthetic.strands import lit_share
 
 CAP, BEANIE, BRIM = 0, 1, 2
+"""Hats, in the order of :data:`.accessories.HATS`."""
 
 
 @inline
@@ -28,75 +33,75 @@ def _normalise(v):
 
 @inline
 def _hat(table, q, hat, colour):
-    """Paint a hat from its own coordinates: azimuth and share of the way to the edge."""
+    """Write the albedo of a hat to ``colour`` (3,), from its paint coordinates ``q``.
+
+    These are the azimuth and the share of the way to the edge (:func:`.accessories.fit_hat`);
+    ``hat`` is its linear RGB and its kind.
+    """
     turn, down = q[0], q[1]
     k = 1 + 0.10 * noise(table, turn * 40, down * 30, 0.0, 8)
-    if hat[3] == BEANIE:
-        k += 0.16 * sin(turn * 75) * (0.5 + 0.5 * sin(down * 120)) - 0.10 * step(
-            0.68, 0.70, down
-        ) * step(0.74, 0.72, down)
-    elif hat[3] == CAP:
+    if hat[3] == BEANIE:  # knit, and the edge of the turned-up rim
+        rim = 0.10 * step(0.68, 0.70, down) * step(0.74, 0.72, down)
+        k += 0.16 * sin(turn * 75) * (0.5 + 0.5 * sin(down * 120)) - rim
+    elif hat[3] == CAP:  # the visor, the crown's edge, six seams, and the button on top
         seam = turn * 3 / 3.14159 + 0.5
         near = abs(seam - floor(seam) - 0.5)
-        k -= 0.22 * (down >= 1.0) + 0.30 * step(0.95, 0.98, down) * (
-            down < 1.0
-        )  # the visor lies apart from the crown
-        k -= 0.25 * step(0.06, 0.02, abs(near - 0.5) * (0.2 + down)) * (down < 1.0) + 0.15 * step(
-            0.06, 0.03, down
-        )
+        k -= 0.22 * (down >= 1.0) + 0.30 * step(0.95, 0.98, down) * (down < 1.0)
+        seams = 0.25 * step(0.06, 0.02, abs(near - 0.5) * (0.2 + down)) * (down < 1.0)
+        k -= seams + 0.15 * step(0.06, 0.03, down)
     elif 0.80 < down < 1.0:
         k *= 0.45  # the ribbon of a brimmed hat
     for d in range(3):
         colour[d] = hat[d] * k
 
 
+# fmt: off
 @kernel
 def shade(
-    face,
-    bary,
-    vertices,
-    normals,
-    template,
-    uv,
-    triangles,
-    part,
-    occlusion,
-    table,
-    skin,
-    moles,
-    masks,
-    rotation,
-    eye_centres,
-    gazes,
-    iris,
-    teeth,
-    cloth,
-    frame_colour,
-    hat,
-    lights,
-    slope,
-    axes,
-    extent,
-    shadow,
-    image,
+    face, bary, vertices, normals, paint, uv, triangles, part, occlusion, table, skin, moles, masks,
+    rotation, eye_centres, gazes, iris, teeth, cloth, frame_colour, hat, lights, slope, axes,
+    extent, shadow, image,
 ):
-    """Fill ``image`` (H, W, 3) with linear light wherever ``face`` (H, W) shows a triangle, in
-    place.
+    # fmt: on
+    """Write linear light to ``image`` wherever ``face`` shows a triangle.
 
-    ``vertices`` and ``normals`` (n, 3) are posed, ``template`` (n, 3) says where paint is read;
-    ``lights`` (6, 3) as :meth:`Light.packed`; ``shadow`` the key light's depth map along ``axes``.
+    Parameters
+    ----------
+    face, bary
+        The z-buffer (:func:`.raster.rasterise`).
+    vertices, normals, paint : float64 (n, 3)
+        The posed mesh, and the points at which skin, cloth, ... are computed.
+    uv : float32 (m, 3, 2)
+        Places in the masks.
+    triangles : int32 (m, 3)
+    part : int8 (m,)
+    occlusion : float64 (n,)
+        Ambient visibility, 0 to 1.
+    table : float32 (32, 32, 32)
+        The noise lattice.
+    skin, moles, masks
+        As :func:`.skin.skin_at`.
+    rotation : float64 (3, 3)
+        Of the head.
+    eye_centres, gazes : float64 (2, 3), (2, 3, 3)
+        Centres of the eyeballs; right, up and line of sight of each.
+    iris, teeth
+        As :func:`.eyes.eye_numbers`.
+    cloth : float64 (20,)
+        As :meth:`.clothes.Clothes.packed`.
+    frame_colour, hat : float64 (3,), (4,)
+        Linear RGB of the glasses; linear RGB and kind of the hat.
+    lights, slope
+        As :meth:`.light.Light.packed`, and the ambient light's sideways gradient.
+    axes, extent, shadow
+        The key light's depth map, as in :func:`.strands.lit_share`.
+    image : float64 (H, W, 3)
     """
     height, width = face.shape
     half = np.array([lights[0, 0], lights[0, 1], lights[0, 2] + 1.0])
     _normalise(half)
-    p, n, q, colour, bump, outward = (
-        np.zeros(3),
-        np.zeros(3),
-        np.zeros(3),
-        np.zeros(3),
-        np.zeros(3),
-        np.zeros(3),
-    )
+    p, n, q = np.zeros(3), np.zeros(3), np.zeros(3)
+    colour, bump, outward = np.zeros(3), np.zeros(3), np.zeros(3)
     for y in range(height):
         for x in range(width):
             f = face[y, x]
@@ -109,7 +114,7 @@ def shade(
             for d in range(3):
                 p[d] = vertices[i0, d] * b0 + vertices[i1, d] * b1 + vertices[i2, d] * b2
                 n[d] = normals[i0, d] * b0 + normals[i1, d] * b1 + normals[i2, d] * b2
-                q[d] = template[i0, d] * b0 + template[i1, d] * b1 + template[i2, d] * b2
+                q[d] = paint[i0, d] * b0 + paint[i1, d] * b1 + paint[i2, d] * b2
             _normalise(n)
             sky = occlusion[i0] * b0 + occlusion[i1] * b1 + occlusion[i2] * b2
             gloss, power, wrap_r, wrap_g, wrap_b = 0.0, 20.0, 0.0, 0.0, 0.0
@@ -124,17 +129,15 @@ def shade(
                     sky *= (1 - 0.75 * inside) * edge
                     power = skin[GLOSS] * (1 + 1.2 * lip)
                     wrap_r, wrap_g, wrap_b = 0.32, 0.19, 0.14
-                # The bump is in the template's frame; only its part along the surface tilts the
-                # normal.
+                # the bump is in the template's coordinates; only its tangential part tilts the
+                # normal
                 tx = rotation[0, 0] * bump[0] + rotation[0, 1] * bump[1] + rotation[0, 2] * bump[2]
                 ty = rotation[1, 0] * bump[0] + rotation[1, 1] * bump[1] + rotation[1, 2] * bump[2]
                 tz = rotation[2, 0] * bump[0] + rotation[2, 1] * bump[1] + rotation[2, 2] * bump[2]
                 along = tx * n[0] + ty * n[1] + tz * n[2]
-                n[0], n[1], n[2] = (
-                    n[0] + tx - along * n[0],
-                    n[1] + ty - along * n[1],
-                    n[2] + tz - along * n[2],
-                )
+                n[0] = n[0] + tx - along * n[0]
+                n[1] = n[1] + ty - along * n[1]
+                n[2] = n[2] + tz - along * n[2]
                 _normalise(n)
             elif kind in (LEFT_EYE, RIGHT_EYE):
                 e = kind - LEFT_EYE
@@ -174,40 +177,27 @@ def shade(
                         colour[d] = cloth[13 + d] * (1 + 0.06 * sin(90 * (q[0] + q[1])))
                     sky, gloss, power, wrap_r, wrap_g, wrap_b = 0.9, 0.05, 20.0, 0.1, 0.1, 0.1
             facing = n[0] * lights[0, 0] + n[1] * lights[0, 1] + n[2] * lights[0, 2]
-            # Where light grazes, neighbouring cells of the map differ in depth and would shade the
-            # surface with itself.
+            # under grazing light the depth map's pixels are far apart in depth, and the surface
+            # would shade itself
             bias = 0.026 + 0.034 * (1 - facing) / max(facing, 0.15)
-            lit = (
-                lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, 1.5)
-                if facing > -0.4
-                else 0.0
-            )
+            lit = 0.0
+            if facing > -0.4:
+                lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, 1.5)
             if kind in (UPPER_TEETH, LOWER_TEETH):
                 lit = 0.70 + 0.30 * lit  # lips let light through
-            fill = max(
-                (n[0] * lights[2, 0] + n[1] * lights[2, 1] + n[2] * lights[2, 2] + 0.3) / 1.3, 0.0
-            )
+            facing_fill = n[0] * lights[2, 0] + n[1] * lights[2, 1] + n[2] * lights[2, 2]
+            fill = max((facing_fill + 0.3) / 1.3, 0.0)
             up, side = 0.5 + 0.5 * n[1], max(1 + slope * n[0], 0.2)
-            shine = (
-                gloss
-                * max(n[0] * half[0] + n[1] * half[1] + n[2] * half[2], 0.0) ** power
-                * max(facing, 0.0)
-                * lit
-                * (power + 8)
-                / 30
-            )
+            mirrored = max(n[0] * half[0] + n[1] * half[1] + n[2] * half[2], 0.0)
+            shine = gloss * mirrored**power * max(facing, 0.0) * lit * (power + 8) / 30
             rim = (1 - min(max(n[2], 0.0), 1.0)) ** 4
             for d in range(3):
                 wrap = wrap_r if d == 0 else wrap_g if d == 1 else wrap_b
                 through = lit + (1 - lit) * (0.10 if d == 0 and wrap_r > 0.3 else 0.0)
                 direct = max((facing + wrap) / (1 + wrap), 0.0) * through * (0.45 + 0.55 * sky)
-                # Light bounced inside a hollow takes the skin's colour, so creases go warm instead
-                # of grey.
-                around = (lights[5, d] + (lights[4, d] - lights[5, d]) * up) * side * sky * (
-                    1 + 0.35 * colour[d] * (1 - sky)
-                ) + lights[3, d] * fill * sky
-                image[y, x, d] = (
-                    colour[d] * (lights[1, d] * direct + around)
-                    + lights[1, d] * shine * sky
-                    + rim * gloss * 0.6 * around
-                )
+                # light reflected inside a hollow takes the skin's colour: creases are not grey
+                bounced = 1 + 0.35 * colour[d] * (1 - sky)
+                ambient = (lights[5, d] + (lights[4, d] - lights[5, d]) * up) * side * sky
+                around = ambient * bounced + lights[3, d] * fill * sky
+                diffuse = colour[d] * (lights[1, d] * direct + around)
+                image[y, x, d] = diffuse + lights[1, d] * shine * sky + rim * gloss * 0.6 * around

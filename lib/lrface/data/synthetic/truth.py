@@ -1,5 +1,4 @@
-"""What is true of a picture, exactly: landmarks and which of them are seen, the face's box,
-attributes."""
+"""The ground truth of a picture: landmarks and their visibility, the face box, attributes."""
 
 from __future__ import annotations
 
@@ -12,17 +11,22 @@ from lrface.data.synthetic.render import Frame
 from lrface.data.synthetic.views import View
 
 HIDDEN_BEHIND = 0.07
-"""A landmark is hidden if something lies this far in front of it, decimetres."""
+"""A landmark is hidden if something is this far in front of it, decimetres."""
 
 
 def landmarks(person: Person, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """The 68 iBUG points, float32 (68, 2) in pixels with the centre of pixel i at i, and which are
-    seen, bool (68,).
+    """The 68 landmarks (iBUG 300-W order) and their visibility.
 
-    The brows' points lie on the brows as drawn, all others on a vertex of the mesh. A point counts
-    as seen if it lies in the picture and more than half of the z-buffer around it, a pixel wide,
-    shows nothing in front of it: hair, hat, the head itself. Brows, beard and clear lenses hide
-    nothing; dark lenses do.
+    The points of the brows are on the rendered brows, all others on vertices of the mesh. A point
+    is visible if it is inside the picture and nothing is in front of it (hair, hat, the head
+    itself) in more than half of the z-buffer's pixels around it, in a square of one pixel of the
+    picture. Brows, beard and clear lenses hide nothing; dark lenses do.
+
+    Returns
+    -------
+    points : float32 (68, 2)
+        x and y in pixels, the centre of pixel i at i.
+    visible : bool (68,)
     """
     points = frame.points[person.template.landmarks]
     points[17:27] = place(frame.points, *person.brows.anchors)
@@ -33,23 +37,27 @@ def landmarks(person: Person, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     last = frame.depth.shape[0] - 1
     inside = ((points[:, :2] >= -0.5) & (points[:, :2] <= frame.size - 0.5)).all(1)
     patch = np.clip(rows, 0, last)[:, :, None], np.clip(columns, 0, last)[:, None, :]
-    clear = (points[:, 2, None, None] < frame.depth[patch] + HIDDEN_BEHIND) & ~frame.lens_cover[
-        patch
-    ]
-    return points[:, :2].astype(np.float32), inside & (clear.mean((1, 2)) > 0.5)
+    in_front = points[:, 2, None, None] < frame.depth[patch] + HIDDEN_BEHIND
+    clear = (in_front & ~frame.lens_cover[patch]).mean((1, 2)) > 0.5
+    return points[:, :2].astype(np.float32), inside & clear
 
 
 def face_box(points: np.ndarray, size: int) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in pixels: the landmarks' box, raised by a third of its height for
-    the forehead, cut to the picture."""
+    """Left, top, right and bottom of the face in pixels.
+
+    The bounding box of the landmarks, extended upwards by a third of its height for the forehead,
+    and clipped to the picture.
+    """
     (left, top), (right, bottom) = points.min(0), points.max(0)
     top -= (bottom - top) / 3
     return tuple(float(np.clip(v, -0.5, size - 0.5)) for v in (left, top, right, bottom))
 
 
 def attributes(person: Person, view: View) -> dict[str, bool]:
-    """The picture's attributes under CelebA's names, in alphabetical order; hair a hat covers keeps
-    its label."""
+    """The attributes of a picture by CelebA's names, in alphabetical order.
+
+    Hair has its labels even under a hat.
+    """
     labels = person.identity.attributes | {
         "Eyeglasses": view.glasses != "none",
         "Wearing_Hat": view.hat != "none",

@@ -1,5 +1,7 @@
-"""One picture of a person: pose, expression, gaze, light, framing, what is worn. Drawn from (seed,
-identity, view) alone."""
+"""A view: all of a picture that is not the person, drawn from (seed, identity, view) alone.
+
+Pose, expression, gaze, light, framing, clothes, glasses, hat and make-up.
+"""
 
 from __future__ import annotations
 
@@ -17,47 +19,52 @@ from lrface.data.synthetic.prevalence import PICTURE_SHARES, Prevalence
 from lrface.data.synthetic.streams import stream
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
+"""Degrees."""
 _FACE = np.array([0.0, 7.215, 1.05])
-"""A little below the eyes, on the unturned head: what a photographer aims at."""
+"""The point of the unturned head that the picture is framed around: a little below the eyes."""
 
 # fmt: off
-FACE_UNITS = tuple(f"{unit}{side}" for unit in ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
-                   "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp") for side in
-                   ("Left", "Right")) + ("browInnerUp", "jawOpen", "mouthFunnel", "mouthPucker")
+_PAIRED = (
+    "browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide", "mouthFrown",
+    "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp",
+)
 # fmt: on
-"""The face units that expressions are made of, under their ARKit names."""
+FACE_UNITS = (
+    *(f"{unit}{side}" for unit in _PAIRED for side in ("Left", "Right")),
+    *("browInnerUp", "jawOpen", "mouthFunnel", "mouthPucker"),
+)
+"""The face units that expressions are made of, by their ARKit names."""
 
 
 @dataclass(frozen=True)
 class Framing:
-    """Camera of the high-resolution picture. Lengths in decimetres; ``scale`` for a picture of 128
-    pixels, others in proportion."""
+    """The camera of the HR picture; lengths in decimetres."""
 
     scale: float = 52.0
-    """Pixels a decimetre at the face."""
+    """Pixels a decimetre at the face in a picture of 128 pixels; others in proportion."""
     x: float = 0.0
+    """The point on the plane of the face that is at the picture's centre, as is ``y``."""
     y: float = 7.13
-    """The point that falls on the picture's centre, on the plane of the face."""
     distance: float = 14.0
-    """From the lens to the neck; a short one enlarges the nose."""
+    """From the lens to the neck; a small one makes the nose larger."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Everything about one picture that is not the person."""
+    """All of one picture that is not the person; angles in degrees."""
 
     number: int
     """From 1."""
     yaw: float = 0.0
-    """Degrees: positive turns towards the image's right."""
+    """Positive turns towards the image's right."""
     pitch: float = 0.0
-    """Degrees, positive downwards."""
+    """Positive turns downwards."""
     roll: float = 0.0
-    """Degrees, positive tilts the top towards the image's left."""
+    """Positive tilts the top of the head towards the image's left."""
     expression: dict[str, float] = field(default_factory=dict)
-    """Weights of the body model's face units, 0-1."""
+    """Weights of face units, 0 to 1."""
     gaze: tuple[float, float] = (0.0, 0.0)
-    """Yaw and pitch of the line of sight relative to the head, degrees."""
+    """Yaw and pitch of the line of sight relative to the head."""
     light: Light = field(default_factory=Light)
     framing: Framing = field(default_factory=Framing)
     clothes: Clothes = field(default_factory=Clothes)
@@ -71,16 +78,18 @@ class View:
     smiling: bool = False
     mouth_open: bool = False
     hair_pose: tuple[float, float, float] | None = None
-    """Yaw, pitch and roll the hanging hair still follows; None: the head's own (clips lag behind)."""
+    """Yaw, pitch and roll that hanging hair follows (delayed in clips); None: the head's."""
     scenery: int = 0
-    """Number of the view whose background, clothes and make-up this one shares; 0: its own."""
+    """Number of the view whose background and make-up this one shares; 0: its own."""
 
 
 def sample_expression(
     rng: np.random.Generator, smiling: bool, mouth_open: bool
 ) -> dict[str, float]:
-    """Weights of face units for a face that smiles or not, with parted lips or not, and small
-    movements of brows and lids."""
+    """Random weights of face units: a smile or none, lips parted or not, small changes of the rest.
+
+    The ranges were found by eye.
+    """
     u, w = rng.random(16), {}
 
     def both(name: str, weight: float, tilt: float = 0.0) -> None:
@@ -91,9 +100,7 @@ def sample_expression(
         both("mouthSmile", a, 0.02 * (u[1] - 0.5))
         both("cheekSquint", 0.25 * a)
         both("eyeSquint", 0.15 * a)
-        if (
-            mouth_open
-        ):  # the smile of a portrait: lips drawn off the upper teeth, jaw hardly dropped
+        if mouth_open:  # a smile for the camera: upper teeth visible, the jaw hardly dropped
             w["jawOpen"] = 0.06 + 0.07 * u[2] ** 1.5
             both("mouthUpperUp", 0.18 + 0.22 * u[3])
             both("mouthLowerDown", 0.12 + 0.20 * u[4])
@@ -108,8 +115,7 @@ def sample_expression(
         both("mouthPress", 0.12 + 0.22 * u[1])
     else:
         both("mouthSmile", 0.04 + 0.20 * u[1], 0.015 * (u[2] - 0.5))
-    # A neutral brow on this mesh reads as stern: every face carries it a little raised in the
-    # middle.
+    # the mesh's neutral brow looks stern, so it is always raised a little in the middle
     if u[5] < 0.08:
         w["browInnerUp"] = 0.20 + 0.25 * u[6]
         both("browOuterUp", 0.15 + 0.25 * u[7])
@@ -130,66 +136,54 @@ def sample_expression(
 
 
 def view(identity: Identity, number: int, prevalence: Prevalence | None = None) -> View:
-    """Picture ``number`` (from 1) of a person; the same for the same seed, person, number and
-    prevalence."""
+    """View ``number`` (from 1) of a person; depends on these and the prevalence alone.
+
+    A set share of one attribute changes that attribute and no other random choice. Raises
+    :class:`ValueError` for a number below 1.
+    """
     if number < 1:
         raise ValueError("pictures are numbered from 1: 0 stands for the person")
     prevalence, male = prevalence or Prevalence(), identity.gender == "male"
     key = (identity.seed, identity.number, number)
     pose, wear = stream(*key, "pose"), stream(*key, "wear")
     yaw, pitch, roll = pose.normal(size=3) * (16.0, 6.0, 4.0) + (0, 1.0, 0)
-    # Most look into the camera, as far as the eyes turn without strain; a few look elsewhere.
+    # most look into the camera, as far as eyes turn without strain; a few look elsewhere
     away = 3.0 if pose.random() < 0.15 else 1.0
-    gaze = pose.normal(size=2) * (2.5 * away, 1.3 * away) - (
-        0.75 * np.clip(yaw, -22, 22),
-        0.7 * pitch,
-    )
+    towards_camera = (0.75 * np.clip(yaw, -22, 22), 0.7 * pitch)
+    gaze = pose.normal(size=2) * (2.5 * away, 1.3 * away) - towards_camera
 
     u = wear.random(12)
     smile, parted = _share(prevalence, "Smiling"), _share(prevalence, "Mouth_Slightly_Open")
     smiling = bool(u[0] < smile)
-    # Lips part in a smile more than at rest: two portraits in three that smile show teeth.
-    in_smile = min(
-        max(1.75 * parted, (parted - 1 + smile) / max(smile, 1e-9)), 1.0, parted / max(smile, 1e-9)
-    )
-    mouth_open = bool(
-        u[1] < (in_smile if smiling else (parted - smile * in_smile) / max(1 - smile, 1e-9))
-    )
-    women = max(1 - prevalence.male, 1e-9)
-    painted = not male and bool(
-        u[2]
-        < (
-            prevalence["Wearing_Lipstick"] / women
-            if "Wearing_Lipstick" in prevalence.given
-            else PICTURE_SHARES["Wearing_Lipstick"]
-        )
-    )
-    lips = prevalence.get("Wearing_Lipstick", women * PICTURE_SHARES["Wearing_Lipstick"])
-    heavy_chance = (
-        prevalence["Heavy_Makeup"] / max(lips, 1e-9)
-        if "Heavy_Makeup" in prevalence.given
-        else PICTURE_SHARES["Heavy_Makeup"] / 0.5
-    )
-    heavy = painted and bool(u[3] < heavy_chance)
-    tie_chance = (
-        prevalence["Wearing_Necktie"] / max(prevalence.male, 1e-9)
-        if "Wearing_Necktie" in prevalence.given
-        else 2 * PICTURE_SHARES["Wearing_Necktie"]
-    )
-    glasses = (
-        ("sun" if u[5] < 0.10 else "clear")
-        if u[4] < _glasses_share(identity, _share(prevalence, "Eyeglasses"))
-        else "none"
-    )
+    # Lips part more often in a smile (in two of three) than at rest, as far as the shares allow.
+    least, most = (parted - 1 + smile) / max(smile, 1e-9), parted / max(smile, 1e-9)
+    in_smile = min(max(1.75 * parted, least), 1.0, most)
+    at_rest = (parted - smile * in_smile) / max(1 - smile, 1e-9)
+    mouth_open = bool(u[1] < (in_smile if smiling else at_rest))
+    given, women = prevalence.given, max(1 - prevalence.male, 1e-9)
+    lipstick_chance = PICTURE_SHARES["Wearing_Lipstick"]
+    if "Wearing_Lipstick" in given:
+        lipstick_chance = given["Wearing_Lipstick"] / women
+    lipstick = not male and bool(u[2] < lipstick_chance)
+    makeup_chance = PICTURE_SHARES["Heavy_Makeup"] / 0.5
+    if "Heavy_Makeup" in given:
+        lips = prevalence.get("Wearing_Lipstick", women * PICTURE_SHARES["Wearing_Lipstick"])
+        makeup_chance = given["Heavy_Makeup"] / max(lips, 1e-9)
+    makeup = lipstick and bool(u[3] < makeup_chance)
+    tie_chance = 2 * PICTURE_SHARES["Wearing_Necktie"]
+    if "Wearing_Necktie" in given:
+        tie_chance = given["Wearing_Necktie"] / max(prevalence.male, 1e-9)
+    glasses = "none"
+    if u[4] < _glasses_share(identity, _share(prevalence, "Eyeglasses")):
+        glasses = "sun" if u[5] < 0.10 else "clear"
     hat = HATS[int(u[7] * len(HATS))] if u[6] < _share(prevalence, "Wearing_Hat") else "none"
     cloth = sample_clothes(stream(*key, "clothes"), male and bool(u[8] < tie_chance), male)
     hat_colour = sample_clothes(stream(*key, "hat"), False, male)
     frame = stream(*key, "framing")
     n = frame.normal(size=3)
-    turn = tuple(
-        float(np.clip(a, -most, most))
-        for a, most in zip((yaw, pitch, roll), (MAX_YAW, MAX_PITCH, MAX_ROLL), strict=True)
-    )
+    limits = (MAX_YAW, MAX_PITCH, MAX_ROLL)
+    angles = zip((yaw, pitch, roll), limits, strict=True)
+    turn = tuple(float(np.clip(angle, -limit, limit)) for angle, limit in angles)
     return View(
         number=number,
         yaw=turn[0],
@@ -203,16 +197,18 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         glasses=glasses,
         hat=hat,
         hat_colour=hat_colour.colour,
-        lipstick=painted,
-        makeup=heavy,
+        lipstick=lipstick,
+        makeup=makeup,
         smiling=smiling,
         mouth_open=mouth_open,
     )
 
 
 def _frame(turn: tuple[float, float, float], n: np.ndarray, distance: float) -> Framing:
-    """A frame around the face however the head is turned: the eyes a little above the middle, as in
-    aligned portraits."""
+    """A frame around a turned face, the eyes a little above the middle as in aligned portraits.
+
+    ``n`` (3,) are standard normal numbers for the scale and the position.
+    """
     face = rotation(*turn) @ (_FACE - PIVOT) + PIVOT
     return Framing(
         float(52.0 * np.exp(0.045 * n[0])),
@@ -227,8 +223,10 @@ def _share(prevalence: Prevalence, name: str) -> float:
 
 
 def _glasses_share(identity: Identity, share: float) -> float:
-    """How often this person wears glasses, if all people together do so in ``share`` of their
-    pictures: glasses are a habit."""
+    """How often this person wears glasses, if over all people it is in ``share`` of the pictures.
+
+    Wearers do in three of four pictures at least, others seldom.
+    """
     wearer = stream(identity.seed, identity.number, 0, "wear").random() < share
     habit = max(0.75, share)
     return habit if wearer else share * (1 - habit) / max(1 - share, 1e-9)
