@@ -1,5 +1,4 @@
-"""Verification pairs with their faces at hand: who is compared with whom, in which fold (LFW's and
-YouTube Faces' protocols, and those made like them)."""
+"""Verification pairs with their faces in memory, by LFW's and YouTube Faces' protocols."""
 
 from __future__ import annotations
 
@@ -17,48 +16,67 @@ from lrface.data.landmarks import landmarks
 
 @dataclass(frozen=True, eq=False)
 class PairSet:
-    """The pairs of a test and the faces they name.
+    """The pairs of a verification test and the faces that they name.
 
-    A *unit* is what is compared: a picture, or a clip, whose vector is the mean of its frames'.
+    A *unit* is what is compared: an image, or a clip, whose embedding is the mean over its frames.
     """
 
     faces: FaceSet
     hr: Tensor
     """uint8 (N, 3, H, W): every face."""
     points: Tensor
-    """float32 (N, 68, 2): landmarks of every face, NaN where none are found."""
+    """float32 (N, 68, 2): landmarks of every face, NaN where unknown."""
     unit: np.ndarray
     """int (N,): the unit that each face belongs to."""
     first: np.ndarray
     second: np.ndarray
     """int (P,): the units of each pair."""
     same: np.ndarray
-    """bool (P,): whether a pair is of one person."""
+    """bool (P,): whether a pair is genuine."""
     fold: np.ndarray
     """int (P,), from 0."""
     left_out: int
-    """Pairs that name a picture which cannot be read."""
+    """Number of pairs that name an unusable image."""
     made: bool
-    """Whether the list was made here, not with the set."""
+    """Whether the list was drawn here and did not come with the set."""
 
     @property
     def people(self) -> np.ndarray:
-        """The identity of every face."""
+        """The identity of every face, str (N,)."""
         return self.faces.table["identity"].to_numpy()
 
     def of_units(self, vectors: pd.DataFrame) -> np.ndarray:
-        """Vectors of the units, from those of the faces (rows): their means."""
+        """Embeddings of the units, from those of the faces (one row a face): their means."""
         return vectors.groupby(self.unit).mean().to_numpy()
 
 
 def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
-    """The pairs of a set (:func:`lrface.data.pairs`), its own or made here, with their faces.
+    """The pairs of a set (:func:`lrface.data.pairs`) with their faces.
 
     Parameters
     ----------
-    name : a face set.
-    limit : about so many pairs, equally many of each fold and kind (None: all).
-    hard : the list whose different people share group and gender (rendered sets have one).
+    name : str
+        A face set.
+    limit : int, optional
+        About this many pairs, as many of each fold and kind.
+    hard : bool
+        The list whose impostors share group and gender; only rendered sets have one.
+
+    Returns
+    -------
+    PairSet
+
+    Raises
+    ------
+    LrfaceError
+        The set has no such list, or too few people to draw one from.
+
+    Examples
+    --------
+    >>> from lrface.data import pair_sets
+    >>> pairs = pair_sets.load("synthetic", limit=20)
+    >>> len(pairs.same), int(pairs.same.sum()), pairs.left_out
+    (20, 10, 0)
     """
     listed, faces = data.pairs(name, hard), data.load(name)
     on_clips = "clip" in faces.table and listed["first"].isin(faces.table["clip"]).all()
@@ -86,7 +104,7 @@ def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
 
 
 def without_pairs(faces: FaceSet) -> PairSet:
-    """Faces as units of their own, with no pairs: what a metric is learnt from."""
+    """Faces without pairs, each a unit of its own: the training set of a metric."""
     none = np.empty(0, int)
     hr, points = faces.stack(range(len(faces))), torch.from_numpy(landmarks(faces))
     return PairSet(

@@ -1,5 +1,4 @@
-"""The sets of a 1:N search of native low-resolution faces (CSRI, sections 3 and 5): who is learnt
-from, who is searched for, in which gallery, and how its faces were captured."""
+"""1:N search of native low-resolution faces (CSRI, sections 3 and 5): roles and captures."""
 
 from __future__ import annotations
 
@@ -26,38 +25,38 @@ DISTRACTOR = "-100"
 WORLD = 20_261
 """Seed of the rendered people that serve as distractors: none of them is in the embedded set."""
 CAMERAS = (captures.Way("a"), captures.Way("b", camera=1))
-"""Every distractor's moment is captured twice, by two poor cameras."""
+"""Every distractor's moment is captured twice, by two low-quality cameras."""
 
 
 @dataclass(frozen=True)
 class Searched:
-    """The faces of a search and the role of each: ``probe``, ``gallery`` (a mate of a probe) or
-    ``distractor``."""
+    """The faces of a search, with roles."""
 
     faces: FaceSet
     role: np.ndarray
+    """str (N,): ``probe``, ``gallery`` (a mate of a probe) or ``distractor``."""
 
     @property
     def identities(self) -> np.ndarray:
-        """The identity of every face, :data:`DISTRACTOR` for a distractor."""
+        """The identity of every face, str (N,); :data:`DISTRACTOR` for a distractor."""
         names = self.faces.table["identity"].to_numpy(str)
         return np.where(self.role == "distractor", DISTRACTOR, names)
 
     @property
     def probes(self) -> np.ndarray:
-        """The rows of the probes."""
+        """The rows of the probes, int (P,)."""
         return np.flatnonzero(self.role == "probe")
 
 
 def order(name: str, seed: int) -> float:
-    """A number in [0, 1) for a name, by which people and pictures are drawn."""
+    """A number in [0, 1) from a name: people and images are sampled in this order."""
     return unit_hash(f"native:{seed}:{name}")
 
 
 def people(
     faces: FaceSet, seed: int, chosen=lambda share: True, most: int | None = None
 ) -> FaceSet:
-    """The faces of the people whose :func:`order` is ``chosen``, of at most so many of them."""
+    """The faces of people whose :func:`order` ``chosen`` accepts, of at most ``most`` people."""
     names = sorted(set(faces.table["identity"]), key=lambda name: order(name, seed))
     names = [name for name in names if chosen(order(name, seed))][:most]
     return faces.where(faces.table["identity"].isin(names))
@@ -69,8 +68,11 @@ def on_video(faces: FaceSet) -> bool:
 
 
 def native(name: str, seed: int) -> FaceSet:
-    """A set of native low-resolution faces. Of frames of video the smallest third, half of whose
-    people are learnt from, as in TinyFace."""
+    """Load a set of native low-resolution faces.
+
+    Of frames of video only the smallest third is native; as in TinyFace, half of their people are
+    for training.
+    """
     faces = data.load(name)
     if not on_video(faces):
         return faces
@@ -88,13 +90,21 @@ def lists(
     most_distractors: int | None = None,
     gallery: int | None = None,
 ) -> Searched:
-    """The faces of a search and the role of each.
+    """The faces of a search and their roles.
 
-    TinyFace's official lists where the set is TinyFace. Else half of each test person's pictures
-    (of their clips, where they are on video) are probes and half are mates in the gallery, decided
-    by a hash; distractors are the people of the validation split and those with a single picture.
-    ``most`` people are searched for, ``most_distractors`` are not, in a gallery of at most
-    ``gallery`` faces (None: all).
+    For TinyFace they are its official lists. Else half of each test person's images (or clips, for
+    video) are probes and half are mates in the gallery, by a hash; distractors are the people of
+    the validation split and those with a single image.
+
+    Parameters
+    ----------
+    faces : FaceSet
+    seed : int
+        Of the hash.
+    most, most_distractors : int, optional
+        Most people who are searched for, and most people who are distractors.
+    gallery : int, optional
+        Most faces in the gallery; distractors are left out beyond that.
     """
     if faces.name == "tinyface":
         role = data.identification_lists(faces.name).set_index("key")["role"]
@@ -111,9 +121,9 @@ def lists(
         )
     )
     faces = faces.where(faces.table["identity"].isin([*searched, *others]))
-    drawn = faces.table[unit].map(lambda name: order(name, seed))
-    drawn = faces.table.assign(order=drawn).groupby("identity")["order"]
-    first_half = drawn.rank(method="dense") - 1 < drawn.transform("nunique") // 2
+    orders = faces.table[unit].map(lambda name: order(name, seed))
+    orders = faces.table.assign(order=orders).groupby("identity")["order"]
+    first_half = orders.rank(method="dense") - 1 < orders.transform("nunique") // 2
     is_searched = faces.table["identity"].isin(searched)
     role = np.where(is_searched, np.where(first_half, "probe", "gallery"), "distractor")
     if gallery is not None:
@@ -127,14 +137,14 @@ def lists(
 def distractors(
     moments: list[captures.Moment], like: FaceSet, folder: Path | None = None
 ) -> FaceSet:
-    """Rendered people who are nobody of a search: these moments, each captured by
-    :data:`CAMERAS`, brought to the crop and the side of ``like``.
+    """Rendered people as distractors: these moments, each captured by :data:`CAMERAS`.
 
-    Rendered into ``folder`` (default: the cache) where they are not there yet, about ten moments a
-    second and core.
+    They have the crop and the side of ``like``. Moments that are not yet in ``folder`` (default:
+    the cache) are rendered, about ten a second and core.
     """
     folder = folder or cache_dir("captures")
     found = captures.captured(folder, moments, CAMERAS)
+    # keys of released scores depend on the words "stranger" and "strangers"
     named = {name: "stranger " + found[name] for name in ("identity", "key")}
     table = found.assign(**named, split="test")
     return FaceSet("strangers", folder, table, like.crop, False).sized(like.side)
@@ -146,7 +156,7 @@ def distractor_moments(count: int) -> list[captures.Moment]:
 
 
 STAGES = (*camera.STAGES,)
-"""The parts of the poor camera that can be switched off."""
+"""Stages of the low-quality camera that can be switched off."""
 CAMERA_CONDITIONS = ("whole", *STAGES, "all parts", "good camera")
 SWITCHED_OFF = (
     *(captures.Way(stage, without=(stage,)) for stage in STAGES),
@@ -155,12 +165,18 @@ SWITCHED_OFF = (
 
 
 def recaptured(faces: FaceSet, condition: str, folder: Path | None = None) -> FaceSet:
-    """Moments of a rendered set as another camera captures them.
+    """The moments of a rendered set, captured by another camera.
 
-    ``condition`` is a stage of the poor camera that is switched off (:data:`STAGES`),
-    ``all parts`` (every stage off: sampling alone), ``whole`` (nothing off: the set's own
-    captures), or ``good camera`` (the set's own good picture). All conditions of the same moments
-    are rendered at once, into ``folder`` (default: the cache).
+    All conditions of the same moments are rendered at once, into ``folder`` (default: the cache).
+
+    Parameters
+    ----------
+    faces : FaceSet
+    condition : str
+        A stage that is switched off (:data:`STAGES`), ``all parts`` (every stage off: sampling
+        alone), ``whole`` (nothing off: the set's own captures), or ``good camera`` (the set's HR
+        pictures).
+    folder : Path, optional
     """
     if condition == "good camera":
         return faces
@@ -179,8 +195,11 @@ def recaptured(faces: FaceSet, condition: str, folder: Path | None = None) -> Fa
 
 
 def as_captured(faces: FaceSet, condition: str) -> FaceSet:
-    """Faces under one of Table 4's conditions: ``native``, ``same height`` (the good picture
-    down-sampled to the height of the native one) or ``20 px`` (down-sampled to 20 pixels)."""
+    """Faces under a condition of Table 4.
+
+    ``native``, ``same height`` (the HR picture down-sampled to the height of the native one) or
+    ``20 px`` (down-sampled to 20 pixels).
+    """
     if condition == "native":
         return faces.as_source("native_lr")
     return faces.as_source("downsampled", 20 if condition == "20 px" else None)
@@ -188,7 +207,7 @@ def as_captured(faces: FaceSet, condition: str) -> FaceSet:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A few probes of a search with their mates and a random draw of the other gallery faces."""
+    """A few probes of a search with their mates and a random sample of the gallery."""
 
     pictures: Tensor
     """uint8 (N, 3, side, side)."""
@@ -201,19 +220,20 @@ class Part:
     mates: np.ndarray
     """int (M,): the rows of their mates."""
     drawn: np.ndarray
-    """int (G,): the rows of the drawn gallery faces."""
+    """int (G,): the rows of the sampled gallery faces."""
     gallery_size: int
     """Number of faces in the whole gallery."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """A search, its faces captured under one condition (:func:`as_captured`, :func:`recaptured`),
-    with the rendered distractors of these moments (:func:`distractors`) beside its own faces."""
+    """A search with all faces captured under one condition, and further rendered distractors."""
 
     searched: Searched
     condition: str
+    """As for :func:`as_captured` or :func:`recaptured`."""
     moments: Sequence[captures.Moment] = ()
+    """Moments of the further distractors (:func:`distractors`)."""
     _lock: RLock = field(default_factory=RLock, repr=False)
 
     @property
@@ -223,9 +243,9 @@ class Gallery:
         return own + len(self.moments) * len(CAMERAS)
 
     def whole(self) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """All faces: pictures, uint8 (N, 3, side, side), and the role and identity of each.
+        """All faces: images, uint8 (N, 3, side, side), and the role and identity of each.
 
-        Kept until the gallery is dropped; safe to call from several threads.
+        They stay in memory as long as the gallery does. Thread-safe.
         """
         with self._lock:
             return self._whole
@@ -239,8 +259,10 @@ class Gallery:
         return pictures, role, np.append(one.identities, np.full(more, DISTRACTOR))
 
     def part(self, probes: int = 32, gallery: int = 100) -> Part:
-        """So many probes and gallery faces, drawn at random, once for all conditions of a process
-        (rendered moments are then rendered once)."""
+        """A random sample of probes and gallery faces.
+
+        The same for all conditions of a process, so that moments are rendered once.
+        """
         with self._lock:
             if (probes, gallery) not in self._parts:
                 self._parts[probes, gallery] = self._draw(probes, gallery)
@@ -276,7 +298,7 @@ class Gallery:
     def _captured(
         self, faces: FaceSet, moments: Sequence[captures.Moment], again: bool = False
     ) -> Tensor:
-        # `again`: a random draw, of no use to later runs; one capture of each moment
+        # `again`: of a random sample, which no later run needs; one capture of each moment
         folder = Path(_of_process()[1].name) if again else None
         if self.condition in CAMERA_CONDITIONS:
             parts = [recaptured(faces, self.condition, folder)]
@@ -292,6 +314,6 @@ class Gallery:
 
 @cache
 def _of_process() -> tuple[int, tempfile.TemporaryDirectory]:
-    """Seed of this process's random draws, and a folder for what is rendered for them."""
+    """Seed of this process's random samples, and a folder for what is rendered for them."""
     seed = int(np.random.default_rng().integers(2**32))
     return seed, tempfile.TemporaryDirectory(prefix="lrface-captures-")
