@@ -50,21 +50,28 @@ def test_a_config_refuses_what_it_does_not_know():
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        ({"front": "bicubic"}, "SRCNN restores faces itself"),
-        ({"method": "Joint", "loss": "paper", "front": "bicubic"}, "Joint restores faces itself"),
+        ({"preprocessor": "bicubic"}, "SRCNN restores faces itself"),
+        (
+            {"method": "Joint", "loss": "paper", "preprocessor": "bicubic"},
+            "Joint restores faces itself",
+        ),
         (
             {
                 "method": "FRNET",
                 "loss": "paper",
-                "front": config(degradation=degrade.setting("8x")),
+                "preprocessor": config(degradation=degrade.setting("8x")),
             },
             "must restore at 4x",
         ),
         (
-            {"method": "FRNET", "loss": "paper", "front": config(method="FRNET", loss="softmax")},
+            {
+                "method": "FRNET",
+                "loss": "paper",
+                "preprocessor": config(method="FRNET", loss="softmax"),
+            },
             "must restore at 4x",
         ),
-        ({"method": "FRNET", "loss": "paper", "front": "nearest"}, "front"),
+        ({"method": "FRNET", "loss": "paper", "preprocessor": "nearest"}, "preprocessor"),
     ],
 )
 def test_a_preprocessor_that_does_not_fit_is_refused(changes, sentence):

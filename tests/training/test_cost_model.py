@@ -162,9 +162,9 @@ def test_a_preprocessor_counts():
         "degradation": degrade.setting("4x"),
         "loss": "paper",
     }
-    front = runs.Config(method="SRNET", **fields)
+    restorer = runs.Config(method="SRNET", **fields)
     plain, behind = (
-        runs.Config(method="FRNET", preprocessor=given, **fields) for given in (None, front)
+        runs.Config(method="FRNET", preprocessor=given, **fields) for given in (None, restorer)
     )
     table = cost_model.plan([behind, plain, runs.Config(method="Joint", **fields)], 100, 40)
     assert table["method"].tolist() == ["SRNET", "FRNET", "FRNET", "Joint"]

@@ -193,8 +193,8 @@ class _Operations(TorchDispatchMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if func is torch.ops.aten.convolution_backward.default:
-            (gradient, x, weight), transposed, wanted = args[:3], args[7], args[10]
-            self.flops += sum(wanted[:2]) * conv_flop_count(
+            (gradient, x, weight), transposed, needs = args[:3], args[7], args[10]
+            self.flops += sum(needs[:2]) * conv_flop_count(
                 x.shape, weight.shape, gradient.shape, transposed
             )
         elif count := flop_registry.get(func.overloadpacket):

@@ -191,14 +191,14 @@ def best_run(method: str, setting: str) -> Run:
     >>> best_run("EDSR", "8x").config.label
     'EDSR-small 8x on synthetic'
     """
-    wanted = (method, setting, models.method(method).version, LOOP_VERSION)
+    asked = (method, setting, models.method(method).version, LOOP_VERSION)
     found = []
     for place, source in stores("checkpoints", "runs"):
         for file in place.glob("*/record.json"):
             if (run := open_run(file.parent, source)) is None:
                 continue
             versions = (run.record["method_version"], run.record["train_version"])
-            if (run.config.method, run.config.degradation.name, *versions) == wanted:
+            if (run.config.method, run.config.degradation.name, *versions) == asked:
                 found.append(run)
     if not found:
         advice = "run `make reproduce DATA=... STUDY=01` once (it trains and keeps it)"
