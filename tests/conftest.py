@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 REAL = os.environ.get("LRFACE_DATA") and str(Path(os.environ["LRFACE_DATA"]).resolve())
 settings.register_profile("lrface", deadline=None)  # a busy machine fails no test
 settings.load_profile("lrface")
+torch.set_num_threads(1)  # on tensors this small threads only wait for one another
 needs_real = pytest.mark.skipif(
     not REAL, reason="LRFACE_DATA is not set: the tests on real faces need it"
 )
@@ -205,15 +206,6 @@ def in_process(path, out, values, environment, *_):
             if "parameters" in tags:
                 space |= values
     nbformat.write(nbformat.read(path, 4), out)
-
-
-@pytest.fixture
-def one_thread():
-    """One torch thread: on tensors this small threads only wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train_tiny(net, faces, setting, objective, checkpoint, label="tiny", **fields):

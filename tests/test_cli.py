@@ -131,7 +131,7 @@ def ten_photos(folder: Path) -> None:
     (folder / "broken.jpg").write_bytes((folder / "0.jpg").read_bytes()[:150])
 
 
-def test_hallucinate_a_folder_with_a_broken_photo(lrface, tmp_path, one_thread):
+def test_hallucinate_a_folder_with_a_broken_photo(lrface, tmp_path):
     trained = runs.Config(
         method="EDSR",
         degradation=degrade.setting("4x"),
@@ -201,7 +201,7 @@ def test_names_that_would_collide_keep_both(tmp_path):
     assert sorted(p.name for p in written) == ["a.jpg.png", "a.png.png"] and not failed
 
 
-def test_tiles_join_without_a_seam(monkeypatch, one_thread):
+def test_tiles_join_without_a_seam(monkeypatch):
     monkeypatch.setattr(inference, "TILE", 64)
     image = torch.from_numpy(draw(5, 100, 90).copy()).permute(2, 0, 1)
     net = models.restorer("EDSR", 2).eval()

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from lrface.errors import LrfaceError, UsageError
 from lrface.metrics import PROTOCOLS, identification, protocol
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def reference(probe, gallery, probe_ids, gallery_ids, distance="euclidean", digits=10):
     """All distances in float64, a stable sort with mates behind their ties, and the evaluation's

@@ -11,8 +11,6 @@ from lrface.models.objective import Batch
 from lrface.models.recognition import deepid2
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize("regions", [(1, 1), (2, 2), (3, 2), (5, 4)])
 def test_each_region_has_a_kernel_of_its_own(regions):

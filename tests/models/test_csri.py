@@ -18,7 +18,6 @@ from lrface.training.hyperparameters import Hyperparameters, learning_rate
 from torch import nn
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NATIVE = torch.tensor([False, True, False, True, True])
 
 

@@ -9,8 +9,6 @@ from lrface.models.sr.han import ChannelSpatialAttention, LayerAttention
 from lrface.models.sr.rdn import ResidualDenseBlock
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def trained_a_little(net, objective, lr, hr, steps=2):
     """The gradients of one step after ``steps`` others: a factor that starts at zero has moved by

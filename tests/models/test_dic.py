@@ -10,8 +10,6 @@ from lrface.models.objective import Batch
 from lrface.models.sr import dic
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def net(scale=4):
     torch.manual_seed(0)

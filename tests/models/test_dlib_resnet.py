@@ -23,8 +23,6 @@ from lrface.models.recognition.dlib_resnet import (
 )
 from PIL import Image
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 LFW = Path(os.environ.get("LRFACE_DATA", ""), "lfw", "lfw-deepfunneled")
 needs_lfw = pytest.mark.skipif(

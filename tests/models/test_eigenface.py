@@ -7,8 +7,6 @@ from lrface import degrade, models
 from lrface.errors import LrfaceError
 from lrface.models.sr import eigenface
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def pairs():

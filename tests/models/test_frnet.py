@@ -13,8 +13,6 @@ from lrface.models.objective import Batch
 from lrface.models.recognition import frnet
 from lrface.models.recognition.align import SIZE, TEMPLATE, align, five_points
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def points68(five):
     """68 landmarks whose five are ``five`` (5, 2)."""

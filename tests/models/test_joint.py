@@ -15,8 +15,6 @@ from lrface.models.recognition.align import align
 from lrface.models.sr import srnet
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ALPHA, BETA1, BETA2 = 0.7, 1.3, 0.6
 
 

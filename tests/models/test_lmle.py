@@ -18,8 +18,6 @@ from lrface.models.lmle import (
     triple_header_hinge,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def squared(a, b):
     return sum((x - y) ** 2 for x, y in zip(a, b, strict=True))

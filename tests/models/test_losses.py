@@ -9,8 +9,6 @@ from lrface.models.objective import Batch
 from lrface.training import cost_model
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def face():

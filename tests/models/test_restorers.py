@@ -16,8 +16,6 @@ from lrface.models import losses
 from lrface.models.objective import Batch
 from lrface.training.config import LOOP_VERSION
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PARAMETERS = {  # the papers' released codes, or their tables, counted
     ("SRCNN", 2): 20_099,
     ("SRCNN", 8): 20_099,

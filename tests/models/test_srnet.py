@@ -6,8 +6,6 @@ from lrface import degrade, models, runs
 from lrface.models.objective import Batch
 from lrface.models.sr import srnet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TABLE_1 = [(9, 64), (1, 32), (1, 3)]
 """Kernel and channels; padding 0 and stride 1 throughout."""
 

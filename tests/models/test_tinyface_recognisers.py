@@ -21,7 +21,6 @@ from lrface.training import cost_model
 from torch import nn
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("CentreFace", "SphereFace", "VGG-Face-like", "RPCN-like", "CSRI", "DeepID2")
 OBJECTIVES = [
     (name, loss)
@@ -373,13 +372,13 @@ def test_it_learns_eight_faces_of_noise(name, loss):
     objective = models.RECOGNISERS[name].objectives[loss](net)
     optimiser = torch.optim.Adam(net.parameters(), 1e-3, **objective.adam)
     losses = []
-    for _ in range(25):
+    for _ in range(12):
         found = objective(net, one)
         losses.append(float(found["loss"].detach()))
         optimiser.zero_grad()
         found["loss"].backward()
         optimiser.step()
-    assert np.isfinite(losses).all() and losses[-1] < 0.7 * losses[0], losses
+    assert np.isfinite(losses).all() and losses[-1] < 0.85 * losses[0], losses
 
 
 @pytest.mark.parametrize("name, loss", OBJECTIVES)

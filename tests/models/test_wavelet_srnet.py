@@ -8,8 +8,6 @@ from lrface import models
 from lrface.models.objective import Batch
 from lrface.models.sr.wavelet_srnet import PaperLoss, inverse_wavelet_packet, wavelet_packet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def by_blocks(x, depth):
     """Each band as a signed sum over blocks: at every step a band is even or odd in rows and in

@@ -172,7 +172,7 @@ def stored_fingerprints():
     reason="stored on x86 with AVX; other processors round by more than the tolerances",
 )
 @pytest.mark.parametrize("name", cases())
-def test_behaviour_changes_only_with_the_version(name, one_thread):
+def test_behaviour_changes_only_with_the_version(name):
     stored, found = stored_fingerprints(), measure(name, *cases()[name])
     assert stored["loop_version"] == LOOP_VERSION, "store the new numbers"
     assert name in stored["methods"], "store the numbers of the new method"

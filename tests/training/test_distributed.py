@@ -84,7 +84,7 @@ def done(process):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_gradients_of_one(torchrun, tmp_path, monkeypatch, one_thread):
+def test_two_processes_have_the_gradients_of_one(torchrun, tmp_path, monkeypatch):
     one = config(steps=1)
     done(torchrun(one, SPY))
     ours, true = torch.load(tmp_path / "config.json.gradients", weights_only=True), []
@@ -165,7 +165,7 @@ def test_what_cannot_be_shared_is_refused_in_one_sentence(torchrun, changes, why
 
 
 @pytest.mark.parametrize("method", [*models.METHODS, *models.RECOGNISERS])
-def test_an_objective_is_shared_only_if_it_is_a_mean_over_faces(method, monkeypatch, one_thread):
+def test_an_objective_is_shared_only_if_it_is_a_mean_over_faces(method, monkeypatch):
     """Of four faces the loss is the mean of those of two pairs.
 
     One face has no landmarks.

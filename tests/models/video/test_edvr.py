@@ -10,7 +10,6 @@ from lrface.models.video import edvr
 from lrface.models.video.cost import cost
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 THIRD_STAGE = 64 * 256 * 9 + 256
 
 

@@ -7,7 +7,6 @@ from lrface.models.video import mucan
 from lrface.models.video.cost import cost
 from torch.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 THIRD_STAGE = 64 * 256 * 9 + 256
 
 

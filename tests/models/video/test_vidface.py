@@ -12,7 +12,6 @@ from lrface.models.video.transformers import attend
 from torch.nn import functional as F
 
 CODE = vidface.OPTIONS["VidFace, code"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def clips(n=1, t=7, h=16, w=12, seed=0):
