@@ -1,5 +1,4 @@
-"""Degradations against slow references written from the formulas, and the properties a user relies
-on."""
+"""Degradations against slow references written from the formulas, and their properties."""
 
 import math
 

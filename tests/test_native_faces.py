@@ -1,5 +1,4 @@
-"""Study 05 whole, at smoke: its tables, what it keeps, the other protocol, and TinyFace in its
-official layout."""
+"""Study 05 at smoke: its tables, the score cache, the other protocol, TinyFace in its layout."""
 
 import shutil
 
@@ -38,9 +37,8 @@ def computed(**given):
 def test_smoke_of_native_faces(monkeypatch):
     monkeypatch.delenv("LRFACE_DATA")
     outcome, table = computed()
-    assert table.keys() >= FIGURES and all(
-        (outcome.figures / f"{name}.png").exists() for name in FIGURES
-    )
+    assert table.keys() >= FIGURES
+    assert all((outcome.figures / f"{name}.png").exists() for name in FIGURES)
     for name in (
         "table3_generic",
         "table4_native_or_synthetic",
@@ -64,26 +62,22 @@ def test_smoke_of_native_faces(monkeypatch):
             "mAP",
         }
     five = table["table5_super_resolution"].set_index(["method", "metric"])
-    assert (
-        five["published"]["CSRI", "rank1"] == 0.448
-        and len(set(five.index.get_level_values(0))) == 10
-    )
+    assert five["published"]["CSRI", "rank1"] == 0.448
+    assert len(set(five.index.get_level_values(0))) == 10
     sizes = table["table2_search"].set_index("part")["images"]
     assert sizes["probe"] == sizes["gallery"] == 12 and sizes["distractor"] == 24 + 16
     stages = table["camera_stages"].query("metric == 'gained'")
     assert stages["setting"].nunique() == 11 and stages["method"].nunique() == 2
     assert table["domain_classifier"]["value"].between(0, 1).all() and len(table["claims"]) > 30
-    # kept outcomes are used again, and give the same tables
+    # cached scores are used again, and give the same tables
     before = {name: frame for name, frame in table.items() if name != "runs"}
     _, again = computed()
     for name, frame in before.items():
         pd.testing.assert_frame_equal(again[name], frame)
     # the other protocol is its own: other numbers, none published, nothing claimed
     _, aligned = computed(protocol="aligned")
-    assert (
-        set(aligned["table5_super_resolution"]["metric"]) == {"rank1", "rank5", "rank20"}
-        and aligned["claims"].empty
-    )
+    assert set(aligned["table5_super_resolution"]["metric"]) == {"rank1", "rank5", "rank20"}
+    assert aligned["claims"].empty
     assert aligned["table5_super_resolution"]["published"].isna().all()
 
 
@@ -126,10 +120,8 @@ def test_tinyface_in_its_official_layout(own_places, drawn_root, tmp_path, monke
     ]
     five = table["table5_super_resolution"].query("value == value")
     assert five["n"].unique().tolist() == [6] and five["method"].nunique() == 10
-    assert (
-        "down-sampled" in set(table["table4_native_or_synthetic"]["setting"])
-        and "camera_stages" not in table
-    )
+    assert "down-sampled" in set(table["table4_native_or_synthetic"]["setting"])
+    assert "camera_stages" not in table
 
 
 @needs_real

@@ -55,10 +55,8 @@ def test_lfw_in_its_official_layout(tmp_path, monkeypatch):
     monkeypatch.setenv("LRFACE_DATA", str(tmp_path))
     faces = data.load("lfw")
     assert faces.table["identity"].tolist() == ["Ada_One"] * 2 + ["Bob_Two"] * 2
-    assert (
-        faces.table["gender"].tolist()[:2] == ["female"] * 2
-        and faces.table["gender"].isna().sum() == 2
-    )
+    assert faces.table["gender"].tolist()[:2] == ["female"] * 2
+    assert faces.table["gender"].isna().sum() == 2
     assert faces.read(0).shape == (128, 128, 3)
 
 
@@ -154,17 +152,16 @@ def test_bad_files_are_skipped_counted_and_named(tmp_path, capsys):
     Image.fromarray(draw(1, 40, 40)).save(tmp_path / "person1" / "tiny.png")
     (tmp_path / "person1" / "notes.txt").write_text("not an image, and not listed")
     faces = data.load(name)
-    assert len(faces) == 4 and set(faces.skipped) == {
+    assert len(faces) == 4
+    assert set(faces.skipped) == {
         "person0/empty.jpg",
         "person0/half.png",
         "person1/tiny.png",
     }
     said = capsys.readouterr().err
-    assert (
-        "skipped 3 of 7" in said
-        and "person0/empty.jpg: the file is empty" in said
-        and said.count("\n") == 1
-    )
+    assert "skipped 3 of 7" in said
+    assert "person0/empty.jpg: the file is empty" in said
+    assert said.count("\n") == 1
     assert len(data.load(name, limit=4)) == 4  # a bad file does not use up the limit
 
 

@@ -38,7 +38,8 @@ def test_it_is_small_and_of_the_generator_at_hand():
 
 def test_test_people_suffice_for_the_studies(faces):
     test = data.load("synthetic", "test")
-    assert len(test) >= 600 and set(test.table.groupby("group")["identity"].nunique().index) == {
+    assert len(test) >= 600
+    assert set(test.table.groupby("group")["identity"].nunique().index) == {
         "White",
         "Black",
         "Asian",

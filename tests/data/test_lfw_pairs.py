@@ -1,5 +1,4 @@
-"""LFW's list of verification pairs: the official form, files that are not whole, and the published
-list itself."""
+"""LFW's list of pairs: the official form, incomplete files, and the published list itself."""
 
 from pathlib import Path
 
@@ -35,7 +34,8 @@ def test_lfw_pairs_in_the_official_form(tmp_path):
         "Eve_Six_0003.jpg",
         "Eve_Six_0001.jpg",
     ]
-    assert table["same"].tolist() == [True, False, True, False] and table["fold"].tolist() == [
+    assert table["same"].tolist() == [True, False, True, False]
+    assert table["fold"].tolist() == [
         0,
         0,
         1,

@@ -1,4 +1,4 @@
-"""Pairs with their faces at hand."""
+"""Verification pairs with their faces."""
 
 import pandas as pd
 from lrface import data

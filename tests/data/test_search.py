@@ -1,4 +1,4 @@
-"""Who is learnt from and who is searched for, under which camera."""
+"""1:N search of native faces: roles, galleries and cameras."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ def test_half_of_each_test_person_s_pictures_are_probes(faces):
     of = table.groupby(["identity", "role"]).size().unstack(fill_value=0)
     searched = of[of["probe"] > 0]
     assert len(searched) == 5 and (searched["probe"] == searched["gallery"]).all()
-    assert (of["distractor"] > 0).sum() == 3 and set(found.role) == {
+    assert (of["distractor"] > 0).sum() == 3
+    assert set(found.role) == {
         "probe",
         "gallery",
         "distractor",
@@ -33,7 +34,7 @@ def test_a_gallery_of_a_given_size_leaves_distractors_out(faces):
     assert (some.role == "distractor").sum() == 4 and (some.role != "").all()
 
 
-def test_people_are_drawn_nested_by_a_hash(faces):
+def test_a_larger_sample_of_people_contains_a_smaller(faces):
     few, more = (set(search.people(faces, 0, most=n).table["identity"]) for n in (3, 6))
     assert few < more and len(more) == 6
     low = search.people(faces, 0, lambda share: share < 0.5)

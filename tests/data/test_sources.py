@@ -1,5 +1,4 @@
-"""A face as a poor camera saw it, or shrunken to the same height: what is read, and that no set is
-taken for another."""
+"""The sources of a face set: what is read, and that no set is mistaken for another."""
 
 import hashlib
 
@@ -21,67 +20,44 @@ def faces():
 
 
 def test_what_is_read(faces):
-    poor, shrunken, twenty = (
-        faces.as_source("native_lr"),
-        faces.as_source("downsampled"),
-        faces.as_source("downsampled", 20),
-    )
+    def resized(image, *sides):
+        for side in sides:
+            image = np.asarray(Image.fromarray(image).resize((int(side), int(side)), CUBIC))
+        return image
+
+    native_lr, downsampled = faces.as_source("native_lr"), faces.as_source("downsampled")
+    twenty = faces.as_source("downsampled", 20)
     for row in range(3):
-        good, native, h = faces.read(row), faces.native(row), faces.table["native_height"][row]
-        assert native.shape == (h, h, 3) and good.shape == (128, 128, 3)
-        assert np.array_equal(
-            poor.sized(64).read(row), np.asarray(Image.fromarray(native).resize((64, 64), CUBIC))
-        )
-        small = Image.fromarray(good).resize((int(h), int(h)), CUBIC)
-        assert np.array_equal(shrunken.read(row), np.asarray(small.resize((128, 128), CUBIC)))
-        assert np.array_equal(
-            twenty.read(row),
-            np.asarray(Image.fromarray(good).resize((20, 20), CUBIC).resize((128, 128), CUBIC)),
-        )
-        assert np.array_equal(
-            faces.sized(64).read(row), np.asarray(Image.fromarray(good).resize((64, 64), CUBIC))
-        )
+        hr, native, h = faces.read(row), faces.native(row), faces.table["native_height"][row]
+        assert native.shape == (h, h, 3) and hr.shape == (128, 128, 3)
+        assert np.array_equal(native_lr.sized(64).read(row), resized(native, 64))
+        assert np.array_equal(downsampled.read(row), resized(hr, h, 128))
+        assert np.array_equal(twenty.read(row), resized(hr, 20, 128))
+        assert np.array_equal(faces.sized(64).read(row), resized(hr, 64))
 
 
-def test_no_set_is_taken_for_another(faces):
-    ways = [
-        faces,
-        faces.sized(64),
-        *(
-            faces.as_source(*how)
-            for how in (
-                ("native_lr",),
-                ("downsampled",),
-                ("downsampled", 20),
-                ("downsampled", 21),
-            )
-        ),
-    ]
-    assert len({way.fingerprint for way in ways}) == len(ways)
-    assert (
-        faces.as_source("hr") is faces
-        and faces.as_source("native_lr").fingerprint == faces.as_source("native_lr").fingerprint
-    )
-    poor = faces.as_source("native_lr")
-    assert poor.table["digest"][0] == hashlib.sha256(faces.native(0).tobytes()).hexdigest()[:16]
-    assert poor.where(poor.table.index < 2).read(1).tolist() == poor.read(1).tolist()
+def test_no_set_is_mistaken_for_another(faces):
+    sources = (("native_lr",), ("downsampled",), ("downsampled", 20), ("downsampled", 21))
+    sets = [faces, faces.sized(64), *(faces.as_source(*source) for source in sources)]
+    assert len({one.fingerprint for one in sets}) == len(sets)
+    native = faces.as_source("native_lr")
+    assert faces.as_source("hr") is faces
+    assert native.fingerprint == faces.as_source("native_lr").fingerprint
+    assert native.table["digest"][0] == hashlib.sha256(faces.native(0).tobytes()).hexdigest()[:16]
+    assert native.where(native.table.index < 2).read(1).tolist() == native.read(1).tolist()
 
 
 def test_pooled_sets(faces):
     parts = [faces.sized(64), faces.as_source("native_lr").sized(64)]
     both = pooled(*parts)
-    assert (
-        len(both) == 24
-        and both.table["key"].is_unique
-        and both.table["source"].tolist() == ["hr"] * 12 + ["native_lr"] * 12
-    )
+    assert len(both) == 24
+    assert both.table["key"].is_unique
+    assert both.table["source"].tolist() == ["hr"] * 12 + ["native_lr"] * 12
     expected = [parts[0].read(0), parts[1].read(11)]
     assert np.array_equal(both.stack([0, 23]).permute(0, 2, 3, 1).numpy(), np.stack(expected))
     some = both.where(both.table["source"] == "native_lr")
-    assert (
-        np.array_equal(some.read(3), parts[1].read(3))
-        and some.fingerprint == parts[1].fingerprint != both.fingerprint
-    )
+    assert np.array_equal(some.read(3), parts[1].read(3))
+    assert some.fingerprint == parts[1].fingerprint != both.fingerprint
     assert set(both.classes("identity")[0]) == set(faces.table["identity"])
     with pytest.raises(LrfaceError, match="do not go together"):
         pooled(faces, parts[1])
@@ -102,10 +78,8 @@ def test_a_moment_captured_again_is_the_sets_own(faces, tmp_path):
     found = captured(tmp_path, moments, ways)
     assert found["way"].tolist() == ["whole", "sharp", "another"] * 2
     whole = found[found["way"] == "whole"].reset_index(drop=True)
-    assert (
-        whole["digest"].tolist() == rows["digest"].tolist()
-        and whole["native_height"].tolist() == rows["native_height"].tolist()
-    )
+    assert whole["digest"].tolist() == rows["digest"].tolist()
+    assert whole["native_height"].tolist() == rows["native_height"].tolist()
     assert (
         whole["native_digest"].tolist()
         == faces.as_source("native_lr").table["digest"].head(2).tolist()
@@ -113,10 +87,9 @@ def test_a_moment_captured_again_is_the_sets_own(faces, tmp_path):
     assert found["native_digest"].nunique() == 6
     again = captured(tmp_path, moments, ways)  # nothing is rendered again
     pd.testing.assert_frame_equal(found, again)
-    seen = data.FaceSet("again", tmp_path, found.assign(split="test"), faces.crop, False)
-    assert np.array_equal(seen.read(4), faces.read(1)) and np.array_equal(
-        seen.native(3), faces.native(1)
-    )
+    read = data.FaceSet("again", tmp_path, found.assign(split="test"), faces.crop, False)
+    assert np.array_equal(read.read(4), faces.read(1))
+    assert np.array_equal(read.native(3), faces.native(1))
 
 
 def test_a_run_starts_from_one_on_other_faces(faces):
@@ -133,10 +106,8 @@ def test_a_run_starts_from_one_on_other_faces(faces):
     second = second.model_copy(update={"init": runs.RunRef(config=first, faces=train.fingerprint)})
     assert runs.fit(first, train).record["key"] == second.init.key
     run = runs.fit(second, small)
-    assert (
-        runs.Config.model_validate_json(second.model_dump_json()) == second
-        and run.source == "trained"
-    )
+    assert runs.Config.model_validate_json(second.model_dump_json()) == second
+    assert run.source == "trained"
     assert (
         runs.key_for(second, small)
         == run.record["key"]
@@ -144,8 +115,8 @@ def test_a_run_starts_from_one_on_other_faces(faces):
     )
 
 
-def test_fingerprints_are_those_that_keys_of_released_networks_and_scores_were_made_from():
-    """A fingerprint is part of every such key: if one changes, nothing that is released is found."""
+def test_fingerprints_are_those_in_the_keys_of_released_networks_and_scores():
+    """If one changes, no released network or score is found."""
     sources = [("native_lr",), ("downsampled",), ("downsampled", 20)]
     train, test = data.load("synthetic", "train"), data.load("synthetic", "test")
     assert train.fingerprint == "265f0141bba37192" and test.fingerprint == "c88314a5e649353e"

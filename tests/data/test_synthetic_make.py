@@ -133,33 +133,27 @@ def test_impossible_sets_are_refused(wrong, tmp_path):
 def test_rows_hold_the_picture_and_its_truth(written):
     table = pd.read_parquet(written[0] / "images-00000-of-00001.parquet")
     assert len(table) == 12 and table["key"].is_unique and set(ATTRIBUTES) <= set(table.columns)
-    assert (
-        all(table[name].dtype == bool for name in ATTRIBUTES) and table["yaw"].dtype == np.float32
-    )
+    assert all(table[name].dtype == bool for name in ATTRIBUTES)
+    assert table["yaw"].dtype == np.float32
     assert table["clip"].isna().all() and (table["native_height"] <= 50).all()
     row = table.iloc[3]
     picture = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
     who = person(identity(9, int(row["identity"][1:])))
     frame = render(who, view(who.identity, int(row["view"])), 48)
     points, visible = landmarks(who, frame)
-    assert (
-        picture.shape == (48, 48, 3) and np.abs(picture.astype(float) - frame.picture()).mean() < 4
-    )
-    assert (
-        np.allclose(row["landmarks"].reshape(68, 2), points, atol=1e-3)
-        and (row["landmarks_visible"] == visible).all()
-    )
+    assert picture.shape == (48, 48, 3)
+    assert np.abs(picture.astype(float) - frame.picture()).mean() < 4
+    assert np.allclose(row["landmarks"].reshape(68, 2), points, atol=1e-3)
+    assert (row["landmarks_visible"] == visible).all()
     native = decode(row["native"]["bytes"])
     assert native.shape == (row["native_height"], row["native_height"], 3)
 
 
 def test_clips_are_frames_in_order(written):
     table = pd.read_parquet(written[0] / "clips-00000-of-00001.parquet")
-    assert (
-        table["frame"].tolist() == [0, 1, 2]
-        and table["clip"].eq(0).all()
-        and table["identity"].nunique() == 1
-    )
+    assert table["frame"].tolist() == [0, 1, 2]
+    assert table["clip"].eq(0).all()
+    assert table["identity"].nunique() == 1
     assert table["native_height"].nunique() == 1
 
 
@@ -172,11 +166,9 @@ def test_files_name_their_columns_for_the_datasets_library(written):
 def test_manifest_lists_every_file(written):
     folder, manifest = written
     listed = {p.name for p in folder.iterdir()} - {"manifest.json", "croissant.json"}
-    assert (
-        set(manifest["files"]) == listed
-        and manifest["splits"]["sha256"]
-        and "pairs" in manifest["not_made"]
-    )
+    assert set(manifest["files"]) == listed
+    assert manifest["splits"]["sha256"]
+    assert "pairs" in manifest["not_made"]
 
 
 def toy_table(people: int = 160, each: int = 12) -> pd.DataFrame:
@@ -206,10 +198,8 @@ def test_croissant_names_every_file_and_column(written):
     assert [f["name"] for f in images["field"]] == pq.read_schema(
         next(folder.glob("images-*.parquet"))
     ).names
-    assert (
-        described["conformsTo"].endswith("croissant/1.0")
-        and "publicdomain/zero" in described["license"]
-    )
+    assert described["conformsTo"].endswith("croissant/1.0")
+    assert "publicdomain/zero" in described["license"]
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -218,14 +208,11 @@ def test_pairs_are_balanced_distinct_and_their_folds_share_nobody(hard):
     pairs = verification_pairs(table, seed=2, hard=hard)
     of = table.set_index("key")
     first, second = of.loc[pairs["first"]], of.loc[pairs["second"]]
-    assert (
-        len(pairs) == 6000
-        and not pairs.duplicated(["first", "second"]).any()
-        and (pairs["first"] != pairs["second"]).all()
-    )
-    assert (pairs.groupby("fold")["same"].mean() == 0.5).all() and (
-        pairs.groupby("fold").size() == 600
-    ).all()
+    assert len(pairs) == 6000
+    assert not pairs.duplicated(["first", "second"]).any()
+    assert (pairs["first"] != pairs["second"]).all()
+    assert (pairs.groupby("fold")["same"].mean() == 0.5).all()
+    assert (pairs.groupby("fold").size() == 600).all()
     assert ((first["identity"].to_numpy() == second["identity"].to_numpy()) == pairs["same"]).all()
     folds = pd.concat(
         [
@@ -235,12 +222,10 @@ def test_pairs_are_balanced_distinct_and_their_folds_share_nobody(hard):
     ).drop_duplicates()
     assert folds["identity"].is_unique
     if hard:
-        assert (first["group"].to_numpy() == second["group"].to_numpy()).all() and (
-            first["gender"].to_numpy() == second["gender"].to_numpy()
-        ).all()
-    assert pairs.equals(verification_pairs(table, seed=2, hard=hard)) and not pairs.equals(
-        verification_pairs(table, seed=3, hard=hard)
-    )
+        assert (first["group"].to_numpy() == second["group"].to_numpy()).all()
+        assert (first["gender"].to_numpy() == second["gender"].to_numpy()).all()
+    assert pairs.equals(verification_pairs(table, seed=2, hard=hard))
+    assert not pairs.equals(verification_pairs(table, seed=3, hard=hard))
 
 
 def test_too_small_a_set_says_so():
@@ -254,16 +239,12 @@ def test_search_lists_keep_probes_out_of_the_gallery_and_the_distractors():
     table = toy_table()
     lists = identification_lists(table)
     of = lists.groupby("role")["identity"].agg(set)
-    assert (
-        of["gallery"] == of["probe"] == set(table.loc[table["split"] == "test", "identity"])
-        and not of["distractor"] & of["probe"]
-    )
+    assert of["gallery"] == of["probe"] == set(table.loc[table["split"] == "test", "identity"])
+    assert not of["distractor"] & of["probe"]
     gallery = lists[lists["role"] == "gallery"]
-    assert (
-        gallery["identity"].is_unique
-        and gallery["key"].str.endswith("_004").all()
-        and lists["key"].is_unique
-    )
+    assert gallery["identity"].is_unique
+    assert gallery["key"].str.endswith("_004").all()
+    assert lists["key"].is_unique
 
 
 def test_a_larger_set_keeps_the_splits_of_a_smaller():

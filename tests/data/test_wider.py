@@ -41,7 +41,7 @@ def test_the_official_list_is_read_with_its_faceless_photographs(root):
     assert boxes.loc[3, ["x", "y", "w", "h"]].tolist() == [60, 50, 80, 100]
 
 
-def test_native_faces_are_whole_unoccluded_and_of_the_size_asked_for(root):
+def test_native_faces_are_whole_unoccluded_and_in_the_range_of_sizes(root):
     faces, table = wider.native(root, 29, 20, 40)
     assert table[["x", "occlusion", "side"]].values.tolist() == [
         [60, 0, 29]

@@ -1,5 +1,4 @@
-"""YouTube Faces: whole frames, a square of each, from the official boxes or from landmarks; clips
-and their official pairs."""
+"""YouTube Faces: squares from official boxes or landmarks; clips and their official pairs."""
 
 import hashlib
 import re
@@ -88,7 +87,8 @@ def test_frames_in_the_official_layout(root):
         "Ada_One/3",
         "Bob_Two/1",
         "Bob_Two/1",
-    ] and table["frame"].tolist() == [
+    ]
+    assert table["frame"].tolist() == [
         12,
         7,
         1,
@@ -164,7 +164,8 @@ def test_frames_without_a_place_are_counted_and_named(root, capsys):
         "Ada_One/0/0.7.jpg",
         "Ada_One/0/0.12.jpg",
         "Cy_Six/0/0.1.jpg",
-    } and "Ada_One/3/3.1.jpg" in set(faces.table["key"])
+    }
+    assert "Ada_One/3/3.1.jpg" in set(faces.table["key"])
     assert "skipped 3 of 6" in said and said.count("\n") == 1
     assert (
         faces.skipped["Ada_One/0/0.7.jpg"]
@@ -246,19 +247,16 @@ def test_corners_show_where_they_lie_in_the_frame(left, top, side):
     assert crop[inside, inside, 1] == pytest.approx(
         np.tile(top + place[inside], (120, 1)).T, abs=0.75
     )
-    assert crop[0, 0, :2] == pytest.approx((left, top), abs=1.5) and crop[
-        -1, -1, :2
-    ] == pytest.approx((left + side - 1, top + side - 1), abs=1.5)
+    assert crop[0, 0, :2] == pytest.approx((left, top), abs=1.5)
+    assert crop[-1, -1, :2] == pytest.approx((left + side - 1, top + side - 1), abs=1.5)
 
 
 def test_edges_are_repeated_where_the_square_leaves_the_frame():
     crop = Crop()(GRADIENT, (-30, 90, 128))
-    assert (
-        (crop[:, :31, 0] == 0).all()
-        and crop[0, -1, 0] == 97
-        and (crop[69:, :, 1] == 159).all()
-        and crop[0, 0, 1] == 90
-    )
+    assert (crop[:, :31, 0] == 0).all()
+    assert crop[0, -1, 0] == 97
+    assert (crop[69:, :, 1] == 159).all()
+    assert crop[0, 0, 1] == 90
 
 
 def test_fine_stripes_average_when_a_large_face_is_shrunk():
@@ -309,10 +307,8 @@ def test_what_is_read_depends_on_the_frame_and_the_square_alone(
     boxes = elsewhere / "ytf/frame_images_DB/Ada_One.labeled_faces.txt"
     boxes.write_text(boxes.read_text().replace("100,80,60,50", "101,80,60,50"))
     moved = data.load("ytf")  # the cached scan of the frames is as before
-    assert (
-        moved.fingerprint != first.fingerprint
-        and (moved.table["digest"] != first.table["digest"]).tolist() == [False, True] + [False] * 3
-    )
+    assert moved.fingerprint != first.fingerprint
+    assert (moved.table["digest"] != first.table["digest"]).tolist() == [False, True] + [False] * 3
     assert not np.array_equal(moved.read(1), first.read(1)) and data.state("ytf") != state
 
 
@@ -324,10 +320,8 @@ def test_the_square_counts_even_where_it_changes_no_pixel(root):
     boxes = root / "ytf/frame_images_DB/Ada_One.labeled_faces.txt"
     boxes.write_text(boxes.read_text().replace("100,80,60,50", "101,80,60,50"))
     after = data.load("ytf")
-    assert (
-        np.array_equal(before.read(1), after.read(1))
-        and before.table["digest"][1] != after.table["digest"][1]
-    )
+    assert np.array_equal(before.read(1), after.read(1))
+    assert before.table["digest"][1] != after.table["digest"][1]
 
 
 def test_fingerprints_of_the_other_sets_are_what_they_were(tmp_path, monkeypatch):
@@ -382,12 +376,10 @@ def test_networks_trained_on_lfw_are_not_tested_on_the_same_people(root):
 
 def test_the_command_line_knows_the_set(root, lrface):
     code, out, err = lrface("data", "check", "ytf")
-    assert (
-        code == 1
-        and "5 usable faces of 2 identities" in out
-        and "a square around each face" in out
-        and "Cy_Six/0/0.1.jpg" in err
-    )
+    assert code == 1
+    assert "5 usable faces of 2 identities" in out
+    assert "a square around each face" in out
+    assert "Cy_Six/0/0.1.jpg" in err
     code, out, _ = lrface("list")
     assert code == 0 and "Name/clip" in re.sub(r"\s", "", out)
 
