@@ -99,5 +99,7 @@ def test_the_table_says_what_config_gives():
     assert table.loc["Eigenface", "steps"] == "one pass"
     assert table.loc["DICGAN", "starts from"] == "DICNet"
     assert table["source"].str.len().min() > 0
+    nothing_trained = recipes.table(["bicubic"], "quick")
+    assert nothing_trained.empty and [*nothing_trained] == [*table]
     assert set(recipes.table(["EDSR", "RCAN"], "paper")["steps"]) == {"20 epochs"}
     assert recipes.table(["WaveletSRNet"], "gpu")["learning rate"].item() == 2e-4

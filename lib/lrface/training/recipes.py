@@ -127,21 +127,23 @@ def table(methods: Iterable[str], preset: Preset) -> pd.DataFrame:
     >>> table(["bicubic", "EDSR", "DICGAN"], "quick")["steps"].to_dict()
     {'EDSR': '1,800 (3,600 at 8x)', 'DICGAN': '200'}
     """
+    columns = ["steps", "faces a step", "patch", "learning rate", "loss", "schedule"]
+    columns += ["starts from", "source"]
     rows = {}
     for method in methods:
         if models.method(method).trainable:
             numbers, own = _numbers(method, _checked(preset), 4), recipe(method)
-            rows[method] = {
-                "steps": _steps(method, preset),
-                "faces a step": numbers["batch"],
-                "patch": numbers["patch"] or "whole",
-                "learning rate": numbers["lr"],
-                "loss": numbers["loss"],
-                "schedule": numbers["schedule"],
-                "starts from": own.start or "",
-                "source": own.source,
-            }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+            rows[method] = [
+                _steps(method, preset),
+                numbers["batch"],
+                numbers["patch"] or "whole",
+                numbers["lr"],
+                numbers["loss"],
+                numbers["schedule"],
+                own.start or "",
+                own.source,
+            ]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("method")
 
 
 def _checked(preset: str) -> Preset:
