@@ -53,7 +53,7 @@ verify: setup
 # What the notebooks write goes elsewhere: the committed results are not this run's.
 nbval: setup
 	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
-	  LRFACE_OUT="$$out" $(BIN)/python -m pytest --nbval-lax -p no:cacheprovider --nbval-cell-timeout=3600 $(ARGS) notebooks
+	  LRFACE_OUT="$$out" $(BIN)/python -m pytest --nbval-lax --numprocesses 0 -p no:cacheprovider --nbval-cell-timeout=3600 $(ARGS) notebooks
 
 notebooks: setup
 	@$(BIN)/lrface publish

@@ -6,13 +6,15 @@ import difflib
 import hashlib
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
 from lrface import settings
-from lrface.data import protocols, splits
+from lrface.data import protocols, rendered_clips, splits
+from lrface.data.clips import FRAMES, ClipSet
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
 from lrface.data.readers import celeba, folder, lfw, rendered, tinyface, ytf
@@ -23,6 +25,7 @@ from lrface.files import note, noting
 
 __all__ = [
     "READERS",
+    "ClipSet",
     "FaceSet",
     "check_leakage",
     "check_name",
@@ -30,6 +33,7 @@ __all__ = [
     "held_out",
     "identification_lists",
     "load",
+    "load_clips",
     "pairs",
     "state",
     "state_or_absent",
@@ -181,8 +185,89 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     return FaceSet(name, root, table, reader.CROP, photos, attributes, rule, skipped)
 
 
+def load_clips(
+    name: str,
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    frames: int = FRAMES,
+) -> ClipSet:
+    """Load a set of clips.
+
+    Clips of a single frame are skipped, counted, and named in one warning on stderr.
+
+    Parameters
+    ----------
+    name : str
+        ``rendered-clips``: rendered on demand (:mod:`lrface.data.rendered_clips`) and kept in the
+        cache; ``rendered-clips+native``: the same, with native captures as small frames. Else any
+        set of frames that :func:`load` knows: ``synthetic-clips`` (embedded, aligned by the eyes),
+        ``synthetic-clips:PATH`` or ``ytf``.
+    split : {"train", "val", "test"}, optional
+        None: all clips; ``rendered-clips`` needs one.
+    limit : int, optional
+        At most this many clips: the first people of ``rendered-clips``, else a sample by a hash of
+        the clips' keys.
+    seed : int
+        Seed of the split and of the sample.
+    frames : int
+        Frames of each clip.
+
+    Returns
+    -------
+    ClipSet
+        Sorted by key.
+
+    Raises
+    ------
+    UsageError
+        Unknown set or split, a limit or a number of frames below 1.
+    LrfaceError
+        The set is missing or damaged, has no clips, or only clips of a single frame.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> clips = data.load_clips("synthetic-clips", "test")
+    >>> len(clips), clips.stack([0, 1]).shape
+    (27, torch.Size([2, 7, 3, 128, 96]))
+    """
+    for what, count in (("limit", limit), ("frames", frames)):
+        if count is not None and count < 1:
+            raise UsageError(f"{what} is {count}: ask for at least one")
+    base, _, capture = name.partition("+")
+    if base == rendered_clips.NAME:
+        if split not in SPLITS or capture not in ("", "native"):
+            advice = f"choose one of {', '.join(SPLITS)}"
+            raise UsageError(f"{name} has no split {split!r}: {advice}, or +native as its variant")
+        clips = rendered_clips.load(split, limit, frames)
+        return clips.native() if capture else clips
+    faces = load(name, split, seed=seed)
+    if "clip" not in faces.table:
+        raise LrfaceError(f"{name} holds faces, not clips: choose {rendered_clips.NAME} or ytf")
+    table = faces.table
+    clip = table["identity"] + "/" + table["clip"].astype(str)
+    single = clip.map(clip.value_counts()) < 2
+    if single.any():
+        what = f"{single.sum()} of {clip.nunique()} clips have a single frame"
+        print(f"{name}: skipped {what}: {', '.join(clip[single].head(5))}", file=sys.stderr)
+    kept = clip[~single].drop_duplicates()
+    if limit is not None:
+        order = kept.map(lambda key: splits.unit_hash(f"limit:{seed}:{key}"))
+        kept = kept.iloc[order.argsort(kind="stable")].head(limit)
+    if kept.empty:
+        raise LrfaceError(f"{name} has no clip of two frames or more")
+    return ClipSet(name, partial(_opened, faces.where(clip.isin(kept))), frames)
+
+
+def _opened(faces: FaceSet) -> FaceSet:
+    return faces
+
+
 def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     """``key, identity, split`` of every image outside a set's training split; reads no image."""
+    if name.partition("+")[0] == rendered_clips.NAME:
+        return rendered_clips.held_out()
     table = _listed(name, seed)[2]
     return table.loc[table["split"] != "train", ["key", "identity", "split"]]
 

@@ -1,7 +1,8 @@
 """Networks under their papers' names: restorers, recognition networks and the embedder.
 
-``METHODS`` lists the restoration methods, ``RECOGNISERS`` the recognition networks that are trained
-here; each network has its own module, one a paper, under ``sr`` and ``recognition``.
+``METHODS`` lists the restorers of faces, ``VIDEO`` those of clips, ``RECOGNISERS`` the recognition
+networks that are trained here; each network has its own module, one a paper, under ``sr``,
+``video`` and ``recognition``.
 :func:`restorer`, :func:`recogniser` and :func:`embedder` build one, :func:`register` adds a method
 of your own.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -46,10 +49,12 @@ from lrface.models.sr import (
     vdsr,
     wavelet_srnet,
 )
+from lrface.models.video import edvr, mucan, vidface
 
 __all__ = [
     "METHODS",
     "RECOGNISERS",
+    "VIDEO",
     "Method",
     "Recipe",
     "align",
@@ -102,6 +107,7 @@ class Method:
     hr)."""
     recipe: Recipe | None = None
     """How it is trained; a restoration method without one is trained as EDSR is."""
+    sizes: tuple[str, ...] = ("small", "paper")
 
 
 METHODS: dict[str, Method] = {
@@ -277,6 +283,44 @@ RECOGNISERS: dict[str, Method] = {
 """Networks that classify the identity or the attributes of a face; some restore it first."""
 
 
+def _vidface(name: str, **options) -> Method:
+    return Method(
+        name,
+        partial(vidface.build, **options),
+        vidface.SOURCE,
+        vidface.VERSION,
+        vidface.SCALES,
+        objectives=vidface.OBJECTIVES,
+        recipe=vidface.RECIPE,
+        sizes=tuple(vidface.SIZES),
+    )
+
+
+def _of_reference(name: str, module: ModuleType) -> Method:
+    return Method(
+        name,
+        module.build,
+        module.SOURCE,
+        module.VERSION,
+        module.SCALES,
+        objectives=module.OBJECTIVES,
+        recipe=module.RECIPE,
+        sizes=tuple(module.SIZES),
+    )
+
+
+VIDEO: dict[str, Method] = {
+    m.name: m
+    for m in (
+        *(_vidface(name, **options) for name, options in vidface.OPTIONS.items()),
+        _of_reference("EDVR", edvr),
+        _of_reference("MuCAN", mucan),
+    )
+}
+"""Restorers of clips, and the ablations of VidFace: they map float (N, T, 3, h, w) in [0, 1] to all
+frames, (N, T, 3, 8h, 8w), or to the middle one, (N, 3, 8h, 8w)."""
+
+
 def register(
     name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields
 ) -> Method:
@@ -319,7 +363,7 @@ def method(name: str) -> Method:
     Parameters
     ----------
     name : str
-        A key of ``METHODS``.
+        A key of ``METHODS`` or ``VIDEO``.
 
     Returns
     -------
@@ -335,12 +379,15 @@ def method(name: str) -> Method:
     >>> method("DICNet").scales
     (4, 8)
     """
+    if name in VIDEO:
+        return VIDEO[name]
     if name not in METHODS:
-        close = difflib.get_close_matches(name, METHODS, 1, 0.5) or [
-            m for m in METHODS if m.lower() == name.lower()
+        known = [*METHODS, *VIDEO]
+        close = difflib.get_close_matches(name, known, 1, 0.5) or [
+            m for m in known if m.lower() == name.lower()
         ]
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"unknown method {name!r}: {hint}known are {', '.join(METHODS)}")
+        raise UsageError(f"unknown method {name!r}: {hint}known are {', '.join(known)}")
     return METHODS[name]
 
 
@@ -361,17 +408,18 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
     Parameters
     ----------
     name : str
-        A restoration method (a key of ``METHODS``).
+        A restoration method (a key of ``METHODS`` or ``VIDEO``).
     scale : int
         2, 3, 4 or 8; not every method works at each.
-    size : {"small", "paper"}
-        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU.
+    size : {"small", "narrow", "paper"}
+        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU. Of the
+        methods for clips ``narrow`` keeps depth and structure, and is a fraction as wide.
 
     Returns
     -------
     Module
         Maps float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale), in training mode and with
-        the attribute ``scale``. Its output is not clipped to [0, 1].
+        the attribute ``scale``; or clips, as ``VIDEO`` says. Its output is not clipped to [0, 1].
 
     Raises
     ------
@@ -473,10 +521,12 @@ def embedder(name: str = "dlib") -> nn.Module:
 def cost(net: nn.Module, lr_size: int) -> dict[str, int]:
     """Parameters and multiply-accumulates of a network, counted and not measured.
 
+    Of a network that restores clips: :func:`lrface.models.video.cost.cost`.
+
     Parameters
     ----------
     net : Module
-        A restorer.
+        A restorer of faces.
     lr_size : int
         Side of the square LR face, in pixels.
 
@@ -500,8 +550,10 @@ def cost(net: nn.Module, lr_size: int) -> dict[str, int]:
 
 
 def _check_size(name: str, size: str) -> None:
-    if size not in ("paper", "small"):
-        raise UsageError(f"unknown size {size!r} for {name}: choose 'paper' or 'small'")
+    sizes = find(name).sizes
+    if size not in sizes:
+        choices = " or ".join(repr(one) for one in sorted(sizes))
+        raise UsageError(f"unknown size {size!r} for {name}: choose {choices}")
 
 
 @torch.no_grad()

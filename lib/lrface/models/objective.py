@@ -13,11 +13,12 @@ class Batch(NamedTuple):
     """What one step sees, on the device it runs on."""
 
     lr: Tensor
-    """float (N, 3, h, w) in [0, 1]."""
+    """float (N, 3, h, w) in [0, 1]; of clips (N, T, 3, h, w)."""
     hr: Tensor
-    """float (N, 3, H, W) in [0, 1]."""
+    """float (N, 3, H, W) in [0, 1]; of clips (N, T, 3, H, W)."""
     points: Tensor | None = None
-    """float (N, 68, 2): landmarks in pixels of ``hr``, NaN where unknown; None unless needed."""
+    """float (N, 68, 2), of clips (N, T, 68, 2): landmarks in pixels of ``hr``, NaN where unknown;
+    None unless needed."""
     labels: Tensor | None = None
     """int64 (N,): the number of each face's identity among the training identities in order of
     their names; or float (N, A): 1 for each attribute that the face has, else 0."""
@@ -26,10 +27,9 @@ class Batch(NamedTuple):
     high-resolution truth exists; None: no face is."""
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device, pictures in channels-last memory format."""
-        lr, hr = (
-            x.to(device).contiguous(memory_format=torch.channels_last) for x in (self.lr, self.hr)
-        )
+        """The batch on a device; pictures (not clips) in channels-last memory format."""
+        layout = torch.channels_last if self.lr.ndim == 4 else torch.contiguous_format
+        lr, hr = (x.to(device).contiguous(memory_format=layout) for x in (self.lr, self.hr))
         rest = (x if x is None else x.to(device) for x in (self.points, self.labels, self.native))
         return Batch(lr, hr, *rest)
 
@@ -44,6 +44,12 @@ class Objective(nn.Module):
 
     adam: ClassVar[Mapping[str, Any]] = {}
     """Adam's settings beside the learning rate (``betas``, ``weight_decay``)."""
+    clip_norm: ClassVar[float | None] = None
+    """Largest norm of the network's gradient: a larger one is scaled down to it at every step."""
+    lookahead: ClassVar[Mapping[str, Any] | None] = None
+    """Settings of :class:`lrface.training.lookahead.Lookahead`; None: the optimiser alone."""
+    mirrors_landmarks: bool = True
+    """Whether the landmarks of a mirrored clip are mirrored with it. VidFace's code omits it."""
     discriminator_lr_ratio: ClassVar[float] = 1.0
     """Learning rate of the discriminator over that of the network."""
     needs_landmarks: bool = False

@@ -23,10 +23,12 @@ class Recipe:
     source: str
     """Where the schedule is published, and where it differs from the one taken here."""
     batch: int = 16
-    """Faces a step."""
+    """Faces, or clips, a step."""
     patch: int | None = 64
-    """Side of the training patch in HR pixels (None: whole faces)."""
+    """Side of the training patch in HR pixels (None: whole faces or clips)."""
     lr: float = 1e-3
     paper_lr: float = 1e-4
+    paper_steps: int | None = None
+    """Steps of the preset ``paper``; None: 20 epochs at 1e-4, as all restorers of faces."""
     start: str | None = None
     """The method whose trained network this one starts from."""

@@ -1,4 +1,7 @@
-"""The batches of a training: random crops and mirror images, set by the seed and the step."""
+"""The batches of a training: random crops, mirror images and orders of frames.
+
+All are set by the seed and the step.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrface.data import FaceSet
+from lrface.data import ClipSet, FaceSet
 from lrface.data.landmarks import MIRRORED
 from lrface.degrade import Degradation
 from lrface.models.objective import Batch
@@ -22,14 +25,19 @@ from lrface.training.hyperparameters import Hyperparameters
 class TrainingData:
     """The faces that a network is trained on, with what its objective needs of each."""
 
-    faces: FaceSet
+    faces: FaceSet | ClipSet
     degradation: Degradation
     landmarks: np.ndarray | None = None
-    """float32 (N, 68, 2), pixels of each face, for an objective that needs them."""
+    """float32 (N, 68, 2), pixels of each face, for an objective that needs them; of clips (N, T,
+    68, 2)."""
     labels: np.ndarray | None = None
     """int64 (N,), the number of each face's identity; or float32 (N, A), its attributes."""
     native: np.ndarray | None = None
     """bool (N,), whether each face is a native one without a high-resolution truth."""
+    frames: int | None = None
+    """Frames that are taken of each clip, in random order; 1: single faces. None: all."""
+    mirrors_landmarks: bool = True
+    """Whether the landmarks of a mirrored clip are mirrored with it."""
 
 
 @lru_cache(maxsize=2)  # a permutation of a million rows is worth keeping for its epoch
@@ -53,20 +61,48 @@ def batches(
     """The batches of the steps from ``first`` on.
 
     Faces are mirrored at random and cut to ``hyper.patch`` HR pixels (None: whole faces). A face is
-    degraded whole and cut afterwards, so the border of a patch is never padded. The next batch is
+    degraded whole and cut afterwards, so the border of a patch is never padded. Clips are whole,
+    their frames mirrored together and in random order. The next batch is
     prepared in a thread while one is used. ``share`` selects rows of every batch, for one of
     several processes: they are the rows of the whole batch.
     """
     with ThreadPoolExecutor(1) as ahead:
+        make = _clip_batch if isinstance(data.faces, ClipSet) else _batch
 
         def prepare(step: int):
-            return ahead.submit(_batch, data, hyper, step, share) if step < hyper.steps else None
+            return ahead.submit(make, data, hyper, step, share) if step < hyper.steps else None
 
         pending = prepare(first)
         for step in range(first, hyper.steps):
             ready = pending.result()
             pending = prepare(step + 1)
             yield ready
+
+
+def _clip_batch(data: TrainingData, hyper: Hyperparameters, step: int, share: slice) -> Batch:
+    clips, batch = data.faces, hyper.batch
+    rows = batch_indices(len(clips), batch, step, hyper.seed)[share]
+    random = np.random.Generator(np.random.Philox(key=[hyper.seed, (1 << 62) + step]))
+    flip = torch.from_numpy(random.random(batch)[share] < 0.5)
+    order = random.random((batch, clips.frames)).argsort(1)[share, : data.frames]
+    hr = clips.stack(rows, order).float().div(255)
+    if clips.captured:
+        lr = clips.captures(rows, order).float().div(255)
+    else:
+        numbers = torch.arange(step * batch, (step + 1) * batch)[share, None]
+        streams = numbers * clips.frames + torch.from_numpy(order)
+        lr = data.degradation(hr.flatten(0, 1), streams.flatten()).unflatten(0, order.shape)
+    hr, lr = (torch.where(flip.view(-1, 1, 1, 1, 1), x.flip(-1), x) for x in (hr, lr))
+    points = None
+    if data.landmarks is not None:
+        points = torch.from_numpy(data.landmarks[rows[:, None], order])
+        if data.mirrors_landmarks:
+            width = torch.tensor([hr.shape[-1] - 1.0, 0.0])
+            mirrored = points[:, :, MIRRORED] * torch.tensor([-1.0, 1.0]) + width
+            points = torch.where(flip.view(-1, 1, 1, 1), mirrored, points)
+    if data.frames == 1:
+        return Batch(lr[:, 0], hr[:, 0], None if points is None else points[:, 0])
+    return Batch(lr, hr, points)
 
 
 def _batch(data: TrainingData, hyper: Hyperparameters, step: int, share: slice) -> Batch:

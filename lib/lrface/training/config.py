@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from lrface import models
-from lrface.data import FaceSet
+from lrface.data import ClipSet, FaceSet
 from lrface.degrade import Degradation
 from lrface.models.losses import PIXEL, Pixelwise
 from lrface.models.objective import Objective
@@ -32,8 +32,9 @@ class Config(BaseModel):
         How faces are made small (:func:`lrface.degrade.setting`); its scale is the network's.
     data : str
         The face set whose training split it learns from (:func:`lrface.data.load`).
-    size : {"small", "paper"}
-        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU.
+    size : {"small", "narrow", "paper"}
+        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU; of methods
+        for clips ``narrow`` has the depth and structure of ``paper`` and a fraction of its width.
     n_train : int, optional
         At most this many training faces; all by default.
     steps : int
@@ -63,6 +64,9 @@ class Config(BaseModel):
         It learns from the degraded face, restored by this run or by bicubic interpolation; by
         default from the true face. The run's model is the recogniser alone. Stored JSON calls this
         field ``front``.
+    frames : int, optional
+        Learn from clips of so many frames (:func:`lrface.data.load_clips`) in random order. 1: a
+        restorer of faces learns from single frames of the clips. By default it learns from faces.
 
     Raises
     ------
@@ -86,14 +90,14 @@ class Config(BaseModel):
     method: str
     degradation: Degradation
     data: str
-    size: Literal["small", "paper"] = "small"
+    size: Literal["small", "narrow", "paper"] = "small"
     n_train: int | None = Field(None, ge=1)
     steps: int = Field(ge=1)
     batch: int = Field(16, ge=1)
     patch: int | None = Field(None, ge=8)
     lr: float = Field(1e-4, gt=0)
     schedule: Literal[
-        "cosine", "constant", "halve", "halve-once", "halve-early", "tail", "drops"
+        "cosine", "annealed", "constant", "halve", "halve-once", "halve-early", "tail", "drops"
     ] = "cosine"
     loss: str = "l1"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -105,6 +109,7 @@ class Config(BaseModel):
         validation_alias=AliasChoices("preprocessor", "front"),
         serialization_alias="front",
     )
+    frames: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -113,6 +118,14 @@ class Config(BaseModel):
         if self.loss not in losses:
             advice = f"choose one of {', '.join(losses)}"
             raise ValueError(f"{self.method} has no loss {self.loss!r}: {advice}")
+        if self.size not in method.sizes:
+            advice = f"choose one of {', '.join(method.sizes)}"
+            raise ValueError(f"{self.method} has no size {self.size!r}: {advice}")
+        if self.method in models.VIDEO and self.frames is None:
+            raise ValueError(f"{self.method} restores clips: say how many frames it learns from")
+        if self.method not in models.VIDEO and self.frames not in (None, 1):
+            what = f"{self.method} restores single faces: it learns from clips"
+            raise ValueError(f"{what} with frames 1, not {self.frames}")
         if self.preprocessor is not None and method.restores:
             why = "a preprocessor is for a recogniser that does not"
             raise ValueError(f"{self.method} restores faces itself: {why}")
@@ -170,6 +183,8 @@ def key(config: Config, fingerprint: str) -> str:
     """
     # A field that came later counts only where it is used: older runs keep their keys.
     fields = config.model_dump(mode="json", exclude={"init", "preprocessor"})
+    if config.frames is None:
+        del fields["frames"]
     for name, parent in (("init", config.init), ("front", config.preprocessor)):
         if isinstance(parent, str):
             fields[name] = parent
@@ -186,7 +201,7 @@ def key(config: Config, fingerprint: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def key_for(config: Config, faces: FaceSet) -> str:
-    """The :func:`key` of this config trained on these faces."""
+def key_for(config: Config, faces: FaceSet | ClipSet) -> str:
+    """The :func:`key` of this config trained on these faces or clips."""
     labels = models.find(config.method).labels
     return key(config, faces.fingerprint if labels == "identity" else faces.attributes_fingerprint)

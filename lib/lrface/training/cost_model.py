@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from lrface import models
+from lrface.data.clips import HEIGHT, WIDTH
 from lrface.errors import LrfaceError
 from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Batch
@@ -44,8 +45,8 @@ class Cost(NamedTuple):
     parameters: int
     """Of the network alone."""
     macs: int
-    """Multiply-accumulates for one sample, forward and backward, of the network and of all that its
-    objective adds."""
+    """Multiply-accumulates for one sample (a face, or a clip), forward and backward, of the network
+    and of all that its objective adds."""
     activations: int
     """Bytes that autograd stores in the forward pass for the backward pass, for the whole batch."""
     weights: int
@@ -103,7 +104,7 @@ def plan(
         method = models.find(config.method)
         degradation, descends = config.degradation, _descends(method)
         shape = (config.method, config.size, degradation.scale, config.loss, config.batch)
-        shape = (*shape, config.patch, *_preprocessor_size(config))
+        shape = (*shape, config.patch, config.frames, *_preprocessor_size(config))
         if shape not in costs:
             costs[shape] = cost(config, identities, attributes)
         step = costs[shape]
@@ -139,11 +140,15 @@ def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
     scale, batch, meta = config.degradation.scale, config.batch, torch.device("meta")
     cut = (config.patch if _descends(method) and config.patch else FACE) // scale
     lr, hr = (torch.zeros(batch, 3, side, side, device=meta) for side in (cut, cut * scale))
+    if config.frames is not None:
+        t = () if config.frames == 1 else (config.frames,)
+        small = HEIGHT // scale, WIDTH // scale
+        lr, hr = (torch.zeros(batch, *t, 3, *s, device=meta) for s in (small, (HEIGHT, WIDTH)))
     with meta:
         labels = torch.zeros(batch, dtype=torch.int64)
         if method.labels == "attributes":
             labels = torch.zeros(batch, classes)
-        one = Batch(lr, hr, torch.zeros(batch, 68, 2), labels)
+        one = Batch(lr, hr, torch.zeros(*hr.shape[:-3], 68, 2), labels)
         net = config.build(classes)
         parameters = sum(p.numel() for p in net.parameters())
         objective = config.objective(net)

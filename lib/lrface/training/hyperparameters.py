@@ -30,11 +30,11 @@ def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
     ----------
     schedule : str
         ``cosine``: 2 % linear warm-up, then a half cosine to zero. ``constant``. The papers' own,
-        as fractions of a run: ``halve`` at each fifth (RDN, RCAN); ``halve-once`` at two thirds
-        (EDSR); ``halve-early`` at 1, 2, 4 and 8 fifteenths (DICNet); ``tail``: constant, then
-        linearly to zero over the last two fifths (HiFaceGAN); ``drops`` to a tenth at 4 sevenths
-        and again at 6, that is at 16,000 and 24,000 of 28,000 (joint model, section 4.1, which
-        calls the last "epochs").
+        as fractions of a run: ``annealed``: a half cosine to 1/400, without warm-up (VidFace);
+        ``halve`` at each fifth (RDN, RCAN); ``halve-once`` at two thirds (EDSR); ``halve-early``
+        at 1, 2, 4 and 8 fifteenths (DICNet); ``tail``: constant, then linearly to zero over the
+        last two fifths (HiFaceGAN); ``drops`` to a tenth at 4 sevenths and again at 6, that is at
+        16,000 and 24,000 of 28,000 (joint model, section 4.1, which calls the last "epochs").
     base : float
         The rate that the schedule scales.
     step : int
@@ -57,6 +57,8 @@ def learning_rate(schedule: str, base: float, step: int, steps: int) -> float:
             return base * (step + 1) / warm_up
         angle = math.pi * (step - warm_up) / max(1, steps - warm_up)
         return base * 0.5 * (1 + math.cos(angle))
+    if schedule == "annealed":
+        return base * (1 / 400 + (1 - 1 / 400) * 0.5 * (1 + math.cos(math.pi * step / steps)))
     if schedule == "halve":
         return base * 0.5 ** (5 * step // steps)
     if schedule == "halve-once":

@@ -20,7 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from lrface.data import FaceSet
+from lrface.data import ClipSet, FaceSet
 from lrface.degrade import Degradation, round_uint8
 from lrface.errors import Diverged, LrfaceError
 from lrface.files import progress, write_atomic
@@ -28,24 +28,47 @@ from lrface.models.objective import Batch, Objective
 from lrface.training import distributed
 from lrface.training.batches import TrainingData, batches
 from lrface.training.hyperparameters import Hyperparameters
+from lrface.training.lookahead import Lookahead
 
 SAVE_SECONDS = 30.0
 
 
 @torch.no_grad()
-def validate(net: nn.Module, faces: FaceSet, degrade: Degradation, device: torch.device) -> float:
-    """Mean RGB PSNR (dB) over a few validation faces, in float32.
+def validate(
+    net: nn.Module, faces: FaceSet | ClipSet, degrade: Degradation, device: torch.device
+) -> float:
+    """Mean RGB PSNR (dB) over a few validation faces, or the middle frames of clips, in float32.
 
     It draws the learning curve; no model is selected by it.
     """
     total, count = 0.0, 0
-    for hr in faces.batches(32):
-        hr = hr.float().div(255)
-        lr = degrade(hr, torch.arange(count, count + len(hr)))
-        sr = round_uint8(net(lr.to(device)).float().cpu())
+    for lr, hr in _validation_pairs(faces, degrade):
+        sr = net(lr.to(device)).float().cpu()
+        sr = round_uint8(sr[:, sr.shape[1] // 2] if sr.ndim == 5 else sr)
         mse = (sr - hr).double().square().mean((1, 2, 3)).clamp_min(1e-12)
         total, count = total + float((-10 * mse.log10()).sum()), count + len(hr)
     return total / count
+
+
+def _validation_pairs(
+    faces: FaceSet | ClipSet, degrade: Degradation
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Small faces or clips, and the faces or middle frames that are to come out."""
+    count = 0
+    for hr in faces.batches(32 if isinstance(faces, FaceSet) else 8):
+        rows = torch.arange(count, count + len(hr))
+        count += len(hr)
+        hr = hr.float().div(255)
+        if isinstance(faces, FaceSet):
+            yield degrade(hr, rows), hr
+            continue
+        t = hr.shape[1]
+        if faces.captured:
+            lr = faces.captures(rows.tolist()).float().div(255)
+        else:
+            streams = (rows[:, None] * t + torch.arange(t)).flatten()
+            lr = degrade(hr.flatten(0, 1), streams).unflatten(0, (-1, t))
+        yield (lr[:, 0] if t == 1 else lr), hr[:, t // 2]
 
 
 class _Learner:
@@ -57,6 +80,8 @@ class _Learner:
         net = net.to(memory_format=torch.channels_last)
         trainable = [p for p in net.parameters() if p.requires_grad]
         optimiser = torch.optim.Adam(trainable, hyper.lr, **objective.adam)
+        if objective.lookahead is not None:
+            Lookahead(optimiser, **objective.lookahead)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
         objective.to(self.fabric.device)
         self.parts: dict[str, Any] = {"model": self.net, "optimiser": self.optimiser}
@@ -77,6 +102,8 @@ class _Learner:
         losses = self.objective(self.net, batch.to(self.fabric.device))
         self.optimiser.zero_grad()
         self.fabric.backward(losses["loss"])
+        if (most := self.objective.clip_norm) is not None:
+            self.fabric.clip_gradients(self.net, self.optimiser, max_norm=most)
         self.optimiser.step()
         if self.discriminator_optimiser is not None:
             _set_lr(self.discriminator_optimiser, lr * self.objective.discriminator_lr_ratio)
@@ -114,7 +141,7 @@ def train(
     *,
     checkpoint: Path,
     label: str,
-    validation: FaceSet | None = None,
+    validation: FaceSet | ClipSet | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
     """Train a network in place.
 
@@ -136,8 +163,8 @@ def train(
         File with all that it takes to go on; written every half minute, read if it exists.
     label : str
         The training's name in messages.
-    validation : FaceSet, optional
-        Faces on which the PSNR of the learning curve is measured.
+    validation : FaceSet or ClipSet, optional
+        Faces or clips on which the PSNR of the learning curve is measured.
 
     Returns
     -------
@@ -245,7 +272,7 @@ def _log_row(
     return {"step": done.step, "loss": loss, "lr": lr, "val_psnr": float("nan")}
 
 
-def _validate(learner: _Learner, validation: FaceSet, degradation: Degradation) -> float:
+def _validate(learner: _Learner, validation: FaceSet | ClipSet, degradation: Degradation) -> float:
     learner.net.eval()
     psnr = validate(learner.net, validation, degradation, learner.fabric.device)
     learner.net.train()

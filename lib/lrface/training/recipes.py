@@ -4,7 +4,8 @@
 ``smoke``  the quick recipe cut down: at most 4 steps of 2 faces, patches of 32 pixels
 ``quick``  the method's own numbers, along a cosine; twice the steps at 8x for patches
 ``gpu``    2,000 steps of 16 whole faces with the paper's schedule and learning rate
-``paper``  EDFace-Celeb-1M, section 4.2: 20 epochs at 1e-4, alike for all methods
+``paper``  EDFace-Celeb-1M, section 4.2: 20 epochs at 1e-4, alike for all methods;
+           restorers of clips as VidFace prints it
 ========= ============================================================================
 """
 
@@ -61,7 +62,7 @@ def config(
         At most this many training faces; all by default.
     n_faces : int, optional
         The training faces there are; ``paper`` counts its epochs by them.
-    size : {"small", "paper"}, optional
+    size : {"small", "narrow", "paper"}, optional
         The network's size; the preset's by default.
     seed : int
         The seed of the weights and of the batches.
@@ -93,7 +94,7 @@ def config(
         "degradation": degradation,
         "data": data,
         "n_train": n_train,
-        "size": size or SIZES[_checked(preset)],
+        "size": size or _size(method, preset),
         "seed": seed,
     }
     if start is not None and "init" not in changes:
@@ -103,6 +104,8 @@ def config(
         if n_faces is None:
             raise UsageError("the preset paper counts epochs: give n_faces, the training faces")
         numbers["steps"] = EPOCHS * n_faces // numbers["batch"]
+    if method in models.VIDEO:
+        numbers = {"frames": 7} | numbers
     return Config(method=method, **common, **numbers)
 
 
@@ -146,6 +149,11 @@ def table(methods: Iterable[str], preset: Preset) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("method")
 
 
+def _size(method: str, preset: Preset) -> str:
+    size = SIZES[_checked(preset)]
+    return "narrow" if method in models.VIDEO and size == "small" else size
+
+
 def _checked(preset: str) -> Preset:
     if preset not in get_args(Preset):
         raise UsageError(f"unknown preset {preset!r}: choose one of {', '.join(get_args(Preset))}")
@@ -172,6 +180,9 @@ def _numbers(method: str, preset: Preset, scale: int) -> dict[str, Any]:
     if closed_form:
         return quick | {"schedule": own.schedule}
     whole_faces = quick | {"batch": 16, "patch": None}
+    if preset == "paper" and own.paper_steps:
+        as_printed = {"steps": own.paper_steps, "lr": own.paper_lr, "schedule": own.schedule}
+        return whole_faces | as_printed
     if preset == "gpu":
         return whole_faces | {"steps": 2000, "lr": own.paper_lr, "schedule": own.schedule}
     del whole_faces["steps"]

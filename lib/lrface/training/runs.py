@@ -20,7 +20,8 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from lrface import data, models
-from lrface.data import FaceSet
+from lrface.data import ClipSet, FaceSet
+from lrface.data.clips import FRAMES
 from lrface.data.landmarks import landmarks
 from lrface.errors import LrfaceError
 from lrface.files import cache_dir, project_root, sha256, stores, write_atomic, write_text
@@ -50,7 +51,7 @@ __all__ = [
 VALIDATION_FACES = 64
 
 
-def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> Run:
+def fit(config: Config, train: FaceSet | ClipSet | None = None, retrain: bool = False) -> Run:
     """The run of a config: trained once, then reused.
 
     It is looked for among the released runs, then in the cache; else it is trained now, and cached.
@@ -61,8 +62,8 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
     ----------
     config : Config
         What to train.
-    train : FaceSet, optional
-        The training faces, if they are loaded already; the config's by default.
+    train : FaceSet or ClipSet, optional
+        The training faces or clips, if they are loaded already; the config's by default.
     retrain : bool
         Ignore released and cached runs.
 
@@ -94,12 +95,20 @@ def fit(config: Config, train: FaceSet | None = None, retrain: bool = False) -> 
         raise LrfaceError(f"{config.method} has nothing to train: {advice}")
     faces = train
     if faces is None:
-        faces = data.load(config.data, "train", config.n_train, config.split_seed)
+        faces = training_faces(config)
     name = key_for(config, faces)
     run = None
     if not retrain:
         run = distributed.broadcast_from_rank0(lambda: _stored(name, config.label))
     return run or _train(config, faces, cache_dir("runs") / name, retrain)
+
+
+def training_faces(config: Config) -> FaceSet | ClipSet:
+    """The faces, or clips, that a config names."""
+    where = config.data, "train", config.n_train, config.split_seed
+    if config.frames is None:
+        return data.load(*where)
+    return data.load_clips(*where, frames=FRAMES if config.frames == 1 else config.frames)
 
 
 def _stored(name: str, label: str) -> Run | None:
@@ -111,7 +120,7 @@ def _stored(name: str, label: str) -> Run | None:
     return None
 
 
-def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
+def _train(config: Config, faces: FaceSet | ClipSet, folder: Path, retrain: bool) -> Run:
     held_out = data.held_out(config.data, config.split_seed)
     data.check_leakage(faces.table, held_out, "training and held-out")
     work = folder.with_name(folder.name + ".training")
@@ -139,7 +148,9 @@ def _train(config: Config, faces: FaceSet, folder: Path, retrain: bool) -> Run:
         return distributed.broadcast_from_rank0(lambda: run)
 
 
-def _build(config: Config, faces: FaceSet) -> tuple[nn.Module, Objective, np.ndarray | None, int]:
+def _build(
+    config: Config, faces: FaceSet | ClipSet
+) -> tuple[nn.Module, Objective, np.ndarray | None, int]:
     """The network as training begins, its objective, the faces' labels, the number of classes."""
     method = models.find(config.method)
     names, labels = (), None
@@ -161,22 +172,32 @@ def _build(config: Config, faces: FaceSet) -> tuple[nn.Module, Objective, np.nda
 
 
 def _training_data(
-    config: Config, faces: FaceSet, objective: Objective, labels: np.ndarray | None
+    config: Config, faces: FaceSet | ClipSet, objective: Objective, labels: np.ndarray | None
 ) -> TrainingData:
     points = native = None
+    clips = isinstance(faces, ClipSet)
     with distributed.rank0_first():
         if models.find(config.method).needs_landmarks or objective.needs_landmarks:
-            points = landmarks(faces)
+            points = faces.landmarks if clips else landmarks(faces)
+    if clips:
+        mirrors = objective.mirrors_landmarks
+        return TrainingData(
+            faces, config.degradation, points, frames=config.frames, mirrors_landmarks=mirrors
+        )
     if "source" in faces.table:
         native = (faces.table["source"] != "hr").to_numpy()
     return TrainingData(faces, config.degradation, points, labels, native)
 
 
-def _validation(config: Config, faces: FaceSet, held_out: pd.DataFrame) -> FaceSet | None:
+def _validation(
+    config: Config, faces: FaceSet | ClipSet, held_out: pd.DataFrame
+) -> FaceSet | ClipSet | None:
     """A few faces for the learning curve of a restorer. A small folder may have nobody for it."""
     if not models.find(config.method).restores or not (held_out["split"] == "val").any():
         return None
     enough = min(VALIDATION_FACES, len(faces))
+    if config.frames is not None:
+        return data.load_clips(config.data, "val", enough, config.split_seed, config.frames)
     return data.load(config.data, "val", enough, config.split_seed).sized(faces.side)
 
 

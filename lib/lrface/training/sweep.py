@@ -18,7 +18,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 
 from lrface import models
-from lrface.data import FaceSet
+from lrface.data import ClipSet, FaceSet
 from lrface.errors import Diverged, LrfaceError
 from lrface.files import cache_dir, progress, relayed, write_atomic
 from lrface.settings import adopt, current, variables
@@ -31,7 +31,7 @@ MEMORY = 3 << 30
 
 
 def fit(
-    wanted: Mapping[Name, tuple[Config, FaceSet]], only: Collection[Name] | None = None
+    wanted: Mapping[Name, tuple[Config, FaceSet | ClipSet]], only: Collection[Name] | None = None
 ) -> tuple[dict[Name, Run], dict[Name, str]]:
     """The runs of a study, trained where they are not at hand (:func:`lrface.runs.fit`).
 
@@ -111,7 +111,7 @@ def fit(
     return {name: run for name, run in ended.items() if name not in diverged}, diverged
 
 
-Trainings = dict[str, tuple[Config, FaceSet]]
+Trainings = dict[str, tuple[Config, FaceSet | ClipSet]]
 """Config and training faces by key."""
 
 
@@ -135,7 +135,7 @@ def _found_and_waiting(
     return found, waiting
 
 
-def _parents(config: Config, faces: FaceSet) -> dict[str, Config | RunRef]:
+def _parents(config: Config, faces: FaceSet | ClipSet) -> dict[str, Config | RunRef]:
     """By key what a network is initialised from or has as its preprocessor."""
     return {
         parent.key if isinstance(parent, RunRef) else runs.key_for(parent, faces): parent
@@ -144,7 +144,7 @@ def _parents(config: Config, faces: FaceSet) -> dict[str, Config | RunRef]:
 
 
 def _failed_parent(
-    config: Config, faces: FaceSet, found: Mapping[str, Run | LrfaceError]
+    config: Config, faces: FaceSet | ClipSet, found: Mapping[str, Run | LrfaceError]
 ) -> LrfaceError | None:
     for parent in _parents(config, faces):
         if isinstance(error := found.get(parent), LrfaceError):
@@ -153,7 +153,7 @@ def _failed_parent(
 
 
 def _on_cpu(config: Config) -> bool:
-    return config.size == "small" and runs.device().type == "cpu"
+    return config.size != "paper" and runs.device().type == "cpu"
 
 
 Trained = Iterator[tuple[str, Run | LrfaceError, str]]
@@ -211,7 +211,7 @@ def _set_up_worker(settings: dict[str, str], methods: list[models.Method]) -> No
 def _in_a_worker(
     key: str,
     config: Config,
-    faces: FaceSet,
+    faces: FaceSet | ClipSet,
     methods: list[models.Method],
     settings: dict[str, str],
     parent: int,
@@ -253,7 +253,9 @@ def _as_jobs(trainings: Trainings, where: slurm.Launcher) -> Trained:
     settings = {name: value for name, value in variables().items() if name != "LRFACE_PROGRESS"}
     files, jobs = {}, {}
     for key, (config, faces) in trainings.items():
-        file = cache_dir("jobs") / f"faces-{faces.attributes_fingerprint}.pkl"
+        clips = isinstance(faces, ClipSet)
+        mark = faces.fingerprint if clips else faces.attributes_fingerprint
+        file = cache_dir("jobs") / f"faces-{mark}.pkl"
         if id(faces) not in files:
             pickled = pickle.dumps(faces)
             files[id(faces)] = write_atomic(file, lambda path, p=pickled: path.write_bytes(p))
@@ -282,7 +284,7 @@ def _in_turn(trainings: Trainings) -> Trained:
             torch.set_num_threads(before)
 
 
-def _fit(config: Config, faces: FaceSet) -> Run | Diverged:
+def _fit(config: Config, faces: FaceSet | ClipSet) -> Run | Diverged:
     try:
         return runs.fit(config, faces)
     except Diverged as error:

@@ -9,9 +9,10 @@ from lrface.models.objective import Batch
 from lrface.models.video import objectives, vidface
 from lrface.models.video.cost import cost
 from lrface.models.video.transformers import attend
+from lrface.training.hyperparameters import learning_rate
 from torch.nn import functional as F
 
-CODE = vidface.OPTIONS["VidFace, code"]
+CODE = vidface.OPTIONS["VidFace-code"]
 
 
 def clips(n=1, t=7, h=16, w=12, seed=0):
@@ -50,11 +51,11 @@ def test_every_module_of_the_released_network_has_its_size():
 
 PAPER = {
     "VidFace": 16_261_630,
-    "VidFace, code": 16_269_055,
-    "VidFace (A)": 8_653_667,
-    "VidFace (B)": 6_837_539,
-    "VidFace, RLPE alone": 7_087_230,
-    "VidFace, DeU alone": 16_011_939,
+    "VidFace-code": 16_269_055,
+    "VidFace-A": 8_653_667,
+    "VidFace-B": 6_837_539,
+    "VidFace-RLPE": 7_087_230,
+    "VidFace-DeU": 16_011_939,
 }
 
 
@@ -64,7 +65,7 @@ def test_the_papers_widths_and_the_ablations(name):
         made = vidface.build(8, "paper", **vidface.OPTIONS[name])
         narrow = vidface.build(8, "narrow", **vidface.OPTIONS[name])
     assert count(made) == PAPER[name]
-    embed = {"VidFace, code": 374, "VidFace": 379, "VidFace, RLPE alone": 379}.get(name, 384)
+    embed = {"VidFace-code": 374, "VidFace": 379, "VidFace-RLPE": 379}.get(name, 384)
     assert made.norm.normalized_shape == (embed,)
     assert len(narrow.blocks) == len(made.blocks) == 4 and count(narrow) < 0.06 * count(made)
     if "DeU alone" in name or name == "VidFace":
@@ -114,7 +115,7 @@ def test_any_order_of_the_frames_gives_the_same_faces(size):
         assert (one[:, order] - other).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["VidFace", "VidFace (A)"])
+@pytest.mark.parametrize("name", ["VidFace", "VidFace-A"])
 def test_a_frame_that_attends_to_itself_alone_is_restored_as_a_clip_of_one(name):
     made, lr = net(**vidface.OPTIONS[name]), clips(t=3)
     made.colours[2].weight.data.mul_(1 if name == "VidFace" else 100)  # starts very small
@@ -258,7 +259,7 @@ def batch(n=1, t=3, h=4, w=4):
 STEPS = [
     *(("narrow", name, loss) for name in vidface.OPTIONS for loss in vidface.OBJECTIVES),
     ("paper", "VidFace", "paper"),
-    ("paper", "VidFace (A)", "paper"),
+    ("paper", "VidFace-A", "paper"),
 ]
 
 
@@ -353,7 +354,7 @@ def test_landmarks_in_pixels_and_fractions():
 
 
 def test_the_learning_rate_of_the_paper():
-    rates = [objectives.learning_rate(4e-4, step, 600_000) for step in (0, 300_000, 599_999)]
+    rates = [learning_rate("annealed", 4e-4, step, 600_000) for step in (0, 300_000, 599_999)]
     assert rates == pytest.approx([4e-4, 2.005e-4, 1e-6], rel=1e-6)
 
 

@@ -47,16 +47,21 @@ def clip_views(
     frames: int = FRAMES,
     prevalence: Prevalence | None = None,
     span: float = 1.0,
+    jitter: float = 0.0,
 ) -> list[View]:
     """The views of clip ``number`` (from 0): a smooth path between two random views, with a sway.
 
     ``span`` scales the changes. Clothes, glasses, place and colour of the light stay the same.
+    ``jitter`` is the standard deviation of the framing of each frame, as a share of the side for
+    its position and 1.5 times that for its logarithmic size: what the boxes of a face detector,
+    which looks at every frame alone, differ by.
     """
     identity, first = person.identity, FIRST_CLIP_VIEW + 2 * number
     begin, end = view(identity, first, prevalence), view(identity, first + 1, prevalence)
     rng = stream(identity.seed, identity.number, first, "clip")
     phase, rate = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.5, 1.2, 3)
     size = rng.uniform(0.3, 1.0, 3) * (2.5, 1.5, 1.2)
+    boxes = stream(identity.seed, identity.number, first, "boxes").normal(size=(frames, 3))
     t = np.linspace(0, 1, frames) if frames > 1 else np.zeros(1)
     share = span * _ease(t)
     units = sorted({*begin.expression, *end.expression})
@@ -80,7 +85,11 @@ def clip_views(
         flicker = float(np.exp(0.03 * np.sin(phase[0] + 3 * t[k])))
         exposure = begin.light.exposure * flicker
         light = replace(begin.light, azimuth=mix(azimuth, last_azimuth), exposure=exposure)
-        x, y = mix(begin.framing.x, end.framing.x), mix(begin.framing.y, end.framing.y)
+        off = jitter * boxes[k]
+        side = 128 / begin.framing.scale  # decimetres
+        x = mix(begin.framing.x, end.framing.x) + side * float(off[0])
+        y = mix(begin.framing.y, end.framing.y) + side * float(off[1])
+        scale = begin.framing.scale * float(np.exp(1.5 * off[2]))
         expression = {
             unit: round(mix(begin.expression.get(unit, 0.0), end.expression.get(unit, 0.0)), 4)
             for unit in units
@@ -96,7 +105,7 @@ def clip_views(
                 expression=expression,
                 gaze=(mix(begin.gaze[0], end.gaze[0]), mix(begin.gaze[1], end.gaze[1])),
                 light=light,
-                framing=replace(begin.framing, x=x, y=y),
+                framing=replace(begin.framing, x=x, y=y, scale=scale),
                 smiling=nearest.smiling,
                 mouth_open=nearest.mouth_open,
                 hair_pose=tuple(float(a) for a in trailing),
@@ -136,6 +145,7 @@ def clip(
     frames: int = FRAMES,
     aligned: bool = True,
     prevalence: Prevalence | None = None,
+    jitter: float = 0.0,
 ) -> list[ClipFrame]:
     """Render clip ``number`` (from 0) of a person.
 
@@ -150,13 +160,15 @@ def clip(
         Warp each frame so that the eyes are at fixed places, as VidFace does; else the camera is
         still.
     prevalence : Prevalence, optional
+    jitter : float
+        See :func:`clip_views`.
 
     Returns
     -------
     list of ClipFrame
     """
     out = []
-    for one in clip_views(person, number, frames, prevalence):
+    for one in clip_views(person, number, frames, prevalence, jitter=jitter):
         frame = render(person, one, size)
         points, visible = landmarks(person, frame)
         if aligned:

@@ -7,14 +7,14 @@ Parquet files, the protocols and descriptions are written, and the manifest last
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import threading
+import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
 
 from lrface.data import splits
 from lrface.data.synthetic import protocols
@@ -69,22 +70,36 @@ class Plan:
     prevalence: Mapping[str, float] = field(default_factory=dict)
     """Shares of attributes that are set (:class:`.prevalence.Prevalence`)."""
     version: int = VERSION
+    jitter: float = 0.0
+    """How far the crop of each frame of a clip is off, as that of a face detector is
+    (:func:`.clips.clip_views`)."""
+    clip_height: int = 0
+    """Rows and columns of the native captures of clips, which are then framed and exposed as the
+    HR frame is; 0: each clip has a random low-quality camera, as each still has."""
 
     def __post_init__(self) -> None:
-        least = min(self.identities - 1, self.per_identity - 1, self.frames - 1)
-        if min(least, self.clips, self.first) < 0 or not 0 <= self.quality <= 100:
+        pictures = max(self.per_identity, self.clips)
+        least = min(self.identities - 1, pictures - 1, self.frames - 1)
+        rest = min(self.per_identity, self.clips, self.first, self.jitter, self.clip_height)
+        if min(least, rest) < 0 or not 0 <= self.quality <= 100:
             raise UsageError(
-                "a set needs at least one identity and one picture each, and a quality from 0 to "
-                f"100: {asdict(self)}"
+                "a set needs at least one identity and one picture each (or clips), and a quality "
+                f"from 0 to 100: {asdict(self)}"
             )
         if not 32 <= self.size <= 1024:
             raise UsageError(f"pictures are rendered at 32 to 1024 pixels, not {self.size}")
         Prevalence(self.prevalence)
 
+    def facts(self) -> dict:
+        """The fields that are stored: those that came later only where they are used."""
+        found = asdict(self)
+        return {k: v for k, v in found.items() if v or k not in ("jitter", "clip_height")}
+
     @property
     def parts(self) -> list[tuple[str, int]]:
         """The parts as (kind, number): ``images`` of groups of identities, then ``clips``."""
-        images = [("images", i) for i in range(-(-self.identities // PER_PART))]
+        groups = -(-self.identities // PER_PART) if self.per_identity else 0
+        images = [("images", i) for i in range(groups)]
         return images + [("clips", i) for i in range(-(-self.clips // PER_PART))]
 
 
@@ -111,10 +126,12 @@ def _clip_rows(plan: Plan, c: int) -> list[dict]:
     if plan.clips > plan.identities:
         i, number = c % plan.identities, c // plan.identities
     who = person(identity(plan.seed, plan.first + i, prevalence))
-    frames = clip(who, number, plan.size, plan.frames, plan.aligned, prevalence)
+    frames = clip(who, number, plan.size, plan.frames, plan.aligned, prevalence, plan.jitter)
     for k, one in enumerate(frames):
         truth = one.picture, one.landmarks, one.visible
         camera = camera_for(who, one.view.scenery) if plan.native else None
+        if camera is not None and plan.clip_height:
+            camera = replace(camera, height=plan.clip_height).without("framing", "exposure")
         place = {"clip": c, "number": k, "seed": plan.seed, "quality": plan.quality}
         rows.append(row(who, one.view, one.frame, *truth, camera=camera, **place))
     return rows
@@ -139,15 +156,21 @@ def _count(file: Path) -> int:
         return 0
 
 
-def _start_worker() -> None:
+def _write_in_worker(parent: int, *part) -> int:
+    """:func:`_write_part` in a worker, which ends with its parent."""
     cv2.setNumThreads(1)
-    # a worker whose parent was killed would wait for work for ever
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _end_with(parent)
+    return _write_part(*part)
 
 
-def _exit_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+@lru_cache(maxsize=1)  # one thread a worker
+def _end_with(parent: int) -> None:
+    def wait() -> None:  # a worker whose parent was killed would wait for work for ever
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _render(plan: Plan, parts: Path, workers: int) -> None:
@@ -170,24 +193,19 @@ def _render(plan: Plan, parts: Path, workers: int) -> None:
         # memory than rendering.
         who = person(identity(0, 0))
         landmarks(who, render(who, view(who.identity, 1), 32))
-        # spawned, since a forked child inherits the locks of the parent's threads
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
-            jobs = [
-                pool.submit(_write_part, plan, kind, i, parts / f"{kind}-{i:05d}.parquet")
-                for kind, i in missing
-            ]
-            try:
-                for job in as_completed(jobs):
-                    advance(job.result())
-            except BrokenProcessPool:
-                raise LrfaceError(
-                    "a worker died, most likely for want of memory: "
-                    "run the same command with fewer workers, it goes on"
-                ) from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        call = delayed(_write_in_worker)
+        jobs = [
+            call(os.getpid(), plan, kind, i, parts / f"{kind}-{i:05d}.parquet")
+            for kind, i in missing
+        ]
+        try:
+            for count in Parallel(workers, return_as="generator_unordered", batch_size=1)(jobs):
+                advance(count)
+        except BrokenProcessPool:
+            raise LrfaceError(
+                "a worker died, most likely for want of memory: "
+                "run the same command with fewer workers, it goes on"
+            ) from None
 
 
 def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
@@ -195,6 +213,8 @@ def _merge(plan: Plan, parts: Path, out: Path) -> list[Path]:
     files = []
     for kind in ("images", "clips"):
         numbers = [i for k, i in plan.parts if k == kind]
+        if not numbers:
+            continue
         per_part = PER_PART * (plan.per_identity if kind == "images" else plan.frames)
         room = max(PER_FILE // per_part, 1)
         groups = [numbers[i : i + room] for i in range(0, len(numbers), room)]
@@ -232,20 +252,24 @@ def _finished(out: Path) -> dict | None:
     return None
 
 
+PROTOCOLS = ("pairs", "pairs_hard", "identification")
+
+
 def _write_protocols(plan: Plan, out: Path, files: list[Path]) -> dict:
     """Write the lists of the protocols; returns their hashes, and why any could not be made."""
     columns = ["key", "identity", "split", "group", "gender", "yaw", "pitch"]
-    images = [file for file in files if file.name.startswith("images")]
-    tables = [pd.read_parquet(file, columns=columns) for file in images]
+    # the protocols are of stills; a set without any has at least its splits
+    stills = [file for file in files if file.name.startswith("images")] or files
+    tables = [pd.read_parquet(file, columns=columns) for file in stills]
     table = pd.concat(tables, ignore_index=True)
     test = table[table["split"] == "test"]
-    made, reasons = {}, {}
+    made, reasons = {}, {} if plan.per_identity else dict.fromkeys(PROTOCOLS, "no stills")
     builders = {
         "pairs": lambda: protocols.verification_pairs(test, plan.seed),
         "pairs_hard": lambda: protocols.verification_pairs(test, plan.seed, hard=True),
         "identification": lambda: protocols.identification_lists(table, plan.seed),
     }
-    for name, build in builders.items():
+    for name, build in builders.items() if plan.per_identity else ():
         try:
             listing = build()
         except UsageError as reason:
@@ -274,6 +298,8 @@ def make(
     aligned: bool = True,
     first: int = 0,
     prevalence: Mapping[str, float] | None = None,
+    jitter: float = 0.0,
+    clip_height: int = 0,
 ) -> dict:
     """Render a set into a folder.
 
@@ -287,7 +313,8 @@ def make(
         ``croissant.json``, and last ``manifest.json`` with the sha256 of every file.
     workers : int, optional
         Processes, by default one a core; the result does not depend on it.
-    identities, per_identity, seed, size, quality, native, clips, frames, aligned, first, prevalence
+    identities, per_identity, seed, size, quality, native, clips, frames, aligned, first, \
+prevalence, jitter, clip_height
         The fields of :class:`Plan`.
 
     Returns
@@ -314,6 +341,8 @@ def make(
         aligned,
         first,
         dict(sorted((prevalence or {}).items())),
+        jitter=jitter,
+        clip_height=clip_height,
     )
     out = Path(out_dir)
     try:
@@ -322,7 +351,7 @@ def make(
         raise LrfaceError(
             f"cannot make the folder {out} ({error.strerror}): choose another"
         ) from None
-    parts, stored = out / ".parts", json.dumps(asdict(plan), indent=1, sort_keys=True) + "\n"
+    parts, stored = out / ".parts", json.dumps(plan.facts(), indent=1, sort_keys=True) + "\n"
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -346,7 +375,7 @@ def make(
             return manifest
         _render(plan, parts, max(workers or os.cpu_count() or 1, 1))
         files = _merge(plan, parts, out)
-        manifest = {"plan": asdict(plan), **_write_protocols(plan, out, files)}
+        manifest = {"plan": plan.facts(), **_write_protocols(plan, out, files)}
         listed = sorted([*files, *out.glob("*.csv"), plan_file])
         manifest["files"] = {
             file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in listed

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 from torchvision.ops import deform_conv2d
 
 from lrface.models.layers import conv3
+from lrface.models.recipe import Recipe
 from lrface.models.video.layers import (
     SLOPE,
     Pyramid,
@@ -202,3 +203,15 @@ def build(scale: int, size: str, **changes) -> EDVR:
 
 
 OBJECTIVES = {"paper": lambda net: Charbonnier(net.reference)}
+
+RECIPE = Recipe(
+    steps=2400,
+    loss="paper",
+    schedule="annealed",
+    source="EDVR's options: 4e-4, 600,000 steps; here VidFace's schedule, as for all its rivals",
+    batch=4,
+    patch=None,
+    lr=1e-3,
+    paper_lr=4e-4,
+    paper_steps=600_000,
+)

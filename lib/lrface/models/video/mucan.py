@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrface.models.layers import conv3
+from lrface.models.recipe import Recipe
 from lrface.models.video.layers import (
     SLOPE,
     Pyramid,
@@ -248,3 +249,15 @@ def build(scale: int, size: str, **changes) -> MuCAN:
 
 
 OBJECTIVES = {"paper": lambda net: Charbonnier(net.reference, epsilon=1e-3, mean=True)}
+
+RECIPE = Recipe(
+    steps=2400,
+    loss="paper",
+    schedule="annealed",
+    source="not printed, not in its code; here VidFace's schedule, as for all its rivals",
+    batch=4,
+    patch=None,
+    lr=1e-3,
+    paper_lr=4e-4,
+    paper_steps=600_000,
+)

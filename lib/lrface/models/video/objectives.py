@@ -15,10 +15,6 @@ from torch.nn import functional as F
 from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import five_points
 
-MIRRORED_5 = (1, 0, 2, 4, 3)
-"""Order of the five landmarks in a mirrored face: ``points[..., MIRRORED_5, :]`` after
-``x -> width - 1 - x``."""
-
 
 def fractions(points: Tensor, height: int, width: int) -> Tensor:
     """Five landmarks in fractions of the frame, from its centre, given 68 or 5 in pixels.
@@ -91,12 +87,13 @@ class VidFaceLoss(Objective):
     doubled : int, optional
         A frame whose loss counts twice. The released code doubles frame 3, the middle one of
         seven, although frames are in random order.
+    mirrors_landmarks : bool
+        Whether the landmarks of a mirrored clip are mirrored with it.
 
     Notes
     -----
     Frames whose five landmarks are not all known have no landmark loss. The released training
-    mirrors clips at random without mirroring their landmarks. That is a choice of the training
-    data; mirrored landmarks need :data:`MIRRORED_5`.
+    mirrors clips at random without mirroring their landmarks; ``mirrors_landmarks=False`` does.
 
     The gradient's norm is about 4e4 at first and is clipped to ``clip_norm`` at every step, so
     clipping normalises it. The optimiser is Adam without weight decay inside Lookahead.
@@ -107,8 +104,11 @@ class VidFaceLoss(Objective):
     clip_norm = 0.05
     lookahead = {"alpha": 0.5, "every": 6}
 
-    def __init__(self, per_frame: bool = True, doubled: int | None = None):
+    def __init__(
+        self, per_frame: bool = True, doubled: int | None = None, mirrors_landmarks: bool = True
+    ):
         super().__init__()
+        self.mirrors_landmarks = mirrors_landmarks
         self.per_frame, self.doubled = per_frame, doubled
 
     def _pixel(self, error: Tensor) -> Tensor:
@@ -138,8 +138,3 @@ class VidFaceLoss(Objective):
             "pixel": pixel.detach() / n,
             "landmarks": points.detach() / n,
         }
-
-
-def learning_rate(base: float, step: int, steps: int, floor: float = 1 / 400) -> float:
-    """VidFace's schedule: a half cosine from ``base`` to ``floor * base``, without warm-up."""
-    return base * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / steps)))

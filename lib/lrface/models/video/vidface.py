@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from lrface.errors import UsageError
+from lrface.models.recipe import Recipe
 from lrface.models.video.edvr import Alignment
 from lrface.models.video.layers import SLOPE, Pyramid, TemporalWeights, conv_lrelu, enlarge
 from lrface.models.video.objectives import VidFaceLoss
@@ -80,11 +81,11 @@ DROP_PATH = 0.1
 CHANNELS = {"distances": 5, "offsets": 10, "none": 0}
 OPTIONS = {
     "VidFace": {},
-    "VidFace, code": {"encoding": "offsets", "head": "linear", "trainable_positions": True},
-    "VidFace (A)": {"encoder": "deformable", "encoding": "none", "upsampling": "shuffle"},
-    "VidFace (B)": {"encoding": "none", "upsampling": "shuffle"},
-    "VidFace, RLPE alone": {"upsampling": "shuffle"},
-    "VidFace, DeU alone": {"encoding": "none"},
+    "VidFace-code": {"encoding": "offsets", "head": "linear", "trainable_positions": True},
+    "VidFace-A": {"encoder": "deformable", "encoding": "none", "upsampling": "shuffle"},
+    "VidFace-B": {"encoding": "none", "upsampling": "shuffle"},
+    "VidFace-RLPE": {"upsampling": "shuffle"},
+    "VidFace-DeU": {"encoding": "none"},
 }
 """Options of the full method, of the released code, and of the ablations: rows A and B of Table 2,
 and two that the paper does not have."""
@@ -328,7 +329,7 @@ class VidFace(nn.Module):
     ) -> list[tuple[Tensor, Tensor] | None]:
         """Factors (N, 1, 1) of both residual branches of every block in every iteration."""
         count = DEPTH * ITERATIONS
-        if not self.training or not self.drop_path:
+        if not self.training or not self.drop_path or self.drop_path_seed.is_meta:
             return [None] * count
         rates = torch.linspace(0, self.drop_path, DEPTH).repeat(ITERATIONS)[:, None, None]
         generator = torch.Generator().manual_seed(int(self.drop_path_seed))
@@ -415,5 +416,17 @@ def build(scale: int, size: str, **changes) -> VidFace:
 
 OBJECTIVES = {
     "paper": lambda net: VidFaceLoss(),
-    "code": lambda net: VidFaceLoss(per_frame=False, doubled=3),
+    "code": lambda net: VidFaceLoss(per_frame=False, doubled=3, mirrors_landmarks=False),
 }
+
+RECIPE = Recipe(
+    steps=2400,
+    loss="paper",
+    schedule="annealed",
+    source="section 4.2: 600,000 steps of 16 clips, cosine annealing; code: 4e-4",
+    batch=4,
+    patch=None,
+    lr=1e-3,
+    paper_lr=4e-4,
+    paper_steps=600_000,
+)

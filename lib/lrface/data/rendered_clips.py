@@ -1,0 +1,80 @@
+"""Clips that are rendered when they are first needed: ``data.load_clips("rendered-clips", ...)``.
+
+They are made as VidFace's TUFS-145K is: every frame is cropped by itself, as a face detector would,
+and not aligned. A crop is off by 2 % of its side in position and 3 % in size (standard deviations),
+about what two detectors' boxes of one face differ by. Each clip has seven frames of about a second
+with changes of pose, expression and light, and of each frame a capture by a poor camera with 16x16
+pixels (16x12 of them are used), framed and exposed as the HR frame is.
+
+The people are no others' of the embedded set. Splits are by person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from lrface.data.clips import ClipSet
+from lrface.data.faceset import FaceSet
+from lrface.data.readers import rendered
+from lrface.data.synthetic.make import Plan, make
+from lrface.data.synthetic.rows import name_of
+from lrface.files import cache_dir
+
+NAME = "rendered-clips"
+PEOPLE = {"train": 400, "val": 12, "test": 60}
+FIRST = {"train": 100_000, "val": 110_000, "test": 120_000}
+"""Number of the first person of each split."""
+CLIPS_EACH = {"train": 2, "val": 1, "test": 1}
+JITTER = 0.02
+HEIGHT = 16
+"""Rows of the native captures."""
+
+
+def plan(split: str, limit: int | None = None) -> Plan:
+    """What a split, or the clips of its first people, is rendered by."""
+    clips = min(PEOPLE[split] * CLIPS_EACH[split], limit or 1 << 30)
+    return Plan(
+        identities=min(PEOPLE[split], clips),
+        per_identity=0,
+        clips=clips,
+        aligned=False,
+        first=FIRST[split],
+        jitter=JITTER,
+        clip_height=HEIGHT,
+    )
+
+
+def load(split: str, limit: int | None, frames: int) -> ClipSet:
+    """Clips of a split; nothing is rendered before a frame or the list of clips is asked for."""
+    chosen = plan(split, limit)
+    recipe = json.dumps(chosen.facts(), sort_keys=True)
+    return ClipSet(NAME, partial(_rendered, chosen, split), frames, recipe=recipe)
+
+
+def _rendered(chosen: Plan, split: str) -> FaceSet:
+    facts = chosen.facts()
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    folder = cache_dir("clips") / f"{split}-{digest}"
+    with FileLock(folder.with_suffix(".lock")):  # several trainings may ask for it at once
+        if not (folder / "manifest.json").exists():
+            del facts["version"]
+            make(folder, **facts)
+    table = rendered.read(Path(folder), "clips").drop(columns="official").assign(split=split)
+    return FaceSet(NAME, folder, table, rendered.CROP, photos=False, split_rule="by person")
+
+
+def held_out() -> pd.DataFrame:
+    """``key, identity, split`` of the clips that are not trained on; renders nothing."""
+    rows = [
+        {"key": f"{name_of(FIRST[split] + i)}/{i}", "identity": name_of(FIRST[split] + i)}
+        | {"split": split}
+        for split in ("val", "test")
+        for i in range(PEOPLE[split])
+    ]
+    return pd.DataFrame(rows)
