@@ -29,6 +29,7 @@ STEPS = [
 SCRIPTS = [step["run"] for _, _, step in STEPS if "run" in step]
 
 
+@pytest.mark.slow
 def test_they_are_valid_by_the_services_own_schema():
     command = [
         sys.executable,
@@ -42,6 +43,7 @@ def test_they_are_valid_by_the_services_own_schema():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_schema_finds_a_mistake(tmp_path):
     wrong = (
         (ROOT / ".github" / "workflows" / "drift.yml")

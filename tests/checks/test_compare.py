@@ -16,6 +16,7 @@ def frame(values: list[float], metric: str = "psnr") -> pd.DataFrame:
     return pd.DataFrame(rows).astype(str)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.lists(st.floats(10, 40), min_size=1, max_size=8), st.data())
 def test_exactly_the_numbers_beyond_the_tolerance_drift(values, data):

@@ -152,6 +152,7 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_results_as_they_were_made_verify(study, lrface):
     code, out, err = lrface("verify")
     assert (

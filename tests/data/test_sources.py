@@ -115,6 +115,7 @@ def test_a_run_starts_from_one_on_other_faces(faces):
     )
 
 
+@pytest.mark.slow
 def test_fingerprints_are_those_in_the_keys_of_released_networks_and_scores():
     """If one changes, no released network or score is found."""
     sources = [("native_lr",), ("downsampled",), ("downsampled", 20)]

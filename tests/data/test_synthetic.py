@@ -241,6 +241,7 @@ def test_more_than_twenty_attributes_under_known_names():
     assert len(ATTRIBUTES) >= 20 and set(ATTRIBUTES) <= set(celeba.split())
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**63), number=st.integers(0, 10**6), picture=st.integers(1, 1000))
 def test_labels_agree_with_each_other(seed, number, picture):
@@ -275,6 +276,7 @@ def _within(found: float, share: float, n: int) -> bool:
     return abs(found - share) <= 4.2 * sqrt(max(share * (1 - share), 1e-4) / n) + 0.5 / n
 
 
+@pytest.mark.slow
 def test_set_shares_are_met_within_binomial_bounds():
     given = {
         "Male": 0.4,

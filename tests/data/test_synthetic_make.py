@@ -97,6 +97,7 @@ def test_killed_at_once_and_resumed_ends_with_the_same_hashes(written, tmp_path)
     )
 
 
+@pytest.mark.slow
 def test_a_torn_part_is_made_again(written, tmp_path):
     parts = tmp_path / ".parts"
     parts.mkdir()
@@ -104,6 +105,7 @@ def test_a_torn_part_is_made_again(written, tmp_path):
     assert make(tmp_path, **ASKED, workers=1)["files"] == written[1]["files"]
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_made_again(written, tmp_path):
     shutil.copytree(written[0], tmp_path / "copy")
     (tmp_path / "copy" / "images-00000-of-00001.parquet").unlink()
@@ -181,6 +183,7 @@ def toy_table(people: int = 160, each: int = 12) -> pd.DataFrame:
     return table.assign(split=[split_of(name, 0) for name in table["identity"]])
 
 
+@pytest.mark.slow
 def test_the_generator_needs_no_torch():
     """Its workers must stay small: torch alone would double their memory."""
     code = "import sys, lrface.data.synthetic.make; sys.exit('torch' in sys.modules)"
@@ -202,6 +205,7 @@ def test_croissant_names_every_file_and_column(written):
     assert "publicdomain/zero" in described["license"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [False, True])
 def test_pairs_are_balanced_distinct_and_their_folds_share_nobody(hard):
     table = toy_table()
@@ -235,6 +239,7 @@ def test_too_small_a_set_says_so():
         verification_pairs(toy_table(), pairs=1001)
 
 
+@pytest.mark.slow
 def test_search_lists_keep_probes_out_of_the_gallery_and_the_distractors():
     table = toy_table()
     lists = identification_lists(table)
@@ -247,6 +252,7 @@ def test_search_lists_keep_probes_out_of_the_gallery_and_the_distractors():
     assert lists["key"].is_unique
 
 
+@pytest.mark.slow
 def test_a_larger_set_keeps_the_splits_of_a_smaller():
     names = [f"s{i:06d}" for i in range(3000)]
     counts = pd.Series([split_of(name, 0) for name in names]).value_counts(normalize=True)

@@ -48,6 +48,7 @@ def package(tmp_path, monkeypatch):
     return copy
 
 
+@pytest.mark.slow
 def test_only_what_a_used_module_means_is_a_reason_to_compute(package, project):
     path = project()
     values = notebooks.parameters(path, {})
@@ -75,6 +76,7 @@ def test_only_what_a_used_module_means_is_a_reason_to_compute(package, project):
     assert reason() == "lrface/report/published.csv changed"
 
 
+@pytest.mark.slow
 def test_a_phrase_says_what_changed(project, monkeypatch):
     path = project()
 
@@ -239,6 +241,7 @@ def test_one_notebook_at_a_time_on_a_gpu(monkeypatch, tmp_path):
     FileLock(lock, timeout=0).acquire()
 
 
+@pytest.mark.slow
 def test_results_are_reused_until_a_part_or_an_output_changes(project, monkeypatch):
     monkeypatch.setattr(kernel, "execute", in_process)
     path = project(**SHORT)

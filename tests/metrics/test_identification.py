@@ -53,6 +53,7 @@ def people(random, probes, gallery, count):
     return random.integers(0, count, probes), random.permutation(theirs)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
@@ -98,6 +99,7 @@ def whole_curves(probe, gallery, probe_ids, gallery_ids, distance):
     return (found > 0).mean(0), (good * (before + precision) / 2 / all_).sum(1), at, ranks
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32),

@@ -73,6 +73,7 @@ def test_the_verification_signal_against_loops():
     )  # no pair of the same person in the batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ANet-like", "PANDA-like"])
 def test_attributes_can_be_learnt(method):
     torch.manual_seed(0)

@@ -100,6 +100,7 @@ def test_the_mirror_image_has_the_mirrored_five():
     assert torch.allclose(five[:, [1, 0, 2, 4, 3]] * torch.tensor([-1.0, 1.0]), five_points(points))
 
 
+@pytest.mark.slow
 def test_it_trains_through_the_same_fit_and_learns_its_identities():
     # faces of this set differ by colour: a few steps are enough to tell a few of them apart
     config = runs.Config(

@@ -182,6 +182,7 @@ def test_frozen_lets_gradients_through_and_is_lifted_after_an_error():
     assert x.grad is not None and layer.weight.grad is None and layer.weight.requires_grad
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(interrupted):
     """Batch statistics, the vectors of spectral normalisation and the discriminator are all in the
     checkpoint; the deep features are not."""

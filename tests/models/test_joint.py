@@ -278,6 +278,7 @@ def test_half_precision_trains_it_too(tmp_path):
     assert objective.state.centres.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_it_goes_through_the_same_fit_and_both_networks_come_out():
     fields = {
         "degradation": degrade.setting("4x"),

@@ -73,6 +73,7 @@ def in_small_blocks(chunk, *case):
         return quintuplets(*case)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(
     faces, st.sampled_from([1, 2, 5]), st.sampled_from([(1, 0), (1, 10**6), (0.1, 0), (0.1, 100)])

@@ -21,6 +21,7 @@ def face():
     )
 
 
+@pytest.mark.slow
 def test_the_five_points_are_dlibs(face):
     hr, points = face
     landmarker = metrics.Landmarker(threads=1)
@@ -67,6 +68,7 @@ def test_a_face_without_landmarks_counts_for_its_pixels_alone(face):
     assert float(objective(net, Batch(lr, hr, points))["identity"]) == 0
 
 
+@pytest.mark.slow
 def test_it_trains_through_fit_with_dlibs_landmarks():
     fields = dict(degradation=degrade.setting("4x"), data="celeba", n_train=8, steps=1, batch=2)
     run = runs.fit(runs.Config(method="SRNET", loss="identity", **fields))

@@ -136,6 +136,7 @@ def test_vgg_face_is_vgg_16_and_its_normalisations():
     assert count(meta("VGG-Face-like", 1000)) - norms == 138_357_544
 
 
+@pytest.mark.slow
 def test_vgg_face_computes_what_torchvisions_vgg_16_does():
     net = models.recogniser("VGG-Face-like", 3)
     theirs = torchvision.models.VGG(
@@ -365,6 +366,7 @@ def test_rpcn_pays_hubers_loss_for_both_faces():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, loss", OBJECTIVES)
 def test_it_learns_eight_faces_of_noise(name, loss):
     torch.manual_seed(0)

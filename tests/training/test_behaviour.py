@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import Still, draw
 from lrface import degrade, models
+from lrface.data import ClipSet
 from lrface.models.losses import Pixelwise, WithPreprocessor
 from lrface.training import loop
 from lrface.training.batches import TrainingData
@@ -30,7 +31,7 @@ BEHIND_BICUBIC = "FRNET paper, behind bicubic"
 
 def cases():
     """Name -> (method, loss). A restorer without objectives of its own is trained with L1."""
-    known = models.METHODS | models.RECOGNISERS
+    known = models.METHODS | models.RECOGNISERS | models.VIDEO
     found = {}
     for name, method in known.items():
         if method.trainable:
@@ -76,6 +77,21 @@ def inputs(labels):
     return Faces(pictures.contiguous()), points, numbers, native
 
 
+class Clips(ClipSet):
+    """Two clips of seven drawn faces."""
+
+    def __init__(self):
+        super().__init__("drawn", None)
+        faces = [np.stack([draw(7 * i + k, 128, 128) for k in range(7)]) for i in range(2)]
+        self.__dict__["pictures"] = torch.from_numpy(np.stack(faces)).permute(0, 1, 4, 2, 3)
+
+    def __len__(self):
+        return 2
+
+    def stack(self, clips, order=None):
+        return self.pictures[np.asarray(clips)[:, None], order][..., 16:112]
+
+
 def summary(tensors):
     """The norm of some tensors and their product with a fixed wave."""
     flat = torch.cat([t.detach().double().flatten() for t in tensors])
@@ -102,8 +118,13 @@ def measure(name, method, loss):
     chosen = models.find(method)
     faces, points, labels, native = inputs(chosen.labels)
     data = TrainingData(faces, degrade.setting("4x"), points, labels, native)
+    scale, size, batch = 4, "small", 4
+    if method in models.VIDEO:
+        points = face_landmarks(np.random.default_rng(5), 14).reshape(2, 7, 68, 2)
+        scale, size, batch, points = 8, "narrow", 2, points - np.float32([16, 0])
+        data = TrainingData(Clips(), degrade.setting("8x"), points)
     torch.manual_seed(0)
-    net = models.build(method, 4, "small", CLASSES)
+    net = models.build(method, scale, size, CLASSES)
     if chosen.fit_closed_form:
         loop.fit_closed_form(net, chosen.fit_closed_form, data, 4, name)
         return {"version": chosen.version, "weights": summary(floats(net))}
@@ -121,7 +142,7 @@ def measure(name, method, loss):
     hook = register_optimizer_step_pre_hook(watch)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            hyper = Hyperparameters(steps=1, batch=4, patch=None, lr=1e-3)
+            hyper = Hyperparameters(steps=1, batch=batch, patch=None, lr=1e-3)
             how = dict(checkpoint=Path(folder, "last.pt"), label=name)
             _, log, _ = loop.train(net, data, objective, hyper, **how)
     finally:

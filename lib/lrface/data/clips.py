@@ -32,7 +32,7 @@ class ClipSet:
     demand even the list of them is made when it is first needed.
 
     A clip with more frames gives ``frames`` of them at equal distances (one: the middle one), one
-    with fewer repeats its own from the first on; ``table["found"]`` says how many there were.
+    with fewer repeats its own from the first on; :attr:`details` says how many there were.
     """
 
     name: str
@@ -43,6 +43,9 @@ class ClipSet:
     """Whether small frames are native captures by the poor camera (:meth:`native`)."""
     recipe: str | None = None
     """What a set that is rendered on demand is made by: its fingerprint is a hash of this."""
+    listed: pd.DataFrame | None = None
+    """The ``table`` of such a set, which is known before it is rendered."""
+    attributes: tuple[str, ...] = ()
 
     @cached_property
     def faces(self) -> FaceSet:
@@ -64,19 +67,26 @@ class ClipSet:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a clip, indexed by identity and clip.
+        """``key`` (identity/clip), ``identity`` and ``split`` of each clip, in order."""
+        if self.listed is not None:
+            return self.listed
+        table = self._groups[["identity", "split"]].first()
+        table.insert(0, "key", ["/".join(index) for index in table.index])
+        return table
 
-        ``key`` (identity/clip), ``identity``, ``split``, ``found`` (frames in the set), and where
-        the set knows the poses ``yaw_span`` and ``pitch_span``, in degrees.
+    @property
+    def details(self) -> pd.DataFrame:
+        """What is known of each clip beside its ``table``, in its order.
+
+        ``found`` (frames that the set has of it), and where the set knows the poses ``yaw_span``
+        and ``pitch_span``: largest minus smallest, in degrees.
         """
         groups = self._groups
-        table = groups[["identity", "split"]].first()
-        table.insert(0, "key", ["/".join(index) for index in table.index])
-        table["found"] = groups.size()
+        found = {"found": groups.size()}
         for angle in ("yaw", "pitch"):
             if angle in self.faces.table:
-                table[f"{angle}_span"] = groups[angle].max() - groups[angle].min()
-        return table
+                found[f"{angle}_span"] = groups[angle].max() - groups[angle].min()
+        return pd.DataFrame(found).loc[self.table.index]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -174,7 +184,7 @@ class ClipSet:
         kept = self.rows[np.asarray(mask)].ravel()
         here = np.zeros(len(self.faces), bool)
         here[kept] = True
-        return replace(self, open=partial(_same, self.faces.where(here)), recipe=None)
+        return replace(self, open=partial(_same, self.faces.where(here)), recipe=None, listed=None)
 
 
 def _same(faces: FaceSet) -> FaceSet:

@@ -51,10 +51,23 @@ def plan(split: str, limit: int | None = None) -> Plan:
 
 
 def load(split: str, limit: int | None, frames: int) -> ClipSet:
-    """Clips of a split; nothing is rendered before a frame or the list of clips is asked for."""
+    """Clips of a split; nothing is rendered before a frame is asked for."""
     chosen = plan(split, limit)
     recipe = json.dumps(chosen.facts(), sort_keys=True)
-    return ClipSet(NAME, partial(_rendered, chosen, split), frames, recipe=recipe)
+    how = dict(recipe=recipe, listed=_listed(chosen, split))
+    return ClipSet(NAME, partial(_rendered, chosen, split), frames, **how)
+
+
+def _listed(chosen: Plan, split: str) -> pd.DataFrame:
+    """The table of the clips: clip c is of person c, beginning again after the last."""
+    identity = [name_of(chosen.first + c % chosen.identities) for c in range(chosen.clips)]
+    table = pd.DataFrame({"identity": identity, "clip": [str(c) for c in range(chosen.clips)]})
+    table = table.sort_values(["identity", "clip"])
+    index = pd.MultiIndex.from_frame(table)
+    key = (table["identity"] + "/" + table["clip"]).to_numpy()
+    return pd.DataFrame(
+        {"key": key, "identity": table["identity"].to_numpy(), "split": split}, index=index
+    )
 
 
 def _rendered(chosen: Plan, split: str) -> FaceSet:
@@ -71,10 +84,4 @@ def _rendered(chosen: Plan, split: str) -> FaceSet:
 
 def held_out() -> pd.DataFrame:
     """``key, identity, split`` of the clips that are not trained on; renders nothing."""
-    rows = [
-        {"key": f"{name_of(FIRST[split] + i)}/{i}", "identity": name_of(FIRST[split] + i)}
-        | {"split": split}
-        for split in ("val", "test")
-        for i in range(PEOPLE[split])
-    ]
-    return pd.DataFrame(rows)
+    return pd.concat([_listed(plan(split), split) for split in ("val", "test")], ignore_index=True)

@@ -383,9 +383,9 @@ def method(name: str) -> Method:
         return VIDEO[name]
     if name not in METHODS:
         known = [*METHODS, *VIDEO]
-        close = difflib.get_close_matches(name, known, 1, 0.5) or [
-            m for m in known if m.lower() == name.lower()
-        ]
+        close = [m for m in known if m.lower() == name.lower()]
+        for names in (METHODS, VIDEO):
+            close += difflib.get_close_matches(name, names, 1, 0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"unknown method {name!r}: {hint}known are {', '.join(known)}")
     return METHODS[name]

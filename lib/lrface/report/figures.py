@@ -532,7 +532,7 @@ def comparison(
     Parameters
     ----------
     columns : dict of float tensors (N, 3, h, w) in [0, 1]
-        Of each method; smaller images are enlarged pixel by pixel.
+        Of each method, all of one shape; smaller images are enlarged pixel by pixel.
     titles : list of N str, optional
         Names of the rows.
     zoom : list of N lists of boxes, optional
@@ -544,9 +544,9 @@ def comparison(
     >>> import torch
     >>> figure = comparison({"LR": torch.rand(2, 3, 16, 16), "HR": torch.rand(2, 3, 64, 64)})
     """
-    side = max(images.shape[2] for images in columns.values())
+    side, across = max(images.shape[2:] for images in columns.values())
     n = len(next(iter(columns.values())))
-    frame = (0.0, 0.0, float(side), float(side))
+    frame = (0.0, 0.0, float(across), float(side))
     rows = [(face, box) for face in range(n) for box in (frame, *(zoom[face] if zoom else ()))]
     # One picture of all faces: axes for each would take ten times as long to draw.
     canvas, middles = _canvas(list(columns.values()), rows, side)

@@ -15,10 +15,11 @@ COLUMNS = [
     *("study", "table", "method", "setting", "metric"),
     *("value", "low", "high", "n", "published"),
 ]
-DIGITS = {"psnr": 2, "ms": 2, "parameters": 0, "macs": 0}
+DIGITS = {"psnr": 2, "psnr_y": 2, "ms": 2, "parameters": 0, "macs": 0}
 """Digits after the point that people are shown of a metric; of any other: 4."""
 BETTER = {
-    **dict.fromkeys(["psnr", "ssim", "identity", "identity_frnet", "accuracy"], max),
+    **dict.fromkeys(["psnr", "ssim", "psnr_y", "ssim_y"], max),
+    **dict.fromkeys(["identity", "identity_frnet", "accuracy"], max),
     **dict.fromkeys(["tpr_at", "rank", "mAP"], max),
     **dict.fromkeys(["lost", "ms"], min),
 }

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import nn
 
 from lrface import models
@@ -111,6 +119,11 @@ class Config(BaseModel):
     )
     frames: int | None = Field(None, ge=1)
 
+    @model_serializer(mode="wrap")
+    def _without_unused(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # a field that came later is stored only where it is used
+        return {k: v for k, v in fields(self).items() if k != "frames" or v is not None}
+
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         method = models.find(self.method)
@@ -183,8 +196,6 @@ def key(config: Config, fingerprint: str) -> str:
     """
     # A field that came later counts only where it is used: older runs keep their keys.
     fields = config.model_dump(mode="json", exclude={"init", "preprocessor"})
-    if config.frames is None:
-        del fields["frames"]
     for name, parent in (("init", config.init), ("front", config.preprocessor)):
         if isinstance(parent, str):
             fields[name] = parent

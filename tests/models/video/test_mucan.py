@@ -19,6 +19,7 @@ def clips(n=1, h=8, w=8):
     return torch.rand(n, 7, 3, h, w, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_sizes():
     with torch.device("meta"):
         made, narrow = mucan.build(8, "paper"), mucan.build(8, "narrow")
@@ -129,6 +130,7 @@ def test_the_reference_frame_comes_out_and_another_changes_places_with_it():
     assert (found - base).std() < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["narrow", "paper"])
 def test_a_few_steps_lower_the_loss(size):
     made = net(size).train()

@@ -102,6 +102,7 @@ def test_multiply_accumulates():
     assert 8 * block / 1e9 == pytest.approx(26.952, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["narrow", "paper"])
 def test_any_order_of_the_frames_gives_the_same_faces(size):
     order = [4, 0, 6, 3, 1, 5, 2]
@@ -183,6 +184,7 @@ def test_gradients_where_all_landmarks_are_one():
     assert landmarks.grad.isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_start_is_near_the_bilinear_enlargement():
     made, lr = net("paper", seed=3, **CODE), clips()
     with torch.no_grad():

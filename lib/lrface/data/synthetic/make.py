@@ -159,7 +159,8 @@ def _count(file: Path) -> int:
 def _write_in_worker(parent: int, *part) -> int:
     """:func:`_write_part` in a worker, which ends with its parent."""
     cv2.setNumThreads(1)
-    _end_with(parent)
+    if os.getpid() != parent:  # within a worker of another pool joblib starts no processes
+        _end_with(parent)
     return _write_part(*part)
 
 
