@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -38,15 +39,22 @@ class Properties:
     rate: Fraction
     """Frames a second."""
     frames: int
-    """0 if the header does not say."""
+    """As the header says, else counted without decoding them."""
 
 
 def properties(file: Path) -> Properties:
     """The frame rate and the number of frames; raises :class:`BadVideo` if it is no video."""
+    import av
+
     with _opened(file) as container:
         stream = container.streams.video[0]
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        return Properties(Fraction(rate).limit_denominator(1001), stream.frames)
+        count = stream.frames
+        if not count:
+            with suppress(av.FFmpegError):  # a damaged file is named when it is decoded
+                for packet in container.demux(stream):
+                    count += packet.size > 0
+        return Properties(Fraction(rate).limit_denominator(1001), count)
 
 
 def frames(file: Path) -> Iterator[np.ndarray]:

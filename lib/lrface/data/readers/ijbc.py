@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lrface.data.images import Crop, address
-from lrface.data.readers.ytf import BOX, squares
+from lrface.data.readers.ytf import BOX, squares_around
 from lrface.errors import LrfaceError
 
 FOLDER = "IJB-C"
@@ -85,4 +85,4 @@ def _squares(boxes: pd.DataFrame) -> pd.DataFrame:
     boxes = boxes[~boxes["key"].duplicated(keep=False)].set_index("key")
     x, y, width, height = (boxes[column] for column in BOXES)
     side = BOX * np.maximum(width, height)
-    return squares(boxes.index, x + width / 2, y + height / 2, side, 0.5)
+    return squares_around(boxes.index, x + width / 2, y + height / 2, side, 0.5)
