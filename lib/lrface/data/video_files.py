@@ -121,6 +121,14 @@ def faces(
     -------
     list
         ``left, top, side``; the square may reach outside the frame.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> picture = data.load("synthetic", "val", 1).read(0)
+    >>> square, nothing = faces([np.pad(picture, [(50, 50), (50, 50), (0, 0)]), 0 * picture])
+    >>> len(square), nothing is None
+    (3, True)
     """
     import torch
 

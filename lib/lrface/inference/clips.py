@@ -100,6 +100,17 @@ def apply(
         The source holds no frame, a result would overwrite it, or the network's scale is not 8.
     LrfaceError
         A video cannot be read, has fewer than two frames, or shows no face.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from lrface import models
+    >>> folder = Path(mkdtemp())
+    >>> for name in ("1.png", "2.png"):
+    ...     Image.new("RGB", (12, 16)).save(folder / name)
+    >>> written, failed = apply(folder, folder / "out", models.restorer("bicubic", 8), False)
+    >>> [file.name for file in written], Image.open(written[0]).size
+    (['1.png', '2.png'], (96, 128))
     """
     if net.scale != SCALE:
         raise UsageError(f"clips are enlarged {SCALE}x, and this network enlarges {net.scale}x")
