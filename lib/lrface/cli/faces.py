@@ -21,7 +21,8 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            help="synthetic, celeba, lfw, ytf, tinyface, folder:PATH or synthetic:PATH."
+            help="synthetic, celeba, lfw, ytf, tinyface, tufs, ijbc, folder:PATH, video:PATH or "
+            "synthetic:PATH."
         ),
     ],
 ) -> None:

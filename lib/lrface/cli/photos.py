@@ -21,13 +21,26 @@ def _show(written: list[Path], failed: dict[str, str], target: Path) -> None:
 
 @app.command()
 def hallucinate(
-    source: Annotated[Path, typer.Argument(help="A low-resolution face, or a folder of them.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A low-resolution face or a folder of them; a video or GIF; or, for VidFace, EDVR "
+            "and MuCAN, a folder of frames."
+        ),
+    ],
     target: Annotated[
         Path,
-        typer.Argument(help="Where the results go: a folder, or an image file for one face."),
+        typer.Argument(
+            help="Where the results go: a folder, an image file for one face, or an .mp4 or .gif "
+            "for a video."
+        ),
     ],
-    method: Annotated[str, typer.Option(help="bicubic, SRCNN, EDSR, RCAN, ...")] = "EDSR",
-    scale: Annotated[int, typer.Option(help="2, 4 or 8.")] = 4,
+    method: Annotated[
+        str, typer.Option(help="bicubic, SRCNN, EDSR, RCAN, VidFace, EDVR, ...")
+    ] = "EDSR",
+    scale: Annotated[
+        int | None, typer.Option(help="2, 4 or 8; default: 4, and 8 for videos, their only one.")
+    ] = None,
     setting: Annotated[
         str,
         typer.Option(
@@ -35,14 +48,26 @@ def hallucinate(
         ),
     ] = "",
 ) -> None:
-    """Enlarge your own faces with a trained network (see `reproduce`) or with bicubic."""
+    """Enlarge your own faces with a trained network (see `reproduce`) or with bicubic.
+
+    Of a video the face in each frame is enlarged from 16x12 to 128x96 pixels.
+    """
     from lrface import degrade, inference, models
+    from lrface.inference import clips
     from lrface.training import runs
 
+    models.method(method)
+    of_clips = method in models.VIDEO
+    moving = clips.is_video(source) or of_clips
+    scale = scale or (clips.SCALE if moving else 4)
     setting = setting or f"{scale}x"
     degradation = degrade.setting(setting)
     if degradation.scale != scale:
         raise UsageError(f"--setting {setting} enlarges {degradation.scale}x, --scale says {scale}")
+    if moving and scale != clips.SCALE:
+        raise UsageError(f"videos are enlarged {clips.SCALE}x, --scale says {scale}")
+    if of_clips and source.is_file() and not clips.is_video(source):
+        raise UsageError(f"{method} restores clips: give a video, a GIF or a folder of frames")
     inference.images_in(source)
     if models.method(method).trainable:
         run = runs.best_run(method, setting)
@@ -50,7 +75,10 @@ def hallucinate(
         net = run.model()
     else:
         net = models.restorer(method, scale)
-    done = inference.apply(source, target, lambda image, _: inference.restore(net, image))
+    if moving:
+        done = clips.apply(source, target, net, of_clips)
+    else:
+        done = inference.apply(source, target, lambda image, _: inference.restore(net, image))
     _show(*done, target)
 
 

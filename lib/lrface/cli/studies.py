@@ -213,6 +213,8 @@ def list_() -> None:
             at_hand = "no"
         table.add_row(name, at_hand, reader.LAYOUT)
     table.add_row("folder:PATH", "yours", sets.folder.LAYOUT)
+    table.add_row("folder:PATH of clips", "yours", sets.clip_folder.LAYOUT)
+    table.add_row("video:PATH", "yours", sets.video.LAYOUT)
     console.print(table)
 
 

@@ -14,10 +14,21 @@ import pandas as pd
 
 from lrface import settings
 from lrface.data import protocols, rendered_clips, splits
-from lrface.data.clips import FRAMES, ClipSet
+from lrface.data.clips import FRAMES, ClipSet, usable
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
-from lrface.data.readers import celeba, folder, lfw, rendered, tinyface, ytf
+from lrface.data.readers import (
+    celeba,
+    clip_folder,
+    folder,
+    ijbc,
+    lfw,
+    rendered,
+    tinyface,
+    tufs,
+    video,
+    ytf,
+)
 from lrface.data.scan import scan
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
@@ -46,9 +57,11 @@ READERS = {
     "lfw": lfw,
     "ytf": ytf,
     "tinyface": tinyface,
+    "tufs": tufs,
+    "ijbc": ijbc,
 }
 """Each set that is known by name, and the module that reads it."""
-OWN = {"folder": folder, "synthetic": rendered, "synthetic-clips": rendered}
+OWN = {"folder": folder, "video": video, "synthetic": rendered, "synthetic-clips": rendered}
 """Readers of sets that are named by kind and path, as in ``folder:PATH``."""
 SPLITS = ("train", "val", "test")
 OFFICIAL = "official partition"
@@ -93,8 +106,9 @@ _noted: set[str] = set()
 def _check(name: str) -> None:
     kind, _, path = name.partition(":")
     if kind in OWN and path:
-        if not Path(path).is_dir():
-            raise LrfaceError(f"folder {path} does not exist; give {kind}:PATH, {OWN[kind].LAYOUT}")
+        if not (Path(path).exists() if kind == "video" else Path(path).is_dir()):
+            what = f"{'file or ' if kind == 'video' else ''}folder {path}"
+            raise LrfaceError(f"{what} does not exist; give {kind}:PATH, {OWN[kind].LAYOUT}")
         return
     if name in ("synthetic", "synthetic-clips"):
         if not (rendered.EMBEDDED / "manifest.json").exists():
@@ -108,12 +122,13 @@ def _check(name: str) -> None:
         hint = f"did you mean {close[0]!r}? " if close else ""
         known = ", ".join(READERS)
         raise UsageError(
-            f"unknown data set {name!r}: {hint}known are {known}, folder:PATH and synthetic:PATH"
+            f"unknown data set {name!r}: {hint}known are {known}, folder:PATH, video:PATH and "
+            "synthetic:PATH"
         )
-    root = data_root()
-    if not (root / name).is_dir():
+    place = data_root() / getattr(READERS[name], "FOLDER", name)
+    if not place.is_dir():
         raise LrfaceError(
-            f"{root / name} does not exist: put {name} there as {READERS[name].LAYOUT}, "
+            f"{place} does not exist: put {name} there as {READERS[name].LAYOUT}, "
             "or set LRFACE_DATA to another root"
         )
 
@@ -126,14 +141,14 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     Parameters
     ----------
     name : str
-        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf`` or ``tinyface`` (under LRFACE_DATA),
-        ``folder:PATH`` (one sub-folder an identity), or ``synthetic:PATH`` for a set made by
-        ``lrface data make``. ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames of
-        the rendered clips.
+        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``, ``tufs`` or ``ijbc``
+        (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an identity), ``video:PATH`` (a video
+        or GIF, or a folder of them), or ``synthetic:PATH`` for a set made by ``lrface data make``.
+        ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames of the rendered clips.
     split : {"train", "val", "test"}, optional
         None: all images. Rendered sets and TinyFace (which has no ``val``) have their own
-        partition, and so has CelebA if all three of its parts are there; any other set is split by
-        a hash of the identity.
+        partition, and so have CelebA and TUFS-145K if all three of its parts are there; any other
+        set is split by a hash of the identity.
     limit : int, optional
         At most this many images, a sample by a hash of their keys; a larger limit contains a
         smaller one.
@@ -163,7 +178,11 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}: ask for at least one image")
-    reader, root, table, rule = _listed(name, seed)
+    return _load(name, split, limit, seed, clips=False)
+
+
+def _load(name: str, split: str | None, limit: int | None, seed: int, clips: bool) -> FaceSet:
+    reader, root, table, rule = _listed(name, seed, clips)
     attributes = reader.attributes(table) if hasattr(reader, "attributes") else ()
     if split is not None:
         people = table["identity"].nunique()
@@ -194,7 +213,8 @@ def load_clips(
 ) -> ClipSet:
     """Load a set of clips.
 
-    Clips of a single frame are skipped, counted, and named in one warning on stderr.
+    Clips of a single frame are skipped, counted, and named in one warning on stderr, and so are
+    those of a folder whose frames differ in size.
 
     Parameters
     ----------
@@ -202,7 +222,8 @@ def load_clips(
         ``rendered-clips``: rendered on demand (:mod:`lrface.data.rendered_clips`) and kept in the
         cache; ``rendered-clips+native``: the same, with native captures as small frames. Else any
         set of frames that :func:`load` knows: ``synthetic-clips`` (embedded, aligned by the eyes),
-        ``synthetic-clips:PATH`` or ``ytf``.
+        ``synthetic-clips:PATH``, ``ytf``, ``tufs``, ``ijbc`` or ``video:PATH``. Of ``folder:PATH``
+        the layout is PATH/identity/clip/frame.jpg.
     split : {"train", "val", "test"}, optional
         None: all clips; ``rendered-clips`` needs one.
     limit : int, optional
@@ -242,21 +263,17 @@ def load_clips(
             raise UsageError(f"{name} has no split {split!r}: {advice}, or +native as its variant")
         clips = rendered_clips.load(split, limit, frames)
         return clips.native() if capture else clips
-    faces = load(name, split, seed=seed)
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    faces = _load(name, split, None, seed, clips=True)
     if "clip" not in faces.table:
         raise LrfaceError(f"{name} holds faces, not clips: choose {rendered_clips.NAME} or ytf")
-    table = faces.table
-    clip = table["identity"] + "/" + table["clip"].astype(str)
-    single = clip.map(clip.value_counts()) < 2
-    if single.any():
-        what = f"{single.sum()} of {clip.nunique()} clips have a single frame"
-        print(f"{name}: skipped {what}: {', '.join(clip[single].head(5))}", file=sys.stderr)
-    kept = clip[~single].drop_duplicates()
+    clip, kept = usable(name, faces.table)
     if limit is not None:
         order = kept.map(lambda key: splits.unit_hash(f"limit:{seed}:{key}"))
         kept = kept.iloc[order.argsort(kind="stable")].head(limit)
     if kept.empty:
-        raise LrfaceError(f"{name} has no clip of two frames or more")
+        raise LrfaceError(f"{name} has no clip of two frames or more, of one size")
     return ClipSet(name, partial(_opened, faces.where(clip.isin(kept))), frames)
 
 
@@ -357,14 +374,21 @@ def _list(name: str, which: str) -> pd.DataFrame:
     )
 
 
-def _place(name: str) -> tuple[ModuleType, Path, str]:
-    """Reader, root and kind of rows (``images`` or ``clips``) of a set that exists."""
+def _place(name: str, clips: bool | None = None) -> tuple[ModuleType, Path, str]:
+    """Reader, root and kind of rows (``images`` or ``clips``) of a set that exists.
+
+    ``clips`` says which layout a folder has; None: the one that it has.
+    """
     kind, _, path = name.partition(":")
     if kind.startswith("synthetic"):
         root = Path(path).resolve() if path else rendered.EMBEDDED
         return rendered, root, "clips" if kind == "synthetic-clips" else "images"
     if kind == "folder":
-        return folder, Path(path).resolve(), "images"
+        root = Path(path).resolve()
+        of_clips = clip_folder.holds_clips(root) if clips is None else clips
+        return clip_folder if of_clips else folder, root, "images"
+    if kind == "video":
+        return video, Path(path).resolve(), "images"
     return READERS[name], data_root(), "images"
 
 
@@ -397,10 +421,12 @@ def state_or_absent(name: str) -> str:
         return "absent"
 
 
-def _listed(name: str, seed: int) -> tuple[ModuleType, Path, pd.DataFrame, str]:
+def _listed(
+    name: str, seed: int, clips: bool | None = None
+) -> tuple[ModuleType, Path, pd.DataFrame, str]:
     """Reader, root, the whole table with its ``split`` column, and the rule of the split."""
     check_name(name)
-    reader, root, kind = _place(name)
+    reader, root, kind = _place(name, clips)
     table = reader.read(root, kind) if reader is rendered else reader.read(root)
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)
     if reader in (rendered, tinyface) or set(official.unique()) == set(SPLITS):
@@ -421,6 +447,11 @@ def _usable(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The first ``limit`` usable rows, by key and with digests, and why others were skipped."""
     skipped: dict[str, str] = {}
+    if "problem" in table:  # what the reader itself could not use
+        reasons = table["problem"]
+        bad = reasons != ""
+        skipped = dict(zip(table["key"][bad], reasons[bad], strict=True))
+        table = table[~bad].drop(columns="problem").reset_index(drop=True)
     if "digest" in table:  # a rendered set: its files have been compared with their hashes
         table = table.iloc[:limit].sort_values("key", ignore_index=True)
     else:
@@ -429,7 +460,7 @@ def _usable(
         if "native" in table:
             table["native_height"] = scanned["height"].to_numpy()
         problem = scanned["problem"].to_numpy()
-        skipped = dict(zip(table["key"][problem != ""], problem[problem != ""], strict=True))
+        skipped |= zip(table["key"][problem != ""], problem[problem != ""], strict=True)
         table = table[problem == ""].sort_values("key", ignore_index=True)
     if table.empty:
         place = f" in its {split} split" if split else ""

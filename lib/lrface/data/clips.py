@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -71,7 +72,7 @@ class ClipSet:
         if self.listed is not None:
             return self.listed
         table = self._groups[["identity", "split"]].first()
-        table.insert(0, "key", ["/".join(index) for index in table.index])
+        table.insert(0, "key", [key_of(*index) for index in table.index])
         return table
 
     @property
@@ -185,6 +186,33 @@ class ClipSet:
         here = np.zeros(len(self.faces), bool)
         here[kept] = True
         return replace(self, open=partial(_same, self.faces.where(here)), recipe=None, listed=None)
+
+
+def key_of(identity: str, clip: str) -> str:
+    """The key ``identity/clip`` of a clip, whose own name may already begin with the identity."""
+    return clip if clip.startswith(f"{identity}/") else f"{identity}/{clip}"
+
+
+def usable(name: str, table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """The key of each frame's clip, and the keys of the clips that can be used, once each.
+
+    Others are counted and named on stderr: those of a single frame, and those whose frames differ
+    in ``size``, where the table has that column.
+    """
+    names = zip(table["identity"], table["clip"].astype(str), strict=True)
+    clip = pd.Series([key_of(*pair) for pair in names])
+    sizes = table["size"].groupby(clip).nunique() if "size" in table else {}
+    unusable = {
+        "have a single frame": clip.map(clip.value_counts()) < 2,
+        "have frames of different sizes": clip.map(sizes) > 1,
+    }
+    for what, which in unusable.items():
+        if which.any():
+            some = clip[which].unique()
+            more = ", ..." if len(some) > 5 else ""
+            skipped = f"skipped {len(some)} of {clip.nunique()} clips, which {what}"
+            print(f"{name}: {skipped}: {', '.join(some[:5])}{more}", file=sys.stderr)
+    return clip, clip[~pd.concat(unusable, axis=1).any(axis=1)].drop_duplicates()
 
 
 def _same(faces: FaceSet) -> FaceSet:

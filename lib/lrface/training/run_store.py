@@ -201,7 +201,8 @@ def best_run(method: str, setting: str) -> Run:
             if (run.config.method, run.config.degradation.name, *versions) == asked:
                 found.append(run)
     if not found:
-        advice = "run `make reproduce DATA=... STUDY=01` once (it trains and keeps it)"
+        study = "06" if method in models.VIDEO else "01"
+        advice = f"run `make reproduce DATA=... STUDY={study}` once (it trains and keeps it)"
         what = f"no trained {method} for {setting} is at hand"
         raise LrfaceError(f"{what}: {advice}, or choose --method bicubic")
 

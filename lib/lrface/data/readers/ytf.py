@@ -39,7 +39,7 @@ def _listed(file: Path, columns: list[str], **options) -> pd.DataFrame:
     return table[~table["path"].duplicated(keep=False)].set_index("path")
 
 
-def _squares(
+def squares_around(
     frames: pd.Index, x: np.ndarray, y: np.ndarray, side: np.ndarray, down: float
 ) -> pd.DataFrame:
     """Squares around (x, y), half-way across and ``down`` of their height, in whole pixels.
@@ -97,7 +97,7 @@ def _from_boxes(folder: Path) -> list[pd.DataFrame]:
         names = ["path", "-", *"xywh"]
         box = _listed(file, list("xywh"), header=None, names=names, usecols=range(6))
         side = BOX * box[["w", "h"]].max(axis=1)
-        squares.append(_squares(box.index, box["x"], box["y"], side, 0.5))
+        squares.append(squares_around(box.index, box["x"], box["y"], side, 0.5))
     return squares
 
 
@@ -106,7 +106,7 @@ def _from_landmarks(known: pd.DataFrame) -> pd.DataFrame:
     points = known.to_numpy().reshape(-1, 68, 2)
     x, y = points.mean(axis=1).T + 0.5
     side = np.ptp(points, axis=1).max(axis=1) / SPAN
-    return _squares(known.index, x, y, side, DOWN)
+    return squares_around(known.index, x, y, side, DOWN)
 
 
 def pairs(root: Path) -> pd.DataFrame | None:
