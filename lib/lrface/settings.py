@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     data: Path | None = Field(
         None,
         description="folder of the face sets (`celeba/`, `lfw/`, ...)",
-        json_schema_extra=_unset("none: only `synthetic` and `folder:PATH`"),
+        json_schema_extra=_unset("none: only `synthetic`, `folder:PATH` and `video:PATH`"),
     )
     cache: Path | None = Field(
         None,

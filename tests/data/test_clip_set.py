@@ -23,7 +23,7 @@ def test_frames_are_the_middle_columns_of_the_faces_in_order(clips):
     frames = clips.stack([0])[0]
     assert frames.shape == (7, 3, 128, 96)
     for frame, row in zip(frames, first.index, strict=True):
-        whole = torch.from_numpy(faces.read(row)).permute(2, 0, 1)
+        whole = torch.from_numpy(faces.read(row).copy()).permute(2, 0, 1)
         assert torch.equal(frame, whole[..., 16:112])
 
 
@@ -67,11 +67,13 @@ def test_a_clip_of_one_frame_is_skipped_and_named(monkeypatch, capsys):
     faces = data.load("synthetic-clips", "val")
     table = faces.table.sort_values(["identity", "frame"]).iloc[6:].reset_index(drop=True)
     short = replace(faces, table=table)
-    monkeypatch.setattr(data, "load", lambda *_, **__: short)
+    monkeypatch.setattr(data, "_load", lambda *_, **__: short)
     clips = data.load_clips("synthetic-clips", "val")
     assert len(clips) == 1
     said = capsys.readouterr().err
-    assert "skipped 1 of 2 clips have a single frame" in said and table["identity"][0] in said
+    assert (
+        "skipped 1 of 2 clips, which have a single frame" in said and table["identity"][0] in said
+    )
 
 
 def test_what_has_no_clips_says_so():

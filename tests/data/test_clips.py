@@ -108,7 +108,7 @@ def test_tufs_says_what_is_missing(tufs_root, capsys):
     (tufs_root / "tufs/GT/id2/c/im5.png").unlink()
     clips = data.load_clips("tufs", "train")
     assert "id2/c/im5.png: the file is missing" in capsys.readouterr().err
-    assert clips.table["found"].tolist() == [7, 7, 6] and clips.stack([2]).shape[1] == 7
+    assert clips.details["found"].tolist() == [7, 7, 6] and clips.stack([2]).shape[1] == 7
     (tufs_root / "tufs/tufs_val.txt").write_text("id9/../../x 7\n")
     with pytest.raises(LrfaceError, match="tufs_val.txt is not in the official form"):
         data.load("tufs")
@@ -205,7 +205,7 @@ def test_clips_that_cannot_be_used_are_named_and_the_rest_goes_on(tmp_path, caps
     folder_clip(tmp_path / "bob" / "one", 1)
     (tmp_path / "ann" / "good" / "f9.png").write_bytes(b"x")
     clips = data.load_clips(f"folder:{tmp_path}")
-    assert clips.table["key"].tolist() == ["ann/good"] and clips.table["found"].tolist() == [3]
+    assert clips.table["key"].tolist() == ["ann/good"] and clips.details["found"].tolist() == [3]
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3 and "ann/good/f9.png: not an image" in said[0]
     assert said[1].endswith("skipped 1 of 3 clips, which have a single frame: bob/one")
@@ -274,7 +274,7 @@ def test_a_video_gives_the_face_crops_of_its_frames(tmp_path, scene, suffix):
     centre = (found[:, :2] + found[:, 2:]) / 2
     assert np.nanmedian(centre, axis=0) == pytest.approx([64, 64 + 0.09 * 128 / 1.4], abs=4)
     clips = data.load_clips(f"video:{file}")
-    assert clips.table["key"].tolist() == ["ann/ann"] and clips.table["found"].tolist() == [9]
+    assert clips.table["key"].tolist() == ["ann/ann"] and clips.details["found"].tolist() == [9]
     assert clips.stack([0]).shape == (1, 7, 3, 128, 96)
 
 

@@ -266,7 +266,7 @@ def load_clips(
     if split is not None and split not in SPLITS:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     faces = _load(name, split, None, seed, clips=True)
-    if "clip" not in faces.table:
+    if "clip" not in faces.table or faces.table["clip"].isna().any():
         raise LrfaceError(f"{name} holds faces, not clips: choose {rendered_clips.NAME} or ytf")
     clip, kept = usable(name, faces.table)
     if limit is not None:

@@ -384,8 +384,8 @@ def method(name: str) -> Method:
     if name not in METHODS:
         known = [*METHODS, *VIDEO]
         close = [m for m in known if m.lower() == name.lower()]
-        for names in (METHODS, VIDEO):
-            close += difflib.get_close_matches(name, names, 1, 0.5)
+        alike = {m: difflib.SequenceMatcher(None, name, m).ratio() for m in known}
+        close += [m for m in known if alike[m] == max(0.5, *alike.values())]
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"unknown method {name!r}: {hint}known are {', '.join(known)}")
     return METHODS[name]

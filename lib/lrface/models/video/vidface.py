@@ -65,10 +65,10 @@ SIZES = {
     },
     "narrow": {
         "width": 48,
-        "heads": 4,
+        "heads": 2,
         "token": 16,
         "pixel": 8,
-        "query": 8,
+        "query": 16,
         "features": 3,
         "hidden": 16,
         "reduced": (8, 4),
