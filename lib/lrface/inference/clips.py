@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lrface import degrade
 from lrface.data import video_files
 from lrface.data.clips import FRAMES, HEIGHT, WIDTH
-from lrface.data.images import BadImage, read_rgb
+from lrface.data.images import BadImage, Square, read_rgb
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import progress, write_atomic
 from lrface.inference import images_in, restore
@@ -72,9 +72,10 @@ def apply(
 ) -> tuple[list[Path], dict[str, str]]:
     """Restore the face in every frame of a video, a GIF, or a folder of frames.
 
-    The face is found in each frame (:func:`lrface.data.video_files.faces`); one without keeps the
-    place of the nearest frame with one. What is restored is 16x12 pixels: the middle three quarters
-    of the square around the face, or the whole of a frame with at most 40 rows.
+    The face is found in each frame (:func:`lrface.data.video_files.faces`), and its place is the
+    median of the places in the frames around (:func:`steady`). What is restored is 16x12 pixels:
+    the middle three quarters of the square around the face, or the whole of a frame with at most
+    40 rows.
 
     Parameters
     ----------
@@ -206,10 +207,35 @@ def _small_faces(frames: Callable[[], Iterable[np.ndarray]], source: Path) -> Te
     small = []
     for k, image in enumerate(frames()):
         if not whole[k]:
-            nearest = min(known, key=lambda other: abs(other - k))
-            image = _portrait(video_files.cut(image, squares[nearest]))
+            image = _portrait(video_files.cut(image, steady(squares, known, k)))
         small.append(_resized(image))
     return torch.stack(small)
+
+
+def steady(squares: Sequence[Square | None], known: Sequence[int], frame: int) -> Square:
+    """The square to cut out of a frame: the median of those found up to three frames away.
+
+    dlib's boxes come in steps of a fifth of their size, and the face would jump in its frame. Where
+    none was found so near, it is the nearest frame's.
+
+    Parameters
+    ----------
+    squares : sequence of (left, top, side) or None
+        Of each frame.
+    known : sequence of int
+        The frames that have one.
+    frame : int
+
+    Examples
+    --------
+    >>> squares = [(10, 10, 50), (11, 10, 60), (12, 10, 50), None, None, None, None, None]
+    >>> steady(squares, [0, 1, 2], 1), steady(squares, [0, 1, 2], 7)
+    ((11, 10, 50), (12, 10, 50))
+    """
+    near = [k for k in known if abs(k - frame) <= FRAMES // 2]
+    near = near or [min(known, key=lambda k: abs(k - frame))]
+    left, top, side = np.median([squares[k] for k in near], axis=0).round().astype(int).tolist()
+    return left, top, side
 
 
 def _count(source: Path) -> int:
