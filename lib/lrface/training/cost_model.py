@@ -48,7 +48,9 @@ class Cost(NamedTuple):
     """Multiply-accumulates for one sample (a face, or a clip), forward and backward, of the network
     and of all that its objective adds."""
     activations: int
-    """Bytes that autograd stores in the forward pass for the backward pass, for the whole batch."""
+    """Bytes that autograd stores in the forward pass for the backward pass, for the whole batch.
+    Attention counts with its matrix, which fused kernels do not store: for VidFace it is a bound
+    from above."""
     weights: int
     """Bytes of all weights, their gradients and Adam's two moments, whatever the batch."""
 
