@@ -65,16 +65,17 @@ SIZES = {
     },
     "narrow": {
         "width": 48,
-        "heads": 2,
+        "heads": 1,
         "token": 16,
         "pixel": 8,
-        "query": 16,
-        "features": 3,
+        "query": 32,
+        "features": 2,
         "hidden": 16,
         "reduced": (8, 4),
         "std": 0.085,
     },
 }
+"""``narrow`` has one of the paper's eight heads, of the same width, and an eighth of its width."""
 DEPTH, ITERATIONS = 4, 2
 DROP_PATH = 0.1
 """Drop rate of the last block; it grows linearly from 0 in the first."""
