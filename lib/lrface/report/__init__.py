@@ -1,7 +1,7 @@
 """What a study leaves behind: tables, figures, claims, and a summary in words."""
 
 from lrface.files import output_root, slug, study_folders
-from lrface.report import figures
+from lrface.report import figures, findings
 from lrface.report.claims import Claim, ledger, verdict
 from lrface.report.study import Study
 from lrface.report.summary import Summary, words
@@ -12,6 +12,7 @@ __all__ = [
     "Study",
     "Summary",
     "figures",
+    "findings",
     "ledger",
     "long",
     "output_root",
