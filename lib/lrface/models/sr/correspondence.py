@@ -29,6 +29,7 @@ from lrface.errors import LrfaceError, UsageError
 from lrface.models.video.registration import similarity
 
 NON_RIGID = 20
+RELAXATION = 0.6
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 CBN_EYES = ((5 / 14, 2 / 7), (9 / 14, 2 / 7))
 """Eye centres in the window of the authors' demo, as fractions of its sides; 4.57 pixels apart in
@@ -161,10 +162,11 @@ class Correspondence(nn.Module):
     def inverse(self, p: Tensor, iterations: int = 30) -> Tensor:
         """The point of the template at every pixel x of the image: float (N, 2, h, w).
 
-        By fixed-point iteration. W(z) is a similarity plus a non-rigid part D(z); z becomes the
-        point that the similarity takes to x - D(z), and so on. It converges whatever the similarity
-        is, as long as the non-rigid part does not fold the face. D is interpolated between pixels,
-        and beyond the template it is that at its border.
+        By fixed-point iteration. W(z) is a similarity plus a non-rigid part D(z); z goes 0.6 of the
+        way to the point that the similarity takes to x - D(z), and so on: the whole way diverges
+        where a face is stretched to twice its size or more. D is interpolated between pixels, and
+        beyond the template it is that at its border. Where the field folds (a cheek that turns away
+        lies behind the nose) several points of the template are at x, and one of them is found.
         """
         x = pixel_grid(*self.size).to(p).expand(len(p), -1, -1, -1)
         similar = self.linear(p)
@@ -172,7 +174,8 @@ class Correspondence(nn.Module):
         deform = torch.einsum("dhwn,bn->bdhw", self.bases[..., 4:], p[:, 4:])
         z = torch.einsum("bij,bjhw->bihw", undo, x - shift)
         for _ in range(iterations):
-            z = torch.einsum("bij,bjhw->bihw", undo, x - shift - warp(deform, z))
+            goal = torch.einsum("bij,bjhw->bihw", undo, x - shift - warp(deform, z))
+            z = z + RELAXATION * (goal - z)
         return z
 
     def inside(self) -> Tensor:
