@@ -62,6 +62,42 @@ def draw(seed: int, width: int = 178, height: int = 218) -> np.ndarray:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
+def face_shapes(n: int, height: int = 96, width: int = 80, seed: int = 0) -> np.ndarray:
+    """68 landmarks (n, 68, 2) of upright faces in pixels, that differ in place, size, turn, width,
+    view from the side, opening of the mouth and height of the brows."""
+    random = np.random.default_rng(seed)
+    t = np.linspace(0, np.pi, 17)
+    jaw = np.stack([-0.34 * np.cos(t), 0.02 + 0.4 * np.sin(t)], 1)
+    brow = np.stack([np.linspace(0, 0.16, 5), [-0.18, -0.2, -0.21, -0.2, -0.19]], 1)
+    nose = np.concatenate(
+        [np.linspace((0, -0.1), (0, 0.08), 4), np.linspace((-0.06, 0.11), (0.06, 0.11), 5)]
+    )
+    corner = np.array([0, 60, 120, 180, 240, 300]) * np.pi / 180
+    eye = np.stack([-0.06 * np.cos(corner), -0.025 * np.sin(corner)], 1)
+
+    def lips(points: int, x: float, y: float) -> np.ndarray:
+        angle = 2 * np.pi * np.arange(points) / points
+        return np.stack([-x * np.cos(angle), 0.23 - y * np.sin(angle)], 1)
+
+    brows = [brow + (x, 0) for x in (-0.24, 0.08)]
+    eyes = [eye + (x, -0.1) for x in (-0.16, 0.16)]
+    mouth = [lips(12, 0.12, 0.05), lips(8, 0.09, 0.025)]
+    face = np.concatenate([jaw, *brows, nose, *eyes, *mouth])
+    assert len(face) == 68
+    points = np.repeat(face[None], n, 0)
+    wide, side, turn = (random.normal(0, s, (n, 1)) for s in (0.05, 0.08, 0.1))
+    points[..., 0] = points[..., 0] * (1 + wide) + side * (0.3 - points[..., 0] ** 2 * 4)
+    points[:, 48:, 1] += random.normal(0, 0.2, (n, 1)) * (points[:, 48:, 1] - 0.23)
+    points[:, 17:27, 1] += random.normal(0, 0.015, (n, 1))
+    points = points @ np.stack(
+        [np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)], -1
+    ).reshape(n, 2, 2)
+    points *= 0.8 * min(height, width) * random.normal(1, 0.05, (n, 1, 1))
+    points += np.array([width / 2, height / 2]) + random.normal(0, 1.5, (n, 1, 2))
+    points += random.normal(0, 0.1, points.shape)
+    return points.astype(np.float32)
+
+
 class Still:
     """Images in memory, uint8 (N, 3, H, W): as much of a face set as the training loop needs."""
 

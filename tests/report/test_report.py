@@ -92,6 +92,26 @@ def test_the_published_tinyface_tables():
     assert (known.xs("native", level=1).groupby(level=(0, 1)).size() == 4).all()
 
 
+def test_the_published_tables_of_cbn():
+    known = (
+        report.published()
+        .query("paper == 'slides' and table in ['cbn', 'cbn ablation']")
+        .set_index(["table", "setting", "method", "metric"])["value"]
+    )
+    assert known.index.is_unique
+    assert (len(known["cbn"]), len(known["cbn ablation"])) == (14 * 6 + 8 * 3, 15)
+    assert known["cbn", "MultiPIE 5px", "[52]", "ssim"] == 0.774
+    assert known["cbn", "PubFig 3x", "CSCN", "psnr"] == 32.88
+    assert known["cbn", "HELEN 5px", "[8]", "psnr"] == 20.64
+    assert known["cbn ablation", "PubFig83", "single cascade", "psnr"] == 26.70
+    # CBN is best everywhere, and the ablation's full model is that of 5 pixels
+    for (_, metric), row in known["cbn"].groupby(level=("setting", "metric")):
+        assert row.idxmax()[1:] == ("CBN", metric)
+    for people in ("PubFig", "HELEN"):
+        full = known["cbn ablation", people, "CBN", "psnr"]
+        assert full == known["cbn", f"{people} 5px", "CBN", "psnr"]
+
+
 def test_a_table_has_published_beside_measured():
     rows = [
         report.row("EDSR", "4x", "psnr", Estimate(28.123, 27.9, 28.3, 500)),
