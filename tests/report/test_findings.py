@@ -1,6 +1,5 @@
 """The register of findings: known contrasts, and what its check finds."""
 
-import numpy as np
 import pytest
 from lrface import report
 from lrface.report import findings
@@ -48,11 +47,9 @@ def test_every_paper_and_study_has_findings():
     assert [*register.columns] == [*findings.COLUMNS, "published"]
 
 
-def test_a_contrast_is_missing_only_where_none_is_printed_or_it_is_awaited():
+def test_a_contrast_is_missing_only_where_none_is_printed():
     register = findings.registered()
-    unknown = register[register["published"].isna() & (register["more"] != "")]
-    assert set(unknown["table"]) <= set(findings.AWAITED)
-    assert bool(len(unknown)) == bool(findings.pending())
+    assert (register["published"].isna() == (register["more"] == "")).all()
     assert (register.loc[register["quoted"] != "", "published"].isna()).all()
 
 
@@ -72,7 +69,7 @@ def test_what_is_said_of_every_method_holds_for_every_method(all_of_them):
         ("paper", "edvr", "paper 'edvr'"),
         ("study", "09", "study '09'"),
         ("null", "luck", "null model 'luck'"),
-        ("less", "1/tufs/TDAN/psnr", "not entered: vidface: 1/tufs/TDAN/psnr"),
+        ("less", "1/tufs/TDAN/psnr", "not entered: 1/tufs/TDAN/psnr"),
         ("published", -0.38, "contradicts"),
         ("more", "", "one side alone"),
         ("metric", "ssim", "another metric"),
@@ -84,15 +81,6 @@ def test_the_check_finds_a_fault(column, value, fault):
     register = findings.registered()
     register.loc[register["id"] == "vidface-above-edvr", column] = value
     assert any(fault in line for line in findings.problems(register))
-
-
-def test_what_is_awaited_is_pending_and_no_fault():
-    register = findings.registered()
-    here = register["id"] == "vidface-above-edvr"
-    register.loc[here, "less"] = "wider/hard/no such detector/psnr"
-    register.loc[here, "published"] = np.nan
-    assert "vidface: wider/hard/no such detector/psnr" in findings.pending(register)
-    assert findings.problems(register) == []
 
 
 def test_a_term_needs_four_parts():

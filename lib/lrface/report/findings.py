@@ -41,8 +41,6 @@ NULLS = (
 )
 """Null models: of restorers, searches, attributes, verification, landmarks, detectors, and of
 sentences on groups (of people, or families of methods); ``""``: statistics and speed."""
-AWAITED = ("cbn", "wider")
-"""Tables whose numbers may be missing from ``published.csv`` yet (:func:`pending`)."""
 QUOTED_WORDS = 14
 
 
@@ -156,8 +154,7 @@ def registered() -> pd.DataFrame:
     -------
     DataFrame
         A row per finding: :data:`COLUMNS`, all text (empty: ``""``), and ``published``, the
-        contrast that the paper prints, in ``unit``; NaN if it prints none or its numbers are not
-        entered yet (:func:`pending`).
+        contrast that the paper prints, in ``unit``; NaN if it prints none.
 
     Examples
     --------
@@ -179,7 +176,7 @@ def published_contrast(finding: str) -> float:
     Returns
     -------
     float
-        Positive: for the sentence. NaN where no number is printed, or entered yet.
+        Positive: for the sentence. NaN where no number is printed.
 
     Examples
     --------
@@ -190,41 +187,6 @@ def published_contrast(finding: str) -> float:
     if finding not in rows.index:
         raise KeyError(f"no finding {finding!r} in the register")
     return float(rows[finding])
-
-
-def pending(findings: pd.DataFrame | None = None) -> list[str]:
-    """The numbers of :data:`AWAITED` tables that findings name and ``published.csv`` lacks yet.
-
-    Parameters
-    ----------
-    findings : DataFrame, optional
-        Default: :func:`registered`.
-
-    Returns
-    -------
-    list of str
-        ``paper: table/setting/method/metric``, each once.
-
-    Examples
-    --------
-    >>> all(": cbn/" in name or ": wider/" in name for name in pending())
-    True
-    """
-    lacking = _lacking(_register() if findings is None else findings)
-    return list(dict.fromkeys(n for n in lacking if _table(n) in AWAITED))
-
-
-def _lacking(findings: pd.DataFrame) -> list[str]:
-    return [
-        f"{f.paper}: {name}"
-        for f in findings.itertuples()
-        for side in (f.more, f.less)
-        for name in missing(f.paper, side)
-    ]
-
-
-def _table(name: str) -> str:
-    return name.split(": ", 1)[1].split("/", 1)[0]
 
 
 def problems(findings: pd.DataFrame) -> list[str]:
@@ -240,8 +202,7 @@ def problems(findings: pd.DataFrame) -> list[str]:
     list of str
         A line per fault: an id used twice, an unknown paper, study or null model, a contrast of
         another metric than the finding's, neither a contrast nor a quotation, a quotation too
-        long, a reference that is not in ``published.csv`` (but for those :func:`pending`), a
-        sentence that its published contrast contradicts.
+        long, a reference that is not in ``published.csv``, a sentence that its published contrast contradicts.
 
     Examples
     --------
@@ -249,8 +210,9 @@ def problems(findings: pd.DataFrame) -> list[str]:
     []
     """
     faults = [f"{name} stands twice" for name in findings["id"][findings["id"].duplicated()]]
-    faults += [f"not entered: {n}" for n in _lacking(findings) if _table(n) not in AWAITED]
     for f in findings.itertuples():
+        lacking = [name for side in (f.more, f.less) for name in missing(f.paper, side)]
+        faults += [f"{f.id}: not entered: {name}" for name in lacking]
         faults += [f"{f.id}: {fault}" for fault in _faults(f)]
     return faults
 
