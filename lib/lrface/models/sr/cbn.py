@@ -11,8 +11,7 @@ Layers and learning rates are those of the authors' slides, tables 1 and 2, the 
 and the released code's. The released network is not the paper's: it is the form ``pure`` here,
 where 14 channels with the curves of landmarks stand in place of the prior, the gate has three
 layers of 64 instead of five, from the third cascade on network B is alone, and every network gives
-the face itself, to which nothing is added. From its second cascade on the network reads also the
-enlarged input, which the released code does in the second only.
+the face itself, to which nothing is added. Its second cascade reads also the enlarged input.
 
 Not published, and ours:
 
