@@ -1,10 +1,12 @@
 """Scores: fidelity (PSNR, SSIM), alignment (NRMSE of landmarks), identity (embedding similarity),
-verification of pairs (and Joint Bayesian, which learns to score them), 1:N identification, classes
-of unequal size, and how sure they are."""
+verification of pairs (and Joint Bayesian, which learns to score them), 1:N identification,
+detection, classes of unequal size, and how sure they are."""
 
 from lrface.data.landmarks import Landmarker
 from lrface.metrics.alignment import Alignment, compare, nrmse
 from lrface.metrics.balance import balanced_accuracy, balanced_draws, imbalance_level
+from lrface.metrics.detection import Detection, Matches, match_detections
+from lrface.metrics.fddb import FDDB, fddb
 from lrface.metrics.fidelity import psnr, ssim
 from lrface.metrics.identification import (
     PROTOCOLS,
@@ -26,6 +28,7 @@ from lrface.metrics.intervals import (
     resampled_means,
 )
 from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
+from lrface.metrics.proposals import proposal_rate
 from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import (
     McNemar,
@@ -37,14 +40,17 @@ from lrface.metrics.verification import (
 )
 
 __all__ = [
+    "FDDB",
     "PROTOCOLS",
     "Alignment",
+    "Detection",
     "Estimate",
     "GroupGap",
     "Identification",
     "Impostors",
     "JointBayesian",
     "Landmarker",
+    "Matches",
     "McNemar",
     "Protocol",
     "Verification",
@@ -56,16 +62,19 @@ __all__ = [
     "cosine_after_pca",
     "distance",
     "estimate",
+    "fddb",
     "group_gap",
     "identification",
     "imbalance_level",
     "impostors",
     "joint_bayesian",
     "margin_over_best",
+    "match_detections",
     "mcnemar",
     "nrmse",
     "people_and_trainings",
     "power_spectrum",
+    "proposal_rate",
     "protocol",
     "psnr",
     "rank_agreement",
