@@ -112,6 +112,25 @@ def test_the_published_tables_of_cbn():
         assert full == known["cbn", f"{people} 5px", "CBN", "psnr"]
 
 
+def test_the_published_curves_of_wider_face():
+    known = (
+        report.published()
+        .query("paper == 'slides' and table == 'wider'")
+        .set_index(["setting", "method", "metric"])["value"]
+    )
+    assert len(known) == 36 and known.index.is_unique  # 8 methods on test, 4 on val, 3 lists
+    assert known["hard", "multi-scale cascade", "AP"] == 0.4
+    assert known["easy val", "Faceness-WIDER", "AP"] == 0.714
+    assert known.between(0, 1).all()
+    # every method finds fewer of the harder faces, and training on WIDER FACE helps
+    for setting in ("", " val"):
+        easy, medium, hard = (known[f"{name}{setting}"] for name in ("easy", "medium", "hard"))
+        assert (easy > medium).all() and (medium > hard).all()
+    for name in ("easy", "medium", "hard"):
+        assert known[name, "ACF-WIDER", "AP"] > known[name, "ACF", "AP"]
+    assert known["hard"].idxmax() == ("multi-scale cascade", "AP")
+
+
 def test_a_table_has_published_beside_measured():
     rows = [
         report.row("EDSR", "4x", "psnr", Estimate(28.123, 27.9, 28.3, 500)),

@@ -13,13 +13,14 @@ from types import ModuleType
 import pandas as pd
 
 from lrface import settings
-from lrface.data import protocols, rendered_clips, splits
+from lrface.data import protocols, rendered_clips, scenes, splits
 from lrface.data.clips import FRAMES, ClipSet, usable
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
 from lrface.data.readers import (
     celeba,
     clip_folder,
+    fddb,
     folder,
     ijbc,
     lfw,
@@ -27,17 +28,21 @@ from lrface.data.readers import (
     tinyface,
     tufs,
     video,
+    wider_scenes,
     ytf,
 )
 from lrface.data.scan import scan
+from lrface.data.scenes import SceneSet
 from lrface.data.splits import check_leakage
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import note, noting
 
 __all__ = [
     "READERS",
+    "SCENES",
     "ClipSet",
     "FaceSet",
+    "SceneSet",
     "check_leakage",
     "check_name",
     "data_root",
@@ -45,6 +50,7 @@ __all__ = [
     "identification_lists",
     "load",
     "load_clips",
+    "load_scenes",
     "pairs",
     "state",
     "state_or_absent",
@@ -61,6 +67,8 @@ READERS = {
     "ijbc": ijbc,
 }
 """Each set that is known by name, and the module that reads it."""
+SCENES = {"wider": wider_scenes, "fddb": fddb}
+"""The same of sets of whole photographs with boxes (:func:`load_scenes`)."""
 OWN = {"folder": folder, "video": video, "synthetic": rendered, "synthetic-clips": rendered}
 """Readers of sets that are named by kind and path, as in ``folder:PATH``."""
 SPLITS = ("train", "val", "test")
@@ -117,18 +125,19 @@ def _check(name: str) -> None:
                 "install lrface again, or get the files"
             )
         return
-    if name not in READERS:
-        close = difflib.get_close_matches(name, READERS, 1)
+    readers = SCENES if name in SCENES else READERS
+    if name not in readers:
+        close = difflib.get_close_matches(name, [*READERS, *SCENES], 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         known = ", ".join(READERS)
         raise UsageError(
             f"unknown data set {name!r}: {hint}known are {known}, folder:PATH, video:PATH and "
             "synthetic:PATH"
         )
-    place = data_root() / getattr(READERS[name], "FOLDER", name)
+    place = data_root() / getattr(readers[name], "FOLDER", name)
     if not place.is_dir():
         raise LrfaceError(
-            f"{place} does not exist: put {name} there as {READERS[name].LAYOUT}, "
+            f"{place} does not exist: put {name} there as {readers[name].LAYOUT}, "
             "or set LRFACE_DATA to another root"
         )
 
@@ -281,6 +290,61 @@ def _opened(faces: FaceSet) -> FaceSet:
     return faces
 
 
+def load_scenes(
+    name: str, split: str | None = None, limit: int | None = None, seed: int = 0
+) -> SceneSet:
+    """Load a set of whole photographs with boxes around their faces.
+
+    Files that cannot be used are skipped, counted, and named in one warning on stderr; their boxes
+    are left out with them.
+
+    Parameters
+    ----------
+    name : str
+        ``wider`` or ``fddb``, under LRFACE_DATA in their official layouts.
+    split : {"train", "val", "test"}, optional
+        The official one; None: all that are there. The boxes of WIDER FACE's test split are not
+        public, and FDDB is a test set as a whole.
+    limit : int, optional
+        At most this many images, a sample by a hash of their keys; a larger limit contains a
+        smaller one.
+    seed : int
+        Seed of the sample.
+
+    Returns
+    -------
+    SceneSet
+        Sorted by key.
+
+    Raises
+    ------
+    UsageError
+        Unknown set or split, or a limit below 1.
+    LrfaceError
+        The set is missing or damaged, or holds no usable image (in this split).
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> data.load_scenes("wilder")
+    Traceback (most recent call last):
+        ...
+    lrface.errors.UsageError: unknown set of scenes 'wilder': did you mean 'wider'? known are \
+    wider, fddb
+    """
+    if name not in SCENES:
+        close = difflib.get_close_matches(name, SCENES, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"unknown set of scenes {name!r}: {hint}known are {', '.join(SCENES)}")
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}: ask for at least one image")
+    check_name(name)
+    root = data_root()
+    return scenes.load(name, root, SCENES[name].read(root, split), limit, seed)
+
+
 def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     """``key, identity, split`` of every image outside a set's training split; reads no image."""
     if name.partition("+")[0] == rendered_clips.NAME:
@@ -380,6 +444,8 @@ def _place(name: str, clips: bool | None = None) -> tuple[ModuleType, Path, str]
     ``clips`` says which layout a folder has; None: the one that it has.
     """
     kind, _, path = name.partition(":")
+    if name in SCENES:
+        raise LrfaceError(f"{name} holds whole photographs, not faces: use data.load_scenes")
     if kind.startswith("synthetic"):
         root = Path(path).resolve() if path else rendered.EMBEDDED
         return rendered, root, "clips" if kind == "synthetic-clips" else "images"
@@ -399,11 +465,19 @@ def state(name: str) -> str:
     other, a hash of its lists and of every file's size and modification time.
     """
     check_name(name)
+    if name in SCENES:
+        root, (table, boxes, _) = data_root(), SCENES[name].read(data_root(), None)
+        return _files_state(root, table, boxes.to_csv(index=False))
     reader, root, _ = _place(name)
     if reader is rendered:
         return hashlib.sha256(rendered.checked_manifest(root).encode()).hexdigest()
     _, root, table, _ = _listed(name, 0)
-    digest = hashlib.sha256(str(root).encode() + table.to_csv(index=False).encode())
+    return _files_state(root, table)
+
+
+def _files_state(root: Path, table: pd.DataFrame, more: str = "") -> str:
+    """The hash of a table, and of size and time of the files that it names."""
+    digest = hashlib.sha256(str(root).encode() + table.to_csv(index=False).encode() + more.encode())
     for path in table["path"].str.rsplit("#", n=1).str[0].unique():
         try:
             stat = os.stat(root / path)

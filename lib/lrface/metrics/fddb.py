@@ -159,7 +159,7 @@ def _checked(ellipses: np.ndarray, image: int) -> np.ndarray:
         return np.zeros((0, 5))
     if array.ndim != 2 or array.shape[1] != 5 or not np.isfinite(array).all():
         raise UsageError(
-            f"the ellipses of image {image}: want finite numbers (N, 5), major and minor half axis, "
+            f"the ellipses of image {image}: want finite numbers (N, 5), the half axes, "
             f"angle, x, y, got shape {array.shape}"
         )
     return array

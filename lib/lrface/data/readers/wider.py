@@ -25,17 +25,19 @@ COLUMNS = ["x", "y", "w", "h", "blur", "expression", "illumination", "invalid", 
 """The numbers of a face in the official list."""
 
 
-def boxes(root: Path) -> pd.DataFrame:
-    """Every face of the validation list: ``image`` and ``COLUMNS``, one row a face.
+def boxes(root: Path, split: str = "val") -> pd.DataFrame:
+    """Every face of the official list: ``image`` and ``COLUMNS``, one row a face.
+
+    ``attrs["images"]`` of the table lists all photographs, also those without a face.
 
     Raises :class:`LrfaceError` if the list is missing or not in the official form.
     """
-    file = root / "wider" / "wider_face_split" / "wider_face_val_bbx_gt.txt"
+    file = root / "wider" / "wider_face_split" / f"wider_face_{split}_bbx_gt.txt"
     try:
         lines = file.read_text().splitlines()
     except OSError:
         raise LrfaceError(f"WIDER: {file} is missing; the official layout is {LAYOUT}") from None
-    rows, at = [], 0
+    rows, images, at = [], [], 0
     try:
         while at < len(lines):
             image, count = lines[at].strip(), int(lines[at + 1])
@@ -43,13 +45,16 @@ def boxes(root: Path) -> pd.DataFrame:
             found = [[int(n) for n in line.split()] for line in lines[at + 2 : at + 2 + listed]]
             if len(found) < listed or any(len(numbers) != len(COLUMNS) for numbers in found):
                 raise ValueError
+            images.append(image)
             rows += [[image, *numbers] for numbers in found[:count]]
             at += 2 + listed
     except (ValueError, IndexError):
         raise LrfaceError(
             f"WIDER: {file} is not in the official form near line {at + 1}; fetch it again"
         ) from None
-    return pd.DataFrame(rows, columns=["image", *COLUMNS])
+    table = pd.DataFrame(rows, columns=["image", *COLUMNS])
+    table.attrs["images"] = images
+    return table
 
 
 def native(
