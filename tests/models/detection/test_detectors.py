@@ -76,8 +76,15 @@ def test_a_lower_threshold_adds_detections_of_lower_scores(scene):
     (all_boxes, low), (few, high) = (detector("HOG", threshold=t).detect(image) for t in (0, 0.9))
     assert len(low) > len(high) and low.min() < 0.9 <= high.min(initial=0.9)
     assert all(box in all_boxes.tolist() for box in few.tolist())
-    full = detector("Haar", stages=25).detect(image)[1]
-    assert (full > 25).all() and len(full) < len(detector("Haar").detect(image)[1])
+
+
+def test_haar_scores_are_weights_or_numbers_of_windows(scene):
+    boxes, weights = detector("Haar").detect(scene[0])
+    same, numbers = detector("Haar", score="neighbours").detect(scene[0])
+    assert sorted(boxes.tolist()) == sorted(same.tolist())
+    assert (numbers >= 2).all() and (numbers == numbers.round()).all() and len(set(weights)) > 1
+    fewer = detector("Haar", neighbours=5).detect(scene[0])[0]
+    assert len(fewer) == (numbers > 5).sum()
 
 
 def test_wrong_names_options_and_pictures_are_said_in_one_sentence(scene):
@@ -87,6 +94,7 @@ def test_wrong_names_options_and_pictures_are_said_in_one_sentence(scene):
         (lambda: detector("HOG", upsample=-1), "0 times or more"),
         (lambda: detector("MMOD", upsample=-1), "0 times or more"),
         (lambda: detector("Haar", scale_factor=1), "a scale factor over 1"),
+        (lambda: detector("Haar", score="sum"), "a score is 'weight' or 'neighbours'"),
         (lambda: detector("Haar").detect(scene[0] / 255), r"uint8 \(H, W, 3\), got float64"),
         (lambda: detector("HOG").detect(scene[0][..., 0]), r"got uint8 \(250, 320\)"),
     ):

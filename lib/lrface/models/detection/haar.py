@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,11 +17,6 @@ from lrface.models.detection.boxes import Pool, checked, ordered
 class Haar:
     """The cascade that comes with OpenCV, with a score for each detection.
 
-    A detection's score is the number of stages that its best window passes, plus a number in (0, 1)
-    that grows with the sum of that window's last stage: windows that fail one of the last three
-    stages only are detections of a low score. Neighbouring windows are merged into one box, and
-    their number does not matter (OpenCV leaves it out when it reports stages).
-
     Parameters
     ----------
     cascade : str
@@ -29,9 +25,11 @@ class Haar:
         Ratio of the sizes of windows, over 1.
     least : int
         The smallest window in pixels; the cascade's own size (20 or 24) is the limit.
-    stages : int
-        Report only detections that pass at least this many stages, from 2. OpenCV keeps windows
-        that fail one of the last three.
+    neighbours : int
+        Windows that pass are merged where they overlap; a box needs more of them than this, from 1.
+    score : {"weight", "neighbours"}
+        ``weight``: the largest sum of the cascade's last stage among the box's windows.
+        ``neighbours``: their number.
 
     Examples
     --------
@@ -44,15 +42,18 @@ class Haar:
     cascade: str = "haarcascade_frontalface_default.xml"
     scale_factor: float = 1.1
     least: int = 1
-    stages: int = 2
+    neighbours: int = 1
+    score: Literal["weight", "neighbours"] = "weight"
     _pool: Pool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.scale_factor <= 1 or self.least < 1 or self.stages < 2:
+        if self.scale_factor <= 1 or self.least < 1 or self.neighbours < 1:
             raise UsageError(
-                "want a scale factor over 1, a smallest window from 1 pixel and stages from 2, got "
-                f"{self.scale_factor}, {self.least} and {self.stages}"
+                "want a scale factor over 1, a smallest window from 1 pixel and neighbours from 1, "
+                f"got {self.scale_factor}, {self.least} and {self.neighbours}"
             )
+        if self.score not in ("weight", "neighbours"):
+            raise UsageError(f"a score is 'weight' or 'neighbours', got {self.score!r}")
         file = Path(cv2.data.haarcascades, self.cascade)
 
         def make() -> cv2.CascadeClassifier:
@@ -69,13 +70,14 @@ class Haar:
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes float64 (N, 4) and scores float64 (N,) of an image uint8 (H, W, 3)."""
         grey = cv2.cvtColor(checked(image), cv2.COLOR_RGB2GRAY)
+        how = dict(
+            scaleFactor=self.scale_factor,
+            minNeighbors=self.neighbours,
+            minSize=(self.least, self.least),
+        )
         with self._pool.one() as cascade:
-            boxes, levels, weights = cascade.detectMultiScale3(
-                grey,
-                scaleFactor=self.scale_factor,
-                minNeighbors=self.stages - 1,
-                minSize=(self.least, self.least),
-                outputRejectLevels=True,
-            )
-        levels, weights = (np.asarray(x, np.float64).reshape(-1) for x in (levels, weights))
-        return ordered(boxes, levels + 0.5 + np.arctan(weights) / np.pi)
+            if self.score == "weight":
+                boxes, _, scores = cascade.detectMultiScale3(grey, outputRejectLevels=True, **how)
+            else:
+                boxes, scores = cascade.detectMultiScale2(grey, **how)
+        return ordered(boxes, scores)
