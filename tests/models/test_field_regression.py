@@ -95,6 +95,7 @@ def test_faces_without_landmarks_are_left_out(field):
         FieldRegressor(field).fit(images[:2], start[:2], goals[:2])
 
 
+@pytest.mark.slow
 def test_the_landmarks_of_rendered_faces_improve_at_each_step():
     def known(split, limit):
         faces = data.load("synthetic", split, limit)

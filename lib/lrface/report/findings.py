@@ -202,7 +202,8 @@ def problems(findings: pd.DataFrame) -> list[str]:
     list of str
         A line per fault: an id used twice, an unknown paper, study or null model, a contrast of
         another metric than the finding's, neither a contrast nor a quotation, a quotation too
-        long, a reference that is not in ``published.csv``, a sentence that its published contrast contradicts.
+        long, a reference that is not in ``published.csv``, a sentence that its published contrast
+        contradicts.
 
     Examples
     --------
