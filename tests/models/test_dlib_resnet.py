@@ -307,4 +307,4 @@ def test_missing_package_gives_one_sentence(monkeypatch):
 
 def test_unknown_model_file():
     with pytest.raises(UsageError, match="choose one of"):
-        model_file("mmod_human_face_detector.dat")
+        model_file("dlib_face_recognition_resnet_model_v2.dat")
