@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
-from torch import Tensor
 
 from lrface.data.images import BadImage, read_rgb
 from lrface.errors import LrfaceError
+
+if TYPE_CHECKING:  # torch is imported where tensors are made: the renderer's workers never need it
+    from torch import Tensor
 
 LAYOUT = "wider/WIDER_val/images/EVENT/*.jpg with wider/wider_face_split/wider_face_val_bbx_gt.txt"
 MARGIN = 1.45
@@ -117,5 +119,7 @@ def native(
             f"WIDER: no face of {least} to {most} pixels in {root / 'wider' / 'WIDER_val'}; "
             f"the official layout is {LAYOUT}"
         )
+    import torch
+
     images = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous()
     return images, table.loc[used].reset_index(drop=True)
