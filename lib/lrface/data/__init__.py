@@ -14,7 +14,7 @@ import pandas as pd
 
 from lrface import settings
 from lrface.data import protocols, rendered_clips, scenes, splits
-from lrface.data.clips import FRAMES, ClipSet, usable
+from lrface.data.clips import FRAMES, ClipSet, at_hand, usable
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
 from lrface.data.readers import (
@@ -283,11 +283,7 @@ def load_clips(
         kept = kept.iloc[order.argsort(kind="stable")].head(limit)
     if kept.empty:
         raise LrfaceError(f"{name} has no clip of two frames or more, of one size")
-    return ClipSet(name, partial(_opened, faces.where(clip.isin(kept))), frames)
-
-
-def _opened(faces: FaceSet) -> FaceSet:
-    return faces
+    return ClipSet(name, partial(at_hand, faces.where(clip.isin(kept))), frames)
 
 
 def load_scenes(

@@ -185,7 +185,9 @@ class ClipSet:
         kept = self.rows[np.asarray(mask)].ravel()
         here = np.zeros(len(self.faces), bool)
         here[kept] = True
-        return replace(self, open=partial(_same, self.faces.where(here)), recipe=None, listed=None)
+        return replace(
+            self, open=partial(at_hand, self.faces.where(here)), recipe=None, listed=None
+        )
 
 
 def key_of(identity: str, clip: str) -> str:
@@ -215,7 +217,8 @@ def usable(name: str, table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return clip, clip[~pd.concat(unusable, axis=1).any(axis=1)].drop_duplicates()
 
 
-def _same(faces: FaceSet) -> FaceSet:
+def at_hand(faces: FaceSet) -> FaceSet:
+    """The frames themselves: what :attr:`ClipSet.open` calls where they are loaded already."""
     return faces
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
@@ -78,7 +77,7 @@ def _rendered(chosen: Plan, split: str) -> FaceSet:
         if not (folder / "manifest.json").exists():
             del facts["version"]
             make(folder, **facts)
-    table = rendered.read(Path(folder), "clips").drop(columns="official").assign(split=split)
+    table = rendered.read(folder, "clips").drop(columns="official").assign(split=split)
     return FaceSet(NAME, folder, table, rendered.CROP, photos=False, split_rule="by person")
 
 

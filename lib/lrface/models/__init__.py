@@ -283,23 +283,10 @@ RECOGNISERS: dict[str, Method] = {
 """Networks that classify the identity or the attributes of a face; some restore it first."""
 
 
-def _vidface(name: str, **options) -> Method:
+def _video(name: str, module: ModuleType, **options) -> Method:
     return Method(
         name,
-        partial(vidface.build, **options),
-        vidface.SOURCE,
-        vidface.VERSION,
-        vidface.SCALES,
-        objectives=vidface.OBJECTIVES,
-        recipe=vidface.RECIPE,
-        sizes=tuple(vidface.SIZES),
-    )
-
-
-def _of_reference(name: str, module: ModuleType) -> Method:
-    return Method(
-        name,
-        module.build,
+        partial(module.build, **options),
         module.SOURCE,
         module.VERSION,
         module.SCALES,
@@ -312,9 +299,9 @@ def _of_reference(name: str, module: ModuleType) -> Method:
 VIDEO: dict[str, Method] = {
     m.name: m
     for m in (
-        *(_vidface(name, **options) for name, options in vidface.OPTIONS.items()),
-        _of_reference("EDVR", edvr),
-        _of_reference("MuCAN", mucan),
+        *(_video(name, vidface, **options) for name, options in vidface.OPTIONS.items()),
+        _video("EDVR", edvr),
+        _video("MuCAN", mucan),
     )
 }
 """Restorers of clips, and the ablations of VidFace: they map float (N, T, 3, h, w) in [0, 1] to all

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from lrface import models
+from lrface.data.clips import FRAMES
 from lrface.degrade import Degradation
 from lrface.errors import UsageError
 from lrface.models import Recipe
@@ -105,7 +106,7 @@ def config(
             raise UsageError("the preset paper counts epochs: give n_faces, the training faces")
         numbers["steps"] = EPOCHS * n_faces // numbers["batch"]
     if method in models.VIDEO:
-        numbers = {"frames": 7} | numbers
+        numbers = {"frames": FRAMES} | numbers
     return Config(method=method, **common, **numbers)
 
 
