@@ -72,12 +72,14 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_no_kernel(lrface, no_kernel, small_disk, monkeypatch):
     monkeypatch.setenv("LRFACE_OUT", str(small_disk))
     code, out, err = lrface("reproduce", "--study", "01", "--data", "celeba", "--preset", "smoke")
     assert code == 1 and "3 MB free" in err and len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_read_only_results_folder_is_one_sentence_and_no_kernel(
     lrface, no_kernel, small_disk, monkeypatch
 ):
@@ -131,6 +133,7 @@ def ten_photos(folder: Path) -> None:
     (folder / "broken.jpg").write_bytes((folder / "0.jpg").read_bytes()[:150])
 
 
+@pytest.mark.slow
 def test_hallucinate_a_folder_with_a_broken_photo(lrface, tmp_path):
     trained = runs.Config(
         method="EDSR",

@@ -75,6 +75,7 @@ def test_each_frame_is_restored_from_the_seven_around_it(all_frames):
     assert windows[9] == [6, 7, 8, 9, 9, 9, 9] and len(windows) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["VidFace", "EDVR"])
 def test_a_folder_of_tiny_frames_by_a_network_of_clips(lrface, tmp_path, trained, method):
     torch.manual_seed(0)
@@ -95,6 +96,7 @@ def test_a_folder_of_tiny_frames_by_a_network_of_clips(lrface, tmp_path, trained
     assert (found - expected).abs().max() < 0.51
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "gif"])
 def test_a_video_gives_a_video_of_the_same_kind_and_rate(lrface, tmp_path, scene, trained, suffix):
     net = trained(Middle(all_frames=True))
@@ -141,6 +143,7 @@ def test_an_image_method_restores_frame_by_frame(lrface, tmp_path):
         assert np.abs(found.astype(int) - expected).mean() < 8
 
 
+@pytest.mark.slow
 def test_a_target_says_the_kind_of_video(lrface, tmp_path):
     file = video_files.write(tmp_path / "a.gif", tiny(4), Fraction(25))
     code, _, _ = lrface("hallucinate", file, tmp_path / "b.mp4", "--method", "bicubic")
@@ -180,6 +183,7 @@ def test_wrong_requests_write_nothing(lrface, tmp_path, trained):
     assert sorted(tmp_path.rglob("*")) == before and gif.stat().st_size
 
 
+@pytest.mark.slow
 def test_videos_that_cannot_be_restored(lrface, tmp_path, scene):
     whole = video_files.write(tmp_path / "good.mp4", scene, Fraction(10)).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])

@@ -57,6 +57,7 @@ def test_a_wrong_value_is_one_sentence(monkeypatch, lrface, name, value, problem
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, hint",
     [("LRFACE_CAHCE", "did you mean LRFACE_CACHE?"), ("LRFACE_XYZ", "known are LRFACE_DATA, ")],

@@ -162,6 +162,7 @@ def test_results_as_they_were_made_verify(study, lrface):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjusted", [False, True], ids=["as it was", "hashes adjusted"])
 def test_a_number_changed_by_hand_is_found_with_its_row_and_column(study, lrface, adjusted):
     edit(study.results / "table2_fidelity.csv", "EDSR,4x,psnr,29.1235,", "EDSR,4x,psnr,29.2235,")
@@ -414,6 +415,7 @@ def test_nothing_in_common_is_a_wrong_request(study, lrface, tmp_path):
     assert code == 2 and "holds no results to compare with" in err
 
 
+@pytest.mark.slow
 def test_the_committed_results_verify(monkeypatch):
     """What this repository states in several places is the same in all of them."""
     monkeypatch.setenv("LRFACE_ROOT", str(ROOT))

@@ -260,6 +260,7 @@ def encode(file, frames, rate=12):
     return video_files.write(file, frames, Fraction(rate))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "gif"])
 def test_a_video_gives_the_face_crops_of_its_frames(tmp_path, scene, suffix):
     file = encode(tmp_path / f"ann.{suffix}", scene)
@@ -278,6 +279,7 @@ def test_a_video_gives_the_face_crops_of_its_frames(tmp_path, scene, suffix):
     assert clips.stack([0]).shape == (1, 7, 3, 128, 96)
 
 
+@pytest.mark.slow
 def test_the_stored_crops_are_the_frames_pixels(tmp_path, scene):
     file = encode(tmp_path / "ann.mp4", scene)
     table = data.load(f"video:{file}").table
@@ -367,6 +369,7 @@ def test_places_without_a_video(tmp_path):
         data.load_clips(f"video:{tmp_path}", "dev")
 
 
+@pytest.mark.slow
 def test_faces_of_a_video_are_found_once(tmp_path, scene, monkeypatch):
     file = encode(tmp_path / "ann.gif", scene)
     first = data.load(f"video:{file}")
@@ -375,6 +378,7 @@ def test_faces_of_a_video_are_found_once(tmp_path, scene, monkeypatch):
     assert data.state(f"video:{file}") == data.state(f"video:{file}")
 
 
+@pytest.mark.slow
 def test_large_frames_are_searched_at_a_smaller_size(scene):
     large = np.asarray(Image.fromarray(scene[0]).resize((1600, 1200)))
     square = video_files.faces([scene[0]])[0]

@@ -71,6 +71,7 @@ def test_the_official_partition_is_used_when_it_is_whole(tmp_path, monkeypatch):
     assert data.load("celeba", "val").table["key"].tolist() == keys[4:8]
 
 
+@pytest.mark.slow
 def test_splits_are_disjoint_and_do_not_depend_on_what_else_is_there(tmp_path):
     name = folder_of(tmp_path)
     parts = {split: data.load(name, split) for split in ("train", "test")}

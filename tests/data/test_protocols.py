@@ -35,6 +35,7 @@ def check(pairs, table, unit="key"):
     assert (places.groupby("identity")["fold"].nunique() == 1).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.lists(st.integers(1, 9), min_size=1, max_size=40),

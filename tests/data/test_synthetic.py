@@ -78,6 +78,7 @@ def test_assets_regenerate_byte_for_byte(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_pixel_spans_from_its_number_to_the_next():
     square = np.array([[2.0, 1.0, 0.0], [5.0, 1.0, 0.0], [5.0, 3.0, 0.0], [2.0, 3.0, 0.0]])
     depth, face, bary = buffers(6, 6)

@@ -68,6 +68,7 @@ def test_two_workers_write_the_same_bytes(written, tmp_path):
     assert make(tmp_path, **ASKED, workers=2)["files"] == written[1]["files"]
 
 
+@pytest.mark.slow
 def test_again_is_the_same_and_costs_nothing(written, tmp_path):
     began = time.monotonic()
     assert make(written[0], **ASKED, workers=1) == written[1] and time.monotonic() - began < 1
@@ -232,6 +233,7 @@ def test_pairs_are_balanced_distinct_and_their_folds_share_nobody(hard):
     assert not pairs.equals(verification_pairs(table, seed=3, hard=hard))
 
 
+@pytest.mark.slow
 def test_too_small_a_set_says_so():
     with pytest.raises(UsageError, match="larger set"):
         verification_pairs(toy_table(20, 2))

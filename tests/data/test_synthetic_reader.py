@@ -27,6 +27,7 @@ def copied(made, tmp_path):
     return shutil.copytree(made, tmp_path / "set")
 
 
+@pytest.mark.slow
 def test_a_made_set_reads_like_any_other(made):
     faces = data.load(f"synthetic:{made}")
     raw = pd.concat(

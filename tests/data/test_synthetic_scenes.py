@@ -9,6 +9,7 @@ from lrface.metrics.detection import overlaps
 from lrface.models.detection import detector
 
 
+@pytest.mark.slow
 def test_a_crowd_is_the_same_for_the_same_seed_and_its_boxes_are_inside():
     one, two = (crowd(3, 5, 160, (3, 3), (8, 60)) for _ in range(2))
     assert np.array_equal(one.image, two.image) and one.boxes.equals(two.boxes)
@@ -25,6 +26,7 @@ def test_a_crowd_is_the_same_for_the_same_seed_and_its_boxes_are_inside():
     assert not set(other.boxes["person"]) & set(boxes["person"])
 
 
+@pytest.mark.slow
 def test_a_detector_finds_a_face_where_its_box_is():
     scene = crowd(0, 2, 200, (1, 1), (90, 100), Camera(2))
     found, _ = detector("HOG").detect(scene.image)

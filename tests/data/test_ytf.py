@@ -324,6 +324,7 @@ def test_the_square_counts_even_where_it_changes_no_pixel(root):
     assert before.table["digest"][1] != after.table["digest"][1]
 
 
+@pytest.mark.slow
 def test_fingerprints_of_the_other_sets_are_what_they_were(tmp_path, monkeypatch):
     face = {
         "celeba": "(0.16, 0.22, 0.84, 0.9)",

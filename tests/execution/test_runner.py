@@ -97,6 +97,7 @@ def test_a_phrase_says_what_changed(project, monkeypatch):
     assert difference(parts(), before) == "retrain: yes, was no"
 
 
+@pytest.mark.slow
 def test_comments_in_a_notebook_do_not_count_and_its_strings_do(project):
     path = project()
     values = notebooks.parameters(path, {})
@@ -135,6 +136,7 @@ def test_other_studies_are_seen_from_the_stage_and_cannot_be_written_over(projec
     assert other.read_text() == own.read_text() == "x\n1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"outputs": 1}', '{"outputs": {}, "provenance": 3}', '{"provenance": {}}']
 )
@@ -272,6 +274,7 @@ scores = score_cache.compute(
 study.listing("scores", scores.listing("method", "setting"))"""
 
 
+@pytest.mark.slow
 def test_the_record_states_the_hash_of_every_score_file(project, monkeypatch):
     monkeypatch.setattr(kernel, "execute", in_process)
     done = outcome(project(**SHORT, more=SCORES))
@@ -283,6 +286,7 @@ def test_the_record_states_the_hash_of_every_score_file(project, monkeypatch):
     assert len(record["scores"]) == 2
 
 
+@pytest.mark.slow
 def test_a_listed_key_without_a_score_file_fails_the_run(project, monkeypatch):
     monkeypatch.setattr(kernel, "execute", in_process)
     other = SCORES + "\nstudy.listing('scores', pd.DataFrame({'key': ['0123456789abcdef']}))"

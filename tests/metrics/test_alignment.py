@@ -138,6 +138,7 @@ def test_a_face_without_size_is_excluded():
     assert (result.n, result.failures, result.excluded) == (1, 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 4, 16, 128])
 def test_a_blank_image_has_no_face(landmarker, size):
     blank = torch.full((2, 3, size, size), 128, dtype=torch.uint8)
@@ -159,6 +160,7 @@ def test_no_images(landmarker):
     assert landmarker.landmarks5(none, np.zeros((0, 4))).shape == (0, 5, 2)
 
 
+@pytest.mark.slow
 def test_landmarks_are_dlibs_for_the_box_given(landmarker):
     images = torch.randint(
         0, 256, (3, 3, 90, 100), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

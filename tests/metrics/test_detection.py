@@ -90,6 +90,7 @@ def crowd(random, images, levels=None):
     return boxes, found, listed
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([None, 0.5, 0]))
 def test_random_detections_are_scored_as_by_the_slow_protocol(seed, images, levels):

@@ -156,6 +156,7 @@ def test_a_probe_without_a_mate_is_named_and_can_be_left_out(distance):
     np.testing.assert_allclose(curve, precisions.mean(1), atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
 @pytest.mark.parametrize(("offset", "noise"), [(0, 1), (5, 1e-3), (1, 1e-5)])
 def test_real_vectors_in_any_block_and_precision_setting(distance, offset, noise, tmp_path):

@@ -131,6 +131,7 @@ def coverage(low, high):
     return float(np.mean((np.asarray(low) <= 0) & (np.asarray(high) >= 0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed_sd", "resampled_at_most"), [(0, 1), (1, 0.95), (2, 0.91), (4, 0.85)]
 )
@@ -184,6 +185,7 @@ def test_resampled_means_of_a_loop():
         np.testing.assert_allclose(found, values[:, faces].mean(1), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_many_units_are_resampled_in_blocks_with_the_same_result():
     """4 million counts are one block: 80 of these resamples."""
     n, resamples = 50_000, 100

@@ -45,6 +45,7 @@ cases = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(**cases)
 def test_against_loops_and_scikit_learn(seed, folds, half, signal, steps):
@@ -64,6 +65,7 @@ def test_against_loops_and_scikit_learn(seed, folds, half, signal, steps):
         assert ours.tpr_at(limit) == max(tpr for fpr, tpr in rates if fpr <= limit)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(**cases)
 def test_increasing_transforms_and_the_order_within_folds_change_nothing(
@@ -164,6 +166,7 @@ def test_wrong_requests_are_refused_in_one_sentence():
         mcnemar(same, same.astype(int))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(**cases)
 def test_scores_fitted_without_their_fold_by_loops(seed, folds, half, signal, steps):

@@ -28,6 +28,7 @@ def fitted():
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", aplus.SCALES)
 def test_it_beats_bicubic_on_faces_it_learnt_from(scale):
     net, side = tiny(scale), 24 * scale

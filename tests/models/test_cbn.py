@@ -161,6 +161,7 @@ def test_losses_are_the_slides_sums():
     assert cbn.loss_b(truth, enlarged, result, prior).item() == pytest.approx(b, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", cbn.STAGES)
 @pytest.mark.parametrize("form", cbn.FORMS)
 def test_a_stage_trains_its_own_part_and_its_loss_falls(stage, form):

@@ -222,6 +222,7 @@ def test_half_precision_trains_it_too(tmp_path):
     assert np.isfinite(log[-1]["loss"])
 
 
+@pytest.mark.slow
 def test_both_steps_go_through_the_same_fit():
     fields = {
         "method": "CSRI",

@@ -171,6 +171,7 @@ def test_the_hourglass_learns_from_landmarks_alone():
     assert all((g != 0).any() for g in torch.autograd.grad(losses["align"], weights))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["paper", "code"])
 def test_dicgans_objective(variant):
     made, (lr, hr, points) = net(), batch()

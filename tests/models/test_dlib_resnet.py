@@ -81,6 +81,7 @@ def placed(size, angle, x, y, jitter=0.0, seed=0):
     return np.round(points + jitter * np.random.default_rng(seed).standard_normal((5, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [noise_chips, structured_chips])
 def test_vectors_are_dlibs(net, dlib_net, make):
     images = make()

@@ -25,6 +25,7 @@ def batch(scale=4, side=32):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features, parameters", [(64, 130_568_012), (48, 79_873_084)])
 def test_released_sizes(features, parameters):
     with torch.device("meta"):

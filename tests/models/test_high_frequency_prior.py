@@ -108,6 +108,7 @@ def test_curves_pass_through_the_landmarks():
     assert field_guide.curve_maps(points + 500, (64, 64)).sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", cbn.FORMS)
 def test_a_guided_cascade(field, faces, form):
     lr, hr, p = faces

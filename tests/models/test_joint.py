@@ -254,6 +254,7 @@ def test_with_all_losses_it_is_neither(tmp_path):
     assert not same(three[0], three[1]) and not same(three[0], three[2])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
     def run(checkpoint):
         net = tiny()

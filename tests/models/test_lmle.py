@@ -139,6 +139,7 @@ def by_numpy(features, labels, cluster):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("offset", "noise"), [(0, 1), (5, 1e-3), (1, 1e-6), (0, 1e-40), (0, 1e40)])
 def test_real_vectors_in_any_block_and_precision_setting(offset, noise):
     """Ordinary embeddings, nearly collapsed ones far from the origin, differences below float32's
@@ -343,6 +344,7 @@ def test_the_decision_on_small_integers(rows, queries, k, offset):
         assert predict(torch.tensor(queries), np.array(means), classes, k).tolist() == expected
 
 
+@pytest.mark.slow
 def test_the_decision_on_real_vectors():
     random = np.random.default_rng(4)
     means, classes = random.standard_normal((300, 16)), random.integers(0, 3, 300)

@@ -53,6 +53,7 @@ TRAINED = [name for name, m in models.METHODS.items() if m.trainable]
 STORED = Path(__file__).with_name("behaviour.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, scale", PARAMETERS)
 def test_paper_sizes(name, scale):
     with torch.device("meta"):
@@ -230,6 +231,7 @@ def test_the_loop_changes_only_with_its_version():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*TRAINED, *models.RECOGNISERS])
 def test_behaviour_changes_only_with_the_version(name):
     now = recogniser_behaviour(name) if name in models.RECOGNISERS else behaviour(name)

@@ -383,6 +383,7 @@ def test_it_learns_eight_faces_of_noise(name, loss):
     assert np.isfinite(losses).all() and losses[-1] < 0.85 * losses[0], losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, loss", OBJECTIVES)
 def test_a_step_is_planned_without_a_number_native_faces_or_not(name, loss):
     config = runs.Config(
@@ -408,6 +409,7 @@ def test_a_step_is_planned_without_a_number_native_faces_or_not(name, loss):
         models.RECOGNISERS[name].objectives[loss](net)(net, one)["loss"].backward()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, loss", [("SphereFace", "paper"), ("VGG-Face-like", "softmax"), ("CentreFace", "paper")]
 )
@@ -443,6 +445,7 @@ def test_a_method_says_which_losses_it_has():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss, aligns", [("paper", True), ("whole", False)])
 def test_landmarks_are_detected_only_for_the_objective_that_aligns(loss, aligns):
     fields = {"degradation": degrade.HR, "data": "celeba", "n_train": 4, "steps": 1, "batch": 4}

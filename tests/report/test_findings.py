@@ -5,6 +5,7 @@ from lrface import report
 from lrface.report import findings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("finding", "contrast"),
     [

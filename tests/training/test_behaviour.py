@@ -188,6 +188,7 @@ def stored_fingerprints():
     return json.loads(STORED.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not torch.backends.cpu.get_cpu_capability().startswith("AVX"),
     reason="stored on x86 with AVX; other processors round by more than the tolerances",

@@ -13,6 +13,7 @@ def test_the_plan_of_vidface_is_the_papers():
     assert (config.schedule, config.size, config.patch) == ("annealed", "paper", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method, macs", [("EDVR", 505_640_448), ("MuCAN", 538_494_144)])
 def test_a_step_is_about_three_inferences(method, macs):
     config = recipes.config(method, SETTING, "rendered-clips", "quick")

@@ -154,6 +154,7 @@ def test_a_recogniser_needs_the_number_of_identities():
     assert cost_model.plan([chosen], 100, 40)["parameters"][0] == expected
 
 
+@pytest.mark.slow
 def test_a_preprocessor_counts():
     fields = {
         "data": "celeba",

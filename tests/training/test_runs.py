@@ -35,12 +35,14 @@ def test_trained_then_cached_with_a_record():
     assert torch.equal(first.model()(lr), again.model()(lr)) and not first.model().training
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights_and_another_does_not():
     first = weights(runs.fit(config()))
     assert same(first, weights(runs.fit(config(), retrain=True)))
     assert not same(first, weights(runs.fit(config(seed=1))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["truncate", "flip", "record", "missing"])
 def test_a_damaged_run_is_never_used(harm, capsys):
     run = runs.fit(config())
@@ -200,6 +202,7 @@ def test_a_run_initialised_from_another_has_its_weights_and_a_key_of_its_own():
         runs.fit(config(method="EDSR", steps=1, init=config(steps=4)))
 
 
+@pytest.mark.slow
 def test_a_recogniser_is_trained_behind_a_frozen_preprocessor():
     fields = {"method": "CentreFace", "loss": "paper", "n_train": 8, "steps": 1, "patch": None}
     restorer = config(n_train=8, steps=2)

@@ -96,6 +96,7 @@ def test_paper_size_networks_take_all_cores_one_after_another(faces, cores, monk
     assert found["paper"].record["started"] >= found["small"].record["started"]
 
 
+@pytest.mark.slow
 def test_a_chain_of_any_depth_in_any_order(faces, cores):
     """A recogniser behind a restorer that starts from another, and a parent that nobody named."""
     cores(1)
@@ -123,6 +124,7 @@ def test_a_chain_of_any_depth_in_any_order(faces, cores):
     }
 
 
+@pytest.mark.slow
 def test_only_what_is_needed_is_trained(faces, cores):
     cores(1)
     fingerprint = faces.fingerprint

@@ -37,6 +37,7 @@ DETECTORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), DETECTORS)
 def test_a_detector_finds_the_faces_of_a_scene(name, options, scene):
     image, truth = scene
@@ -50,6 +51,7 @@ def test_a_detector_finds_the_faces_of_a_scene(name, options, scene):
     assert match_detections([truth], [(boxes, scores)], overlap=0.3).on().AP > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), DETECTORS)
 def test_calls_and_threads_give_the_same_boxes(name, options, scene):
     image, found = scene[0], detector(name, **options)
@@ -64,6 +66,7 @@ def test_calls_and_threads_give_the_same_boxes(name, options, scene):
     assert all(map(np.array_equal, alone[0], alone[3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Haar", "HOG", "MMOD"])
 def test_nothing_is_found_in_an_empty_or_tiny_picture(name):
     for side in (1, 9, 70):
@@ -71,6 +74,7 @@ def test_nothing_is_found_in_an_empty_or_tiny_picture(name):
         assert boxes.shape == (0, 4) and scores.shape == (0,)
 
 
+@pytest.mark.slow
 def test_a_lower_threshold_adds_detections_of_lower_scores(scene):
     image = scene[0]
     (all_boxes, low), (few, high) = (detector("HOG", threshold=t).detect(image) for t in (0, 0.9))

@@ -22,6 +22,7 @@ def clips(n=1, t=7, h=8, w=8):
     return torch.rand(n, t, 3, h, w, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes, at_4x, macs", [({}, 3_316_515, 2.91), (edvr.LARGE, 20_699_363, 9.56)]
 )
@@ -115,6 +116,7 @@ def test_the_reference_frame_comes_out_and_another_changes_places_with_it(attent
         assert (first(lr) - F.interpolate(lr[:, 0], scale_factor=8, mode="bilinear")).std() < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["narrow", "paper"])
 def test_a_few_steps_lower_the_loss(size):
     made = net(size).train()

@@ -265,6 +265,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, name, loss", STEPS)
 def test_a_few_steps_lower_the_loss(size, name, loss):
     made = net(size, **vidface.OPTIONS[name], frame=(4, 4), drop_path=0.0).train()
