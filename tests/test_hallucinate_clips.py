@@ -130,6 +130,7 @@ def test_boxes_that_jump_are_steadied():
     assert [clips.steady(moving, range(10), k) for k in (3, 6)] == [moving[3], moving[6]]
 
 
+@pytest.mark.slow
 def test_an_image_method_restores_frame_by_frame(lrface, tmp_path):
     file = video_files.write(tmp_path / "a.gif", tiny(4), Fraction(10))
     code, _, err = lrface("hallucinate", file, tmp_path / "b.gif", "--method", "bicubic")
@@ -152,6 +153,7 @@ def test_a_target_says_the_kind_of_video(lrface, tmp_path):
     assert found == video_files.Properties(Fraction(25), 4)
 
 
+@pytest.mark.slow
 def test_frames_of_40_rows_are_taken_whole(tmp_path, trained):
     net, frames = trained(Middle(all_frames=True)), tiny(2, 60, 40)
     for k, frame in enumerate(frames):

@@ -59,6 +59,7 @@ def verified(lrface) -> tuple[int, list[str]]:
     return code, [line for line in out.splitlines() if line.startswith(SCORES)]
 
 
+@pytest.mark.slow
 def test_verify_names_every_score_file_that_was_replaced(released, lrface):
     keys = some_keys(released, 3)
     for key in keys:

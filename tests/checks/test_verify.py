@@ -321,6 +321,7 @@ def other(made, tmp_path) -> StudyResults:
     return StudyResults(tmp_path / "ci", "synthetic", "quick", STUDY)
 
 
+@pytest.mark.slow
 def test_a_difference_over_the_tolerance_is_drift_and_one_under_it_is_not(
     study, other, lrface, tmp_path
 ):
@@ -364,6 +365,7 @@ def test_counts_verdicts_rows_and_files_are_exact(study, other):
     }
 
 
+@pytest.mark.slow
 def test_rows_on_faces_that_are_not_at_hand_are_left_out_and_named(study, other):
     lines = (study.results / "groups.csv").read_text()
     (study.results / "groups.csv").write_text(lines + '"lfw, official",7,1\n')

@@ -76,6 +76,7 @@ def test_a_clip_of_one_frame_is_skipped_and_named(monkeypatch, capsys):
     )
 
 
+@pytest.mark.slow
 def test_what_has_no_clips_says_so():
     with pytest.raises(LrfaceError, match="holds faces, not clips"):
         data.load_clips("synthetic", "val")

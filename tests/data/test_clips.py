@@ -90,6 +90,7 @@ def test_tufs_landmarks_come_out_as_the_same_fractions(tufs_root):
     assert known.sum() == 1 and known[2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["[1, 2]", "{", '{"id2/c/im3.png": [1, 2]}', "\x80\x04K\x01."])
 def test_tufs_landmarks_in_another_form_are_refused(tufs_root, text):
     (tufs_root / "tufs" / "landmarks.json").write_bytes(text.encode("latin-1"))

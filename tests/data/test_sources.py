@@ -92,6 +92,7 @@ def test_a_moment_captured_again_is_the_sets_own(faces, tmp_path):
     assert np.array_equal(read.native(3), faces.native(1))
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_one_on_other_faces(faces):
     from lrface import degrade
 

@@ -102,6 +102,7 @@ def test_srgb_and_back():
     assert np.allclose(srgb(linear([0, 10, 128, 255])) * 255, [0, 10, 128, 255])
 
 
+@pytest.mark.slow
 def test_landmarks_lie_where_the_camera_equation_puts_the_vertices(man):
     one = View(number=1)
     frame = render(man, one, 128)
@@ -136,6 +137,7 @@ def test_truth_lies_on_the_pixels(man):
         assert np.abs(darkest).max() < 5
 
 
+@pytest.mark.slow
 def test_turning_moves_the_nose_the_stated_way(man):
     rest = landmarks(man, shot(man))[0]
     for change, axis, least in (({"yaw": 20.0}, 0, 2), ({"pitch": 15.0}, 1, 1.2)):

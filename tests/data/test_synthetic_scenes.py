@@ -34,6 +34,7 @@ def test_a_detector_finds_a_face_where_its_box_is():
     assert overlaps(truth, found).max() > 0.5
 
 
+@pytest.mark.slow
 def test_people_in_front_cover_those_behind():
     covered = crowd(1, 0, 64, (4, 4), (30, 38)).boxes
     assert (covered["covered"] > 0.01).any() and (covered["occlusion"] > 0).any()

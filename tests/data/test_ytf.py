@@ -297,6 +297,7 @@ def test_an_address_is_read_as_it_was_written(file, left, top, side):
     )
 
 
+@pytest.mark.slow
 def test_what_is_read_depends_on_the_frame_and_the_square_alone(
     root, tmp_path_factory, monkeypatch
 ):

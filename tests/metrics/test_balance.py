@@ -12,6 +12,7 @@ from lrface.metrics import balanced_accuracy, balanced_draws, estimate, imbalanc
 from sklearn.metrics import balanced_accuracy_score
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 3)), min_size=2, max_size=60))
 def test_as_scikit_learn_has_it(pairs):
     truth, predicted = np.array(pairs).T

@@ -149,6 +149,7 @@ def test_interval_over_people_and_three_trainings_covers_95_percent(seed_sd, res
     assert 0.93 <= covered <= 0.99 and resampled <= resampled_at_most
 
 
+@pytest.mark.slow
 def test_resampling_trainings_that_alone_vary_covers_three_times_in_four():
     random = np.random.default_rng(0)
     of_training = random.normal(size=(1500, 3))

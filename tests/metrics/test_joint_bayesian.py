@@ -137,6 +137,7 @@ def test_without_a_ridge_the_likelihood_itself_never_falls_and_ends_at_its_maxim
     np.testing.assert_allclose(models[-1].between, between, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_recovers_the_covariances_the_better_the_more_people():
     random = np.random.default_rng(1)
     errors = np.zeros((3, 2))

@@ -40,6 +40,7 @@ def test_it_beats_bicubic_on_faces_it_learnt_from(scale):
     assert wrong[1] < 0.95 * wrong[0]
 
 
+@pytest.mark.slow
 def test_it_beats_bicubic_on_other_faces(fitted):
     lr, hr = pairs(range(20, 26))
     wrong = [

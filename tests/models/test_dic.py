@@ -149,6 +149,7 @@ def test_nan_landmarks_are_left_out(unknown):
         assert (maps[0].grad[1] == 0).all() and (maps[0].grad[0] != 0).any()
 
 
+@pytest.mark.slow
 def test_dicnets_objective():
     made, (lr, hr, points) = net(), batch()
     losses = dic.NET_OBJECTIVES["paper"](made)(made, Batch(lr, hr, points))

@@ -201,6 +201,7 @@ def test_behind_a_frozen_restorer_it_sees_that_ones_faces():
     assert WithPreprocessor(front, frnet.Softmax()).state is None
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights_and_centres(interrupted):
     def run(checkpoint):
         torch.manual_seed(0)

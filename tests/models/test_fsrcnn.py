@@ -67,6 +67,7 @@ def test_at_3x_a_picture_is_not_shifted():
     torch.testing.assert_close(layer(x)[..., 1::3, 1::3], x)
 
 
+@pytest.mark.slow
 def test_a_few_steps_learn():
     torch.manual_seed(0)
     net = fsrcnn.build(2, "small")

@@ -40,6 +40,7 @@ def test_five_halvings_of_128_pixels_leave_4x4():
     assert sides == [(2, 128, 128), (4, 64, 64), (8, 32, 32), (16, 16, 16), (32, 8, 8), (32, 4, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4, 8])
 @pytest.mark.parametrize("h, w", [(4, 4), (5, 7)])
 def test_faces_of_any_shape_at_every_scale(scale, h, w):
@@ -137,6 +138,7 @@ def test_discriminators_do_not_teach_each_other():
     )
 
 
+@pytest.mark.slow
 def test_the_discriminator_judges_patches_at_two_scales():
     with torch.device("meta"):
         found = hifacegan.Discriminator()(torch.zeros(1, 6, 128, 128))

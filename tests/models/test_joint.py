@@ -246,6 +246,7 @@ def test_without_the_hallucination_loss_it_is_frnet_on_srnet(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_with_all_losses_it_is_neither(tmp_path):
     three = []
     for i, weights in enumerate([(1, 1, 0.008), (1, 0, 0), (0, 1, 0.008)]):

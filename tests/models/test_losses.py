@@ -35,6 +35,7 @@ def test_the_five_points_are_dlibs(face):
     )
 
 
+@pytest.mark.slow
 def test_identity_is_one_minus_the_cosine_of_the_judge(face):
     hr, points = face[0].float() / 255, face[1]
     net, objective = models.restorer("bicubic", 4), losses.IdentityLoss()

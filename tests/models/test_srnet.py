@@ -63,6 +63,7 @@ def test_the_hallucination_loss_by_a_slow_formula():
     assert torch.equal(losses["loss"], srnet.hallucination_loss(net(sr), hr))
 
 
+@pytest.mark.slow
 def test_it_learns_through_the_same_fit():
     fields = {
         "degradation": degrade.setting("4x"),

@@ -32,6 +32,7 @@ def test_a_released_run_may_be_stored_in_half_precision():
     assert all(p.dtype == torch.float32 for p in runs.fit(config()).model().parameters())
 
 
+@pytest.mark.slow
 def test_a_small_network_is_released_in_half_precision(tmp_path, monkeypatch):
     monkeypatch.setenv("LRFACE_ROOT", str(tmp_path))
     run = runs.fit(config())

@@ -191,6 +191,7 @@ def test_an_adversarial_run_resumes_to_the_same_weights(interrupted):
     assert facts["resumed"] == 1 and torch.equal(whole, again)
 
 
+@pytest.mark.slow
 def test_a_run_initialised_from_another_has_its_weights_and_a_key_of_its_own():
     first = runs.fit(config(steps=4))
     later = config(steps=1, init=config(steps=4), lr=1e-12)
@@ -244,5 +245,6 @@ def test_a_closed_form_is_fitted_and_cached_as_any_run(monkeypatch):
     assert runs.fit(config(method="mean face")).source == "cached"
 
 
+@pytest.mark.slow
 def test_bf16_trains_too():
     assert np.isfinite(runs.fit(config(precision="bf16-mixed")).record["loss"])

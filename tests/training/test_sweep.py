@@ -144,6 +144,7 @@ def test_only_what_is_needed_is_trained(faces, cores):
     assert runs.load_run(runs.key_for(other, faces)) is None
 
 
+@pytest.mark.slow
 def test_a_run_whose_parent_diverged_is_not_trained(faces, cores, monkeypatch):
     cores(1)
     bad = config(lr=1e30, schedule="constant", loss="mse", steps=50)

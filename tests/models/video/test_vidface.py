@@ -59,6 +59,7 @@ PAPER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_the_papers_widths_and_the_ablations(name):
     with torch.device("meta"):
@@ -90,6 +91,7 @@ def by_formula(made, frames=7, tokens=192):
     return total + places**2 * (made.upsampling.heads * made.upsampling.query + made.upsampling.out)
 
 
+@pytest.mark.slow
 def test_multiply_accumulates():
     with torch.device("meta"):
         made, narrow = vidface.build(8, "paper", **CODE), vidface.build(8, "narrow", **CODE)
