@@ -93,6 +93,26 @@ def test_blur_down_samples_the_cell_centres():
     assert torch.allclose(lr[0, 0, 0, 3:13], torch.arange(3, 13).double() * 4 + 1.5, atol=1e-9)
 
 
+def test_blur_then_bicubic_is_one_after_the_other():
+    image = np.random.default_rng(1).random((24, 32))
+    d = degrade.Degradation("mine", 4, "gaussian+bicubic", 7, 1.2, rounding="none")
+    taps = np.exp(-((np.arange(7) - 3) ** 2) / (2 * 1.2**2))
+    taps /= taps.sum()
+    padded = np.pad(image, 3, mode="edge")
+    blurred = sum(taps[a] * padded[a : a + 24] for a in range(7))
+    blurred = sum(taps[b] * blurred[:, b : b + 32] for b in range(7))
+    expected = np.stack([slow_imresize(column, 6) for column in blurred.T], 1)
+    expected = np.stack([slow_imresize(row, 8) for row in expected])
+    ours = d(torch.from_numpy(image).expand(1, 3, -1, -1))
+    assert np.abs(ours[0, 1].numpy() - expected).max() < 1e-12
+
+
+def test_a_narrow_gaussian_before_bicubic_changes_nothing():
+    hr = torch.rand(1, 3, 32, 48, dtype=torch.float64)
+    narrow = degrade.setting("4x_BD", kernel="gaussian+bicubic", kernel_size=3, sigma=0.05)
+    assert torch.equal(narrow(hr), degrade.setting("4x")(hr))
+
+
 def test_noise_has_its_level_and_belongs_to_the_image_not_to_the_batch():
     grey = torch.full((40, 3, 128, 128), 0.5)
     clean, noisy = (
@@ -145,3 +165,7 @@ def test_wrong_use_is_said_in_a_sentence():
         degrade.Degradation("mine", 4, noise=-1)
     with pytest.raises(UsageError, match="kernel_size 0"):
         degrade.Degradation("mine", 4, kernel="gaussian")
+    with pytest.raises(UsageError, match="give an odd kernel_size"):
+        degrade.setting("4x_BD", kernel="gaussian+bicubic")
+    with pytest.raises(UsageError, match="not valid"):
+        degrade.setting("4x", kernel="lanczos")

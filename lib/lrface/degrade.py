@@ -1,13 +1,14 @@
 """The five EDFace degradation settings, and your own: separable linear maps plus noise.
 
 A setting is two small matrices: ``lr = A @ hr @ B.T``. They implement MATLAB's ``imresize(...,
-'bicubic')`` with its mirrored border, or the Gaussian blur of the RDN/RCAN preparation scripts
-followed by direct sampling at the centres of the LR pixels.
+'bicubic')`` with its mirrored border, or the Gaussian blur of the RDN/RCAN preparation scripts,
+followed by direct sampling at the centres of the LR pixels or by ``imresize``.
 
 EDFace-Celeb-1M (section 3.4) names the settings ``2x, 4x, 4x_BD, 4x_DN, 8x`` but prints no kernel
 size, sigma or noise level. The values here are those of the scripts that most works share
 (yulunzhang/RDN and RCAN, ``Prepare_TestData_HR_LR.m``): a 12x12 Gaussian of sigma 1.6 for BD at
-even scales, noise of sigma 30 (of 255) for DN. Whether MATLAB rounds a uint8 image between its two
+even scales, noise of sigma 30 (of 255) for DN. :mod:`lrface.metrics.calibration` compares what a
+setting costs with what it cost in the paper. Whether MATLAB rounds a uint8 image between its two
 passes is not documented; here it is rounded once, at the end.
 """
 
@@ -74,6 +75,15 @@ def blur_matrix(n_in: int, scale: int, size: int, sigma: float) -> np.ndarray:
     taps = np.clip(samples[:, None] + offsets[None], 0, n_in - 1)
     matrix = np.zeros((n_out, n_in))
     np.add.at(matrix, (np.arange(n_out)[:, None], taps), np.broadcast_to(kernel, taps.shape))
+    matrix.setflags(write=False)
+    return matrix
+
+
+@lru_cache(maxsize=64)
+def blur_resize_matrix(n_in: int, scale: int, size: int, sigma: float) -> np.ndarray:
+    """Gaussian blur, then MATLAB's bicubic ``imresize``, as a read-only float64 matrix (n_in /
+    scale, n_in); kernel and border of the blur as in :func:`blur_matrix`."""
+    matrix = resize_matrix(n_in, n_in // scale) @ blur_matrix(n_in, 1, size, sigma)
     matrix.setflags(write=False)
     return matrix
 
@@ -164,6 +174,13 @@ def round_uint8(x: Tensor) -> Tensor:
     return x.clamp(0, 1).mul_(255).add_(0.5).floor_().div_(255)
 
 
+BUILDERS: dict[str, Callable[..., np.ndarray]] = {
+    "bicubic": resize_matrix,
+    "gaussian": blur_matrix,
+    "gaussian+bicubic": blur_resize_matrix,
+}
+
+
 @dataclass(frozen=True)
 class Degradation:
     """How an LR face is made from an HR one: blur, down-sampling, noise and rounding.
@@ -188,9 +205,11 @@ class Degradation:
 
     name: str
     scale: int
-    kernel: Literal["bicubic", "gaussian"] = "bicubic"
+    kernel: Literal["bicubic", "gaussian", "gaussian+bicubic"] = "bicubic"
+    """``gaussian``: blurred, then sampled at the centres of the LR pixels; ``gaussian+bicubic``:
+    blurred, then resized as ``bicubic`` does."""
     kernel_size: int = 0
-    """Taps of the Gaussian along one axis (0 for bicubic)."""
+    """Taps of the Gaussian along one axis (0 for bicubic); odd for ``gaussian+bicubic``."""
     sigma: float = 0.0
     """Standard deviation of the Gaussian in HR pixels."""
     noise: float = 0.0
@@ -201,13 +220,18 @@ class Degradation:
     """Seed of the noise: image i of a call has the stream (seed, index[i]), whatever its batch."""
 
     def __post_init__(self) -> None:
-        known = self.kernel in ("bicubic", "gaussian") and self.rounding in ("uint8", "none")
+        known = self.kernel in BUILDERS and self.rounding in ("uint8", "none")
         if self.scale < 1 or self.noise < 0 or not known:
             raise UsageError(f"degradation {self.name!r} is not valid: {asdict(self)}")
-        if self.kernel == "gaussian" and (self.kernel_size < 1 or self.sigma <= 0):
+        if self.kernel != "bicubic" and (self.kernel_size < 1 or self.sigma <= 0):
             raise UsageError(
                 f"degradation {self.name!r} blurs with a Gaussian but has "
                 f"kernel_size {self.kernel_size}, sigma {self.sigma}"
+            )
+        if self.kernel == "gaussian+bicubic" and self.kernel_size % 2 == 0:
+            raise UsageError(
+                f"degradation {self.name!r} resizes after a Gaussian of {self.kernel_size} taps: "
+                "an even number would shift the picture by half a pixel, give an odd kernel_size"
             )
 
     def matrix(self, n: int) -> np.ndarray:
@@ -216,7 +240,7 @@ class Degradation:
 
     @property
     def _builder(self) -> Callable[..., np.ndarray]:
-        return resize_matrix if self.kernel == "bicubic" else blur_matrix
+        return BUILDERS[self.kernel]
 
     def _arguments(self, n: int) -> tuple:
         if n % self.scale:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface.errors import UsageError
-from lrface.metrics.identity import distance, impostors, similarity
+from lrface.metrics.identity import distance, impostors, similarity, strangers
 from lrface.metrics.intervals import estimate
 from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances
@@ -103,3 +103,41 @@ def test_impostors_are_all_pairs_of_two_people_by_loops():
     assert np.array_equal(again.medians, found.medians)
     lonely = impostors(vectors[::4], np.arange(12))  # one face each: nobody to recognise
     assert np.isnan(lonely.rates).all() and np.isfinite(lonely.medians[0])
+
+
+def test_what_all_faces_share_is_taken_out():
+    random = np.random.default_rng(0)
+    shared = np.zeros(16)
+    shared[0] = 3.0
+    mine, yours = random.normal(size=(2, 400, 16)) * 0.3
+    assert similarity(shared + mine, shared + yours).mean() > 0.8
+    assert abs(similarity(shared + mine, shared + yours, centre=shared).mean()) < 0.05
+    np.testing.assert_allclose(
+        similarity(shared + mine, shared + yours, torch.tensor(shared)), similarity(mine, yours)
+    )
+    with pytest.raises(UsageError, match="centre of embeddings"):
+        similarity(mine, yours, centre=shared[:5])
+
+
+@settings(max_examples=30)
+@given(n=st.integers(2, 12), people=st.integers(2, 4), seed=st.integers(0, 99))
+def test_strangers_by_loops(n, people, seed):
+    random = np.random.default_rng(seed)
+    a, b = random.standard_normal((2, n, 5))
+    centre, identities = random.standard_normal(5), random.integers(people, size=n)
+    found = strangers(a, b, identities, centre)
+    for i in range(n):
+        others = [j for j in range(n) if identities[j] != identities[i]]
+        cosines = [1 - cosine(a[i] - centre, b[j] - centre) for j in others]
+        assert np.isnan(found[i]) if not others else np.isclose(found[i], np.mean(cosines))
+
+
+@pytest.mark.filterwarnings("error")
+def test_faces_without_a_vector_are_nobodys_strangers():
+    a, b = pairs(4, 8)
+    a[0], b[3] = np.nan, np.nan
+    found = strangers(a, b, ["ann", "ann", "bob", "cay"])
+    assert np.isnan(found[0]) and np.isfinite(found[1:]).all()
+    assert found[1] == pytest.approx(1 - cosine(a[1], b[2]))
+    with pytest.raises(UsageError, match="3 identities were given for 4"):
+        strangers(a, b, ["ann", "bob", "cay"])

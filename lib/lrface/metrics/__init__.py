@@ -5,6 +5,7 @@ detection, classes of unequal size, and how sure they are."""
 from lrface.data.landmarks import Landmarker
 from lrface.metrics.alignment import Alignment, compare, nrmse
 from lrface.metrics.balance import balanced_accuracy, balanced_draws, imbalance_level
+from lrface.metrics.calibration import linear_psnr
 from lrface.metrics.detection import Detection, Matches, match_detections
 from lrface.metrics.fddb import FDDB, fddb
 from lrface.metrics.fidelity import psnr, ssim
@@ -15,7 +16,7 @@ from lrface.metrics.identification import (
     identification,
     protocol,
 )
-from lrface.metrics.identity import Impostors, distance, impostors, similarity
+from lrface.metrics.identity import Impostors, distance, impostors, similarity, strangers
 from lrface.metrics.intervals import (
     Estimate,
     GroupGap,
@@ -68,6 +69,7 @@ __all__ = [
     "imbalance_level",
     "impostors",
     "joint_bayesian",
+    "linear_psnr",
     "margin_over_best",
     "match_detections",
     "mcnemar",
@@ -81,5 +83,6 @@ __all__ = [
     "resampled_means",
     "similarity",
     "ssim",
+    "strangers",
     "verification",
 ]

@@ -1,4 +1,10 @@
-"""Identity: is it still the same person? Pairs of embeddings, compared row by row or all pairs."""
+"""Identity: is it still the same person? Pairs of embeddings, compared row by row or all pairs.
+
+A recogniser's vectors need not point in all directions: dlib's of any two faces have a cosine of
+0.8 to 0.9, so that little room is left between strangers and one person. ``centre`` takes out what
+all faces share, the mean vector of training faces; :func:`strangers` gives the level that a face
+without any identity has.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +17,17 @@ from lrface.errors import UsageError
 from lrface.metrics.intervals import counts
 
 
-def similarity(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
+def similarity(
+    a: Tensor | np.ndarray, b: Tensor | np.ndarray, centre: Tensor | np.ndarray | None = None
+) -> np.ndarray:
     """Cosine similarity of row i of ``a`` and row i of ``b``; higher is more similar.
 
     Parameters
     ----------
     a, b : float (N, D)
+    centre : float (D,), optional
+        Subtracted from every row first: the mean vector of faces that are in neither (the training
+        faces). By default nothing is.
 
     Returns
     -------
@@ -37,13 +48,61 @@ def similarity(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
     --------
     >>> similarity(np.array([[3.0, 4.0], [1.0, 0.0]]), np.array([[6.0, 8.0], [0.0, 2.0]]))
     array([1., 0.])
+    >>> similarity(np.array([[3.0, 1.0]]), np.array([[3.0, -1.0]]), centre=np.array([3.0, 0.0]))
+    array([-1.])
     """
-    a, b = _rows(a, b)
-    # Scaling by the largest entry first keeps squares of extreme entries from under- and overflow.
+    a, b = (_unit(x) for x in _rows(a, b, centre))
+    return np.clip((a * b).sum(1), -1, 1)
+
+
+def strangers(
+    a: Tensor | np.ndarray,
+    b: Tensor | np.ndarray,
+    identities: np.ndarray,
+    centre: Tensor | np.ndarray | None = None,
+) -> np.ndarray:
+    """Mean cosine similarity of row i of ``a`` and all rows of ``b`` that show other people.
+
+    The level of :func:`similarity` at which nothing of the person is left: where restored faces
+    (``a``) are as similar to their own true faces (``b``) as to those of strangers, no identity is
+    preserved.
+
+    Parameters
+    ----------
+    a, b : float (N, D)
+        Row i of both shows person ``identities[i]``; for the floor of true faces give them twice.
+    identities : (N,)
+    centre : float (D,), optional
+        As in :func:`similarity`.
+
+    Returns
+    -------
+    float64 (N,)
+        In [-1, 1]. NaN where the row of ``a`` has no direction or everybody is one person; rows of
+        ``b`` without a direction are left out.
+
+    Raises
+    ------
+    UsageError
+        Other shapes, or not one identity a row.
+
+    Examples
+    --------
+    >>> faces = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 2.0]])
+    >>> strangers(faces, faces, ["ann", "ann", "bob"]).round(2)
+    array([0.  , 0.1 , 0.05])
+    """
+    a, b = (_unit(x) for x in _rows(a, b, centre))
+    people = np.unique(np.asarray(identities), return_inverse=True)[1].reshape(-1)
+    if len(people) != len(a):
+        raise UsageError(f"{len(people)} identities were given for {len(a)} embeddings")
+    known = np.isfinite(b).all(1)
+    sums = np.zeros((people.max(initial=-1) + 1, b.shape[1]))
+    np.add.at(sums, people[known], b[known])
+    faces = np.bincount(people[known], minlength=len(sums))
+    others, count = sums.sum(0) - sums[people], faces.sum() - faces[people]
     with np.errstate(invalid="ignore", divide="ignore"):
-        a, b = (x / np.abs(x).max(1, keepdims=True, initial=0) for x in (a, b))
-        cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return np.clip(cosine, -1, 1)
+        return np.clip((a * others).sum(1) / count, -1, 1)
 
 
 def distance(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> np.ndarray:
@@ -124,9 +183,7 @@ def impostors(
     >>> found.different.round(1), found.same.round(2)
     (array([0. , 0.1]), array([1.]))
     """
-    x = np.asarray(
-        vectors.detach().double().cpu() if isinstance(vectors, Tensor) else vectors, np.float64
-    )
+    x = _array(vectors)
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     people = np.unique(np.asarray(identities), return_inverse=True)[1]
     a, b = np.triu_indices(len(x), 1)
@@ -154,14 +211,29 @@ def impostors(
     return Impostors(pairs["different"][0], pairs["same"][0], medians, rates)
 
 
-def _rows(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = (
-        np.asarray(x.detach().double().cpu() if isinstance(x, Tensor) else x, np.float64)
-        for x in (a, b)
-    )
+def _rows(
+    a: Tensor | np.ndarray, b: Tensor | np.ndarray, centre: Tensor | np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    a, b = _array(a), _array(b)
     if a.ndim != 2 or a.shape != b.shape:
         raise UsageError(
             "embeddings are compared row by row: want two arrays (N, D), "
             f"got {a.shape} and {b.shape}"
         )
-    return a, b
+    if centre is None:
+        return a, b
+    centre = _array(centre)
+    if centre.shape != a.shape[1:]:
+        raise UsageError(f"the centre of embeddings {a.shape} has shape {centre.shape}")
+    return a - centre, b - centre
+
+
+def _array(x: Tensor | np.ndarray) -> np.ndarray:
+    return np.asarray(x.detach().double().cpu() if isinstance(x, Tensor) else x, np.float64)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    # Scaling by the largest entry first keeps squares of extreme entries from under- and overflow.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = x / np.abs(x).max(1, keepdims=True, initial=0)
+        return x / np.linalg.norm(x, axis=1, keepdims=True)

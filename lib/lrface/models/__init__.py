@@ -73,6 +73,8 @@ __all__ = [
 SCALES = (2, 3, 4, 8)
 EVEN_SCALES = (2, 4, 8)
 """Without 3x: a wavelet level halves a side, and Eigenface's 128 pixels are no multiple of 3."""
+SIZES = ("small", "narrow", "paper")
+"""What a method of your own is built at."""
 JOINT = "Wu et al., Deep joint face hallucination and recognition, 2016"
 
 
@@ -110,11 +112,26 @@ class Method:
     sizes: tuple[str, ...] = ("small", "paper")
 
 
+def _restorer(name: str, module: ModuleType, source: str) -> Method:
+    """A restorer of any picture that is trained with a loss between pictures."""
+    recipe = getattr(module, "RECIPE", None)
+    return Method(
+        name, module.build, source, module.VERSION, recipe=recipe, sizes=tuple(module.SIZES)
+    )
+
+
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (
         Method("bicubic", bicubic.build, "Keys 1981, as MATLAB's imresize", trainable=False),
-        Method("SRCNN", srcnn.build, "Dong et al., TPAMI 2016", srcnn.VERSION, recipe=srcnn.RECIPE),
+        Method(
+            "SRCNN",
+            srcnn.build,
+            "Dong et al., TPAMI 2016",
+            srcnn.VERSION,
+            recipe=srcnn.RECIPE,
+            sizes=tuple(srcnn.WIDTHS),
+        ),
         Method(
             "SRNET",
             srnet.build,
@@ -132,10 +149,11 @@ METHODS: dict[str, Method] = {
             edsr.VERSION,
             objectives={"identity": lambda net: losses.IdentityLoss()},
             recipe=edsr.RECIPE,
+            sizes=tuple(edsr.SIZES),
         ),
-        Method("RCAN", rcan.build, "Zhang et al., ECCV 2018", rcan.VERSION, recipe=rcan.RECIPE),
-        Method("RDN", rdn.build, "Zhang et al., CVPR 2018", rdn.VERSION, recipe=rdn.RECIPE),
-        Method("HAN", han.build, "Niu et al., ECCV 2020", han.VERSION, recipe=han.RECIPE),
+        _restorer("RCAN", rcan, "Zhang et al., ECCV 2018"),
+        _restorer("RDN", rdn, "Zhang et al., CVPR 2018"),
+        _restorer("HAN", han, "Niu et al., ECCV 2020"),
         Method(
             "WaveletSRNet",
             wavelet_srnet.build,
@@ -144,6 +162,7 @@ METHODS: dict[str, Method] = {
             EVEN_SCALES,
             objectives={"paper": wavelet_srnet.PaperLoss},
             recipe=wavelet_srnet.RECIPE,
+            sizes=tuple(wavelet_srnet.SIZES),
         ),
         Method(
             "Eigenface",
@@ -154,6 +173,7 @@ METHODS: dict[str, Method] = {
             face_size=eigenface.FACE,
             fit_closed_form=eigenface.fit_closed_form,
             recipe=eigenface.RECIPE,
+            sizes=tuple(eigenface.COMPONENTS),
         ),
         Method(
             "DICNet",
@@ -164,6 +184,7 @@ METHODS: dict[str, Method] = {
             objectives=dic.NET_OBJECTIVES,
             needs_landmarks=True,
             recipe=dic.NET_RECIPE,
+            sizes=tuple(dic.SIZES),
         ),
         Method(
             "DICGAN",
@@ -174,6 +195,7 @@ METHODS: dict[str, Method] = {
             objectives=dic.GAN_OBJECTIVES,
             needs_landmarks=True,
             recipe=dic.GAN_RECIPE,
+            sizes=tuple(dic.SIZES),
         ),
         Method(
             "HiFaceGAN",
@@ -182,9 +204,10 @@ METHODS: dict[str, Method] = {
             hifacegan.VERSION,
             objectives=hifacegan.OBJECTIVES,
             recipe=hifacegan.RECIPE,
+            sizes=tuple(hifacegan.SIZES),
         ),
-        Method("VDSR", vdsr.build, "Kim et al., CVPR 2016", vdsr.VERSION),
-        Method("DRRN", drrn.build, "Tai et al., CVPR 2017", drrn.VERSION),
+        _restorer("VDSR", vdsr, "Kim et al., CVPR 2016"),
+        _restorer("DRRN", drrn, "Tai et al., CVPR 2017"),
     )
 }
 
@@ -340,7 +363,7 @@ def register(
     torch.Size([1, 3, 8, 8])
     >>> del METHODS["nearest"]
     """
-    METHODS[name] = Method(name, build, source, version, **fields)
+    METHODS[name] = Method(name, build, source, version, **{"sizes": SIZES} | fields)
     return METHODS[name]
 
 
@@ -398,9 +421,10 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
         A restoration method (a key of ``METHODS`` or ``VIDEO``).
     scale : int
         2, 3, 4 or 8; not every method works at each.
-    size : {"small", "narrow", "paper"}
-        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU. Of the
-        methods for clips ``narrow`` keeps depth and structure, and is a fraction as wide.
+    size : {"small", "narrow", "paper", "large"}
+        ``paper`` has its authors' numbers (of EDSR: the baseline that benchmarks train; ``large``
+        is its paper's largest). ``narrow`` has the depth and structure of ``paper`` and a fraction
+        of its width; ``small`` is shallower, too. Not every method comes in every size.
 
     Returns
     -------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,6 @@ class Recipe:
     """Steps of the preset ``paper``; None: 20 epochs at 1e-4, as all restorers of faces."""
     start: str | None = None
     """The method whose trained network this one starts from."""
+    narrow: Mapping[str, Any] = field(default_factory=dict)
+    """What differs at ``quick`` for the network of size ``narrow``: thin and deep, it may need
+    another rate, more steps or a gentler loss."""

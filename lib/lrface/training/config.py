@@ -40,9 +40,8 @@ class Config(BaseModel):
         How faces are made small (:func:`lrface.degrade.setting`); its scale is the network's.
     data : str
         The face set whose training split it learns from (:func:`lrface.data.load`).
-    size : {"small", "narrow", "paper"}
-        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU; of methods
-        for clips ``narrow`` has the depth and structure of ``paper`` and a fraction of its width.
+    size : {"small", "narrow", "paper", "large"}
+        The network's size (:func:`lrface.models.restorer`).
     n_train : int, optional
         At most this many training faces; all by default.
     steps : int
@@ -98,7 +97,7 @@ class Config(BaseModel):
     method: str
     degradation: Degradation
     data: str
-    size: Literal["small", "narrow", "paper"] = "small"
+    size: Literal["small", "narrow", "paper", "large"] = "small"
     n_train: int | None = Field(None, ge=1)
     steps: int = Field(ge=1)
     batch: int = Field(16, ge=1)

@@ -100,7 +100,7 @@ def config(
     }
     if start is not None and "init" not in changes:
         changes["init"] = config(start, preset=preset, n_faces=n_faces, **common)
-    numbers = _numbers(method, preset, degradation.scale) | changes
+    numbers = _numbers(method, preset, degradation.scale, common["size"]) | changes
     if preset == "paper" and "steps" not in numbers:
         if n_faces is None:
             raise UsageError("the preset paper counts epochs: give n_faces, the training faces")
@@ -110,7 +110,7 @@ def config(
     return Config(method=method, **common, **numbers)
 
 
-def table(methods: Iterable[str], preset: Preset) -> pd.DataFrame:
+def table(methods: Iterable[str], preset: Preset, size: str | None = None) -> pd.DataFrame:
     """What :func:`config` gives each method at a preset, for readers: a row a method.
 
     Parameters
@@ -119,6 +119,8 @@ def table(methods: Iterable[str], preset: Preset) -> pd.DataFrame:
         Restoration methods; those that are not trained (bicubic) are left out.
     preset : {"smoke", "quick", "gpu", "paper"}
         The budget.
+    size : {"small", "narrow", "paper"}, optional
+        The networks' size; the preset's by default.
 
     Returns
     -------
@@ -136,9 +138,10 @@ def table(methods: Iterable[str], preset: Preset) -> pd.DataFrame:
     rows = {}
     for method in methods:
         if models.method(method).trainable:
-            numbers, own = _numbers(method, _checked(preset), 4), recipe(method)
+            chosen = size or _size(method, preset)
+            numbers, own = _numbers(method, preset, 4, chosen), recipe(method)
             rows[method] = [
-                _steps(method, preset),
+                _steps(method, preset, chosen),
                 numbers["batch"],
                 numbers["patch"] or "whole",
                 numbers["lr"],
@@ -161,9 +164,10 @@ def _checked(preset: str) -> Preset:
     return preset
 
 
-def _numbers(method: str, preset: Preset, scale: int) -> dict[str, Any]:
+def _numbers(method: str, preset: Preset, scale: int, size: str) -> dict[str, Any]:
     """The config's fields that recipe and preset decide; at ``paper`` without the steps."""
     own, closed_form = recipe(method), models.method(method).fit_closed_form is not None
+    _checked(preset)
     quick = {
         "steps": own.steps,
         "batch": own.batch,
@@ -171,13 +175,15 @@ def _numbers(method: str, preset: Preset, scale: int) -> dict[str, Any]:
         "lr": own.lr,
         "loss": own.loss,
     }
+    if size == "narrow":
+        quick |= own.narrow
     if preset == "smoke":
         fewer = {"steps": min(own.steps, 4), "batch": 2, "patch": own.patch and 32}
         return quick | fewer | {"schedule": "cosine"}
     if preset == "quick":
         # at 8x a patch of 64 pixels is 8x8 at the input: a step is cheap and teaches little
         twice = scale == 8 and own.patch is not None
-        return quick | {"steps": own.steps * (2 if twice else 1), "schedule": "cosine"}
+        return quick | {"steps": quick["steps"] * (2 if twice else 1), "schedule": "cosine"}
     if closed_form:
         return quick | {"schedule": own.schedule}
     whole_faces = quick | {"batch": 16, "patch": None}
@@ -190,11 +196,11 @@ def _numbers(method: str, preset: Preset, scale: int) -> dict[str, Any]:
     return whole_faces | {"lr": 1e-4, "schedule": "constant"}
 
 
-def _steps(method: str, preset: Preset) -> str:
+def _steps(method: str, preset: Preset, size: str) -> str:
     """The steps in words: they depend on the scale at ``quick`` and on the faces at ``paper``."""
     if models.method(method).fit_closed_form is not None:
         return "one pass"
-    steps = {scale: _numbers(method, preset, scale).get("steps") for scale in (4, 8)}
+    steps = {scale: _numbers(method, preset, scale, size).get("steps") for scale in (4, 8)}
     if steps[4] is None:
         return f"{EPOCHS} epochs"
     return f"{steps[4]:,}" + (f" ({steps[8]:,} at 8x)" if steps[4] != steps[8] else "")

@@ -28,7 +28,11 @@ from lrface.degrade import resize
 from lrface.models.layers import conv3
 
 VERSION = 1
-SIZES = {"paper": {"units": 9, "features": 128}, "small": {"units": 3, "features": 16}}
+SIZES = {
+    "paper": {"units": 9, "features": 128},
+    "narrow": {"units": 9, "features": 12},
+    "small": {"units": 3, "features": 16},
+}
 
 
 class DRRN(nn.Module):

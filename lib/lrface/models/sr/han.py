@@ -29,6 +29,7 @@ RECIPE = Recipe(
 )
 SIZES = {
     "paper": {"groups": 10, "blocks": 20, "features": 64, "reduction": 16},
+    "narrow": {"groups": 10, "blocks": 20, "features": 8, "reduction": 4},
     "small": {"groups": 2, "blocks": 3, "features": 32, "reduction": 8},
 }
 

@@ -43,7 +43,11 @@ RECIPE = Recipe(
     batch=4,
     patch=None,
 )
-SIZES = {"paper": {"features": 64, "levels": 5}, "small": {"features": 6, "levels": 4}}
+SIZES = {
+    "paper": {"features": 64, "levels": 5},
+    "narrow": {"features": 6, "levels": 5},
+    "small": {"features": 6, "levels": 4},
+}
 
 
 class LocalImportancePool(nn.Module):

@@ -29,6 +29,7 @@ RECIPE = Recipe(
 )
 SIZES = {
     "paper": {"blocks": 16, "convs": 8, "growth": 64, "features": 64},
+    "narrow": {"blocks": 16, "convs": 8, "growth": 7, "features": 7},
     "small": {"blocks": 4, "convs": 4, "growth": 16, "features": 32},
 }
 

@@ -22,7 +22,11 @@ from lrface.degrade import resize
 from lrface.models.layers import conv3
 
 VERSION = 1
-SIZES = {"paper": {"layers": 20, "features": 64}, "small": {"layers": 6, "features": 16}}
+SIZES = {
+    "paper": {"layers": 20, "features": 64},
+    "narrow": {"layers": 20, "features": 12},
+    "small": {"layers": 6, "features": 16},
+}
 
 
 class VDSR(nn.Module):

@@ -36,6 +36,7 @@ RECIPE = Recipe(
 )
 SIZES = {
     "paper": {"widths": (64, 128, 256, 512, 1024), "band": 32},
+    "narrow": {"widths": (4, 8, 16, 32, 64), "band": 2},
     "small": {"widths": (32, 32, 32, 48, 64), "band": 8, "residual": True},
 }
 SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))

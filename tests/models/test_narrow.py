@@ -1,0 +1,46 @@
+"""``narrow`` networks: the papers' depth and topology, a fraction of the width, at one cost."""
+
+import pytest
+import torch
+from lrface import models
+from lrface.errors import UsageError
+
+NARROW = [name for name, m in models.METHODS.items() if "narrow" in m.sizes and name != "DICGAN"]
+SAME_AS_PAPER = {"SRCNN", "Eigenface"}
+
+
+def network(name, scale, size):
+    with torch.device("meta"):
+        return models.restorer(name, scale, size)
+
+
+def topology(net):
+    """Every layer by its place, with all that decides it but the width."""
+    kept = ("kernel_size", "stride", "padding", "dilation", "upscale_factor")
+    return [
+        (place, type(layer).__name__, *(getattr(layer, what, None) for what in kept))
+        for place, layer in net.named_modules()
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, scale", [(name, scale) for name in NARROW for scale in models.method(name).scales]
+)
+def test_it_has_every_layer_of_the_papers_network(name, scale):
+    narrow, paper = (network(name, scale, size) for size in ("narrow", "paper"))
+    assert topology(narrow) == topology(paper)
+    count = [sum(p.numel() for p in net.parameters()) for net in (narrow, paper)]
+    assert count[0] == count[1] if name in SAME_AS_PAPER else count[0] < count[1] / 5
+
+
+def test_edsr_comes_at_its_papers_largest_size_too():
+    net = network("EDSR", 4, "large")
+    assert sum(p.numel() for p in net.parameters()) == 43_089_923
+    block, x = net.body[0], torch.rand(1, 256, 3, 3)
+    assert block.scale == 0.1 and len(net.body) == 33
+    block = block.to_empty(device="cpu").requires_grad_(False)
+    for weight in block.parameters():
+        torch.nn.init.normal_(weight, std=0.02)
+    torch.testing.assert_close(block(x), x + 0.1 * block.body(x))
+    with pytest.raises(UsageError, match="unknown size 'large' for RCAN"):
+        models.restorer("RCAN", 4, "large")
