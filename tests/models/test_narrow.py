@@ -4,6 +4,7 @@ import pytest
 import torch
 from lrface import models
 from lrface.errors import UsageError
+from torch.utils.flop_counter import FlopCounterMode
 
 NARROW = [name for name, m in models.METHODS.items() if "narrow" in m.sizes and name != "DICGAN"]
 SAME_AS_PAPER = {"SRCNN", "Eigenface"}
@@ -31,6 +32,17 @@ def test_it_has_every_layer_of_the_papers_network(name, scale):
     assert topology(narrow) == topology(paper)
     count = [sum(p.numel() for p in net.parameters()) for net in (narrow, paper)]
     assert count[0] == count[1] if name in SAME_AS_PAPER else count[0] < count[1] / 5
+
+
+MACS = 0.29e9
+"""Multiply-accumulates of a narrow network for one face at 4x, to 15 % or so."""
+
+
+@pytest.mark.parametrize("name", sorted({*NARROW} - {"Eigenface"}))
+def test_a_face_at_4x_costs_alike(name):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(name, 4, "narrow").eval()(torch.zeros(1, 3, 32, 32, device="meta"))
+    assert counter.get_total_flops() / 2 == pytest.approx(MACS, rel=0.15)
 
 
 def test_edsr_comes_at_its_papers_largest_size_too():

@@ -4,6 +4,7 @@ their keys."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -70,6 +71,22 @@ def test_study_02_changes_the_steps_alone(name):
     assert configs.key(found, STORED["fingerprint"]) == key
 
 
+def test_narrow_networks_are_trained_by_their_method_s_own_numbers(monkeypatch):
+    at_8x, narrow = degrade.setting("8x"), dict(size="narrow")
+    plain = recipes.config("RCAN", at_8x, "synthetic", "quick")
+    same = recipes.config("RCAN", at_8x, "synthetic", "quick", **narrow, steps=plain.steps)
+    assert same.size == "narrow" and plain.size == "small"
+    own = replace(models.METHODS["RCAN"].recipe, narrow={"steps": 70, "lr": 5e-4})
+    changed = replace(models.METHODS["RCAN"], recipe=own)
+    monkeypatch.setitem(models.METHODS, "RCAN", changed)
+    assert recipes.config("RCAN", at_8x, "synthetic", "quick") == plain
+    found = recipes.config("RCAN", at_8x, "synthetic", "quick", **narrow)
+    assert (found.steps, found.lr, found.loss) == (140, 5e-4, "l1")
+    assert recipes.config("RCAN", at_8x, "synthetic", "smoke", **narrow).steps == 4
+    row = recipes.table(["RCAN"], "quick", "narrow").loc["RCAN"]
+    assert (row["steps"], row["learning rate"]) == ("70 (140 at 8x)", 5e-4)
+
+
 def test_a_change_leaves_the_start_as_it_is():
     at_8x = degrade.setting("8x")
     found = recipes.config("DICGAN", at_8x, "synthetic", "quick", steps=7, seed=3)
@@ -82,6 +99,8 @@ def test_wrong_calls_are_refused():
     at_4x = degrade.setting("4x")
     with pytest.raises(UsageError, match="choose one of smoke, quick, gpu, paper"):
         recipes.config("EDSR", at_4x, "synthetic", "fast")
+    with pytest.raises(UsageError, match="choose one of smoke, quick, gpu, paper"):
+        recipes.config("EDSR", at_4x, "synthetic", "fast", size="paper")
     with pytest.raises(UsageError, match="n_faces"):
         recipes.config("EDSR", at_4x, "synthetic", "paper")
     with pytest.raises(UsageError, match="did you mean 'EDSR'"):

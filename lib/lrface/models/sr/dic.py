@@ -58,7 +58,7 @@ GAN_RECIPE = Recipe(
 SCALES = (4, 8)
 SIZES = {
     "paper": {"features": 48, "groups": 6, "fusions": 7, "landmark_features": 256},
-    "narrow": {"features": 5, "groups": 6, "fusions": 7, "landmark_features": 16},
+    "narrow": {"features": 6, "groups": 6, "fusions": 7, "landmark_features": 16},
     "small": {"features": 12, "groups": 2, "fusions": 2, "landmark_features": 16, "climb": 4},
 }
 MEAN = (0.509, 0.424, 0.378)

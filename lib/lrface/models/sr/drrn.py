@@ -30,7 +30,7 @@ from lrface.models.layers import conv3
 VERSION = 1
 SIZES = {
     "paper": {"units": 9, "features": 128},
-    "narrow": {"units": 9, "features": 12},
+    "narrow": {"units": 9, "features": 10},
     "small": {"units": 3, "features": 16},
 }
 

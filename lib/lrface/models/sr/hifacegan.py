@@ -12,7 +12,8 @@ Five halvings reduce the released code's 512-pixel crops to 16x16; at **128x128*
 without a change to any layer (``small`` halves four times, to 8x8). Where a side is no multiple of
 32 (or is 32: a single position has no variance to normalise by) the image is padded with its last
 row and column, and the result is cropped. The condition of a SPADE layer has the encoder's width at
-its level; the released code has these widths hard-coded for ngf 48.
+its level; the released code has these widths hard-coded for ngf 48. The hidden width of SPADE, 128
+at most, is narrowed with the rest at ``narrow``.
 
 Ours: weights start from PyTorch's defaults; from the released Xavier initialisation with gain 0.02
 the output stays grey for longer than a short run.
@@ -45,7 +46,7 @@ RECIPE = Recipe(
 )
 SIZES = {
     "paper": {"features": 64, "levels": 5},
-    "narrow": {"features": 6, "levels": 5},
+    "narrow": {"features": 5, "levels": 5, "hidden": 10},
     "small": {"features": 6, "levels": 4},
 }
 
@@ -95,9 +96,9 @@ class SPADE(nn.Module):
     """Batch-normalised features times gamma plus beta, both convolved from the condition; as in the
     released code, 1 is not added to gamma."""
 
-    def __init__(self, features: int, condition: int):
+    def __init__(self, features: int, condition: int, hidden: int = 128):
         super().__init__()
-        hidden = min(features, 128)
+        hidden = min(features, hidden)
         self.normalise = nn.BatchNorm2d(features, affine=False)
         self.shared = nn.Sequential(conv3(condition, hidden), nn.ReLU(inplace=True))
         self.gamma = nn.Conv2d(hidden, features, 3, padding=1, bias=False)
@@ -111,15 +112,16 @@ class SPADE(nn.Module):
 class Replenishment(nn.Module):
     """A residual block: SPADE, LeakyReLU and a spectrally normalised 3x3 convolution, twice."""
 
-    def __init__(self, n_in: int, n_out: int, condition: int):
+    def __init__(self, n_in: int, n_out: int, condition: int, hidden: int):
         super().__init__()
         middle = min(n_in, n_out)
-        self.norm_in, self.norm_out = SPADE(n_in, condition), SPADE(middle, condition)
+        self.norm_in = SPADE(n_in, condition, hidden)
+        self.norm_out = SPADE(middle, condition, hidden)
         self.conv_in = spectral_norm(conv3(n_in, middle))
         self.conv_out = spectral_norm(conv3(middle, n_out))
         self.norm_skip = self.conv_skip = None
         if n_in != n_out:
-            self.norm_skip = SPADE(n_in, condition)
+            self.norm_skip = SPADE(n_in, condition, hidden)
             self.conv_skip = spectral_norm(nn.Conv2d(n_in, n_out, 1, bias=False))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -136,18 +138,18 @@ class HiFaceGAN(nn.Module):
     released code has and switches off.
     """
 
-    def __init__(self, scale: int, features: int = 64, levels: int = 5):
+    def __init__(self, scale: int, features: int = 64, levels: int = 5, hidden: int = 128):
         super().__init__()
         self.scale, self.levels = scale, levels
         widths = [features * 2 ** min(level, levels - 1) for level in range(levels + 1)]
         self.encoder = Suppression(widths)
         self.thumbnail = conv3(3, widths[-1])
         ups = list(zip(widths[levels - 1 : 0 : -1], widths[levels - 2 :: -1], strict=True))
-        self.head = Replenishment(widths[-1], widths[-1], widths[-1])
+        self.head = Replenishment(widths[-1], widths[-1], widths[-1], hidden)
         self.middle = nn.ModuleList(
-            Replenishment(widths[-1], widths[-1], widths[-2]) for _ in range(2)
+            Replenishment(widths[-1], widths[-1], widths[-2], hidden) for _ in range(2)
         )
-        self.ups = nn.ModuleList(Replenishment(a, b, b) for a, b in ups)
+        self.ups = nn.ModuleList(Replenishment(a, b, b, hidden) for a, b in ups)
         self.exits = nn.ModuleList(conv3(b, 3) for _, b in ups)
 
     def forward(self, lr: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from lrface.models.layers import conv3
 VERSION = 1
 SIZES = {
     "paper": {"layers": 20, "features": 64},
-    "narrow": {"layers": 20, "features": 12},
+    "narrow": {"layers": 20, "features": 10},
     "small": {"layers": 6, "features": 16},
 }
 
