@@ -35,11 +35,14 @@ from lrface.models.recognition import (
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
 from lrface.models.sr import (
+    aplus,
     bicubic,
+    cbn_training,
     dic,
     drrn,
     edsr,
     eigenface,
+    fsrcnn,
     han,
     hifacegan,
     rcan,
@@ -49,6 +52,7 @@ from lrface.models.sr import (
     vdsr,
     wavelet_srnet,
 )
+from lrface.models.stages import TrainingStage
 from lrface.models.video import edvr, mucan, vidface
 
 __all__ = [
@@ -105,9 +109,28 @@ class Method:
     fit_closed_form: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network without gradient descent: computes its weights from one pass over pairs (lr,
     hr)."""
+    stages: Callable[[nn.Module, str], list[TrainingStage]] | None = None
+    """For a network that is trained part after part: its stages under a loss (a key of
+    ``objectives``)."""
     recipe: Recipe | None = None
     """How it is trained; a restoration method without one is trained as EDSR is."""
     sizes: tuple[str, ...] = ("small", "paper")
+    """The smallest first."""
+
+
+def _cbn(name: str, arm: dict) -> Method:
+    return Method(
+        name,
+        partial(cbn_training.build, **arm),
+        "Zhu et al., ECCV 2016",
+        cbn_training.VERSION,
+        cbn_training.SCALES,
+        objectives=cbn_training.OBJECTIVES,
+        needs_landmarks=True,
+        stages=cbn_training.stages,
+        recipe=cbn_training.RECIPE,
+        sizes=tuple(cbn_training.SIZES),
+    )
 
 
 METHODS: dict[str, Method] = {
@@ -185,6 +208,22 @@ METHODS: dict[str, Method] = {
         ),
         Method("VDSR", vdsr.build, "Kim et al., CVPR 2016", vdsr.VERSION),
         Method("DRRN", drrn.build, "Tai et al., CVPR 2017", drrn.VERSION),
+        Method(
+            "FSRCNN",
+            fsrcnn.build,
+            "Dong et al., ECCV 2016",
+            fsrcnn.VERSION,
+            recipe=fsrcnn.RECIPE,
+        ),
+        Method(
+            "A+",
+            aplus.build,
+            "Timofte et al., ACCV 2014",
+            aplus.VERSION,
+            fit_closed_form=aplus.fit_closed_form,
+            recipe=aplus.RECIPE,
+        ),
+        *(_cbn(name, arm) for name, arm in cbn_training.ARMS.items()),
     )
 }
 
@@ -292,7 +331,7 @@ def _video(name: str, module: ModuleType, **options) -> Method:
         module.SCALES,
         objectives=module.OBJECTIVES,
         recipe=module.RECIPE,
-        sizes=tuple(module.SIZES),
+        sizes=tuple(sorted(module.SIZES)),  # narrow, paper
     )
 
 
@@ -389,7 +428,7 @@ def find(name: str) -> Method:
     return RECOGNISERS.get(name) or method(name)
 
 
-def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
+def restorer(name: str, scale: int, size: str | None = None) -> nn.Module:
     """An untrained restoration network (``bicubic`` needs no training).
 
     Parameters
@@ -397,10 +436,11 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
     name : str
         A restoration method (a key of ``METHODS`` or ``VIDEO``).
     scale : int
-        2, 3, 4 or 8; not every method works at each.
-    size : {"small", "narrow", "paper"}
-        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU. Of the
-        methods for clips ``narrow`` keeps depth and structure, and is a fraction as wide.
+        2, 3, 4 or 8, of CBN also 16; not every method works at each.
+    size : {"small", "narrow", "paper"}, optional
+        ``paper`` has its authors' numbers, ``small`` is the same structure for a CPU. Of CBN and
+        the methods for clips ``narrow`` keeps depth and structure, and is a fraction as wide. By
+        default the smallest.
 
     Returns
     -------
@@ -422,6 +462,7 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
     if scale not in chosen.scales:
         scales = ", ".join(f"{s}x" for s in chosen.scales)
         raise UsageError(f"{name} does not work at {scale}x: choose one of {scales}")
+    size = size or chosen.sizes[0]
     _check_size(name, size)
     net = chosen.build(scale, size)
     net.scale = scale
@@ -468,10 +509,10 @@ def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> 
     return RECOGNISERS[name].build(classes, size, scale)
 
 
-def build(name: str, scale: int, size: str = "small", classes: int | None = None) -> nn.Module:
+def build(name: str, scale: int, size: str | None = None, classes: int | None = None) -> nn.Module:
     """The untrained network of this name: :func:`restorer` or :func:`recogniser`."""
     if name in RECOGNISERS:
-        return recogniser(name, classes, size, scale)
+        return recogniser(name, classes, size or "small", scale)
     return restorer(name, scale, size)
 
 
