@@ -7,7 +7,7 @@ from conftest import draw, face_shapes
 from lrface import degrade, models
 from lrface.errors import LrfaceError, UsageError
 from lrface.models.objective import Batch
-from lrface.models.sr import cbn_training
+from lrface.models.sr import cbn, cbn_training
 from lrface.models.stages import steps_of
 from safetensors.torch import load, save
 
@@ -81,6 +81,27 @@ def test_rates_are_the_tables_or_even():
     joint = cbn_training.Stage(1, "joint").groups(net)
     assert [g["rate"] for g in joint] == pytest.approx([0.01, 0.001, 0.01, 0.001, 0.1, 0.01])
     assert {g["rate"] for g in cbn_training.Stage(1, "joint", even=True).groups(net)} == {1.0}
+
+
+def test_a_window_follows_from_the_faces_and_the_loss_is_that_of_the_window():
+    net = models.restorer("CBN", 4)
+    lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32)
+    whole = cbn_training.Stage(1, "A")
+    part, places = cbn_training.Stage(1, "A", patch=16), set()
+    for _ in range(8):
+        batch = Batch(torch.rand(2, 3, 8, 8), hr)
+        places.add(str(part._window(batch, (32, 32))))
+        assert part._window(batch, (32, 32)) == part._window(batch, (32, 32))
+    assert len(places) > 4
+    batch = Batch(lr, hr)
+    rows, columns = part._window(batch, (32, 32))
+    assert rows.stop - rows.start == columns.stop - columns.start == 16
+    assert cbn_training.Stage(1, "A", patch=64)._window(batch, (32, 32))[0] == slice(0, 64)
+    found = net(lr, 1, "A")
+    wrong = (degrade.resize(hr, (32, 32)) * torch.tensor(cbn.LUMINANCE).view(3, 1, 1)).sum(1, True)
+    wrong = (wrong - found.enlarged).square()
+    torch.testing.assert_close(whole(net, batch)["trivial"], wrong.sum())
+    torch.testing.assert_close(part(net, batch)["trivial"], wrong[..., rows, columns].sum())
 
 
 @pytest.mark.slow

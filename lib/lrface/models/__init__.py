@@ -109,9 +109,9 @@ class Method:
     fit_closed_form: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network without gradient descent: computes its weights from one pass over pairs (lr,
     hr)."""
-    stages: Callable[[nn.Module, str], list[TrainingStage]] | None = None
+    stages: Callable[[nn.Module, str, int | None], list[TrainingStage]] | None = None
     """For a network that is trained part after part: its stages under a loss (a key of
-    ``objectives``)."""
+    ``objectives``) on patches of a side (None: whole faces)."""
     recipe: Recipe | None = None
     """How it is trained; a restoration method without one is trained as EDSR is."""
     sizes: tuple[str, ...] = ("small", "paper")

@@ -123,8 +123,9 @@ class Config(BaseModel):
     def _without_unused(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # fields that came later are stored only where they are used
         found = fields(self)
-        degradation = found["degradation"]
-        found["degradation"] = {k: v for k, v in degradation.items() if k in vars(self.degradation)}
+        if "degradation" in found:
+            used = vars(self.degradation)
+            found["degradation"] = {k: v for k, v in found["degradation"].items() if k in used}
         return {k: v for k, v in found.items() if k != "frames" or v is not None}
 
     @model_validator(mode="after")

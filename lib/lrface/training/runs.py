@@ -154,7 +154,7 @@ def _train(config: Config, faces: FaceSet | ClipSet, folder: Path, retrain: bool
             hyper = Hyperparameters(**config.model_dump(include=names))
             how = dict(label=config.label, validation=validation)
             if in_stages := models.find(config.method).stages:
-                parts = in_stages(net, config.loss)
+                parts = in_stages(net, config.loss, config.patch)
                 how |= dict(folder=work)
                 net, log, facts = stages.train(net, training_data, parts, hyper, **how)
             else:

@@ -89,7 +89,8 @@ def train(
             net.train()
             done.seconds += time.monotonic() - began
         elif steps:
-            own = replace(hyper, steps=steps, seed=hyper.seed + (number << 32))
+            # faces are whole: a patch is the stage's own matter
+            own = replace(hyper, steps=steps, patch=None, seed=hyper.seed + (number << 32))
             checkpoint = folder / f"stage{number}.pt"
             how = dict(checkpoint=checkpoint, label=f"{label}, {stage.name}")
             how |= dict(validation=validation if stage.restores else None)

@@ -148,6 +148,10 @@ the guide's own state (None at the start; the coefficients p) and the cascade's 
 maps, float (N, C, H, W), and the new state."""
 
 
+Window = Callable[[tuple[int, int]], tuple[slice, slice]]
+"""From the size of a face to the rows and columns that are trained on."""
+
+
 class Step(NamedTuple):
     """A cascade's result: the face, the enlargement it began with, both branches, gate, prior, and
     the guide's state (the coefficients p)."""
@@ -162,12 +166,15 @@ class Step(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Of one stage of training: the luminance of the enlarged face, what is added to it (in form
-    ``pure`` what takes its place), and the prior, all (N, C, H, W)."""
+    """Of one stage of training, in a window of the face: the luminance of the enlarged face, what
+    is added to it (in form ``pure`` what takes its place), and the prior, all (N, C, H, W); the
+    whole face's size, and the window's rows and columns."""
 
     enlarged: Tensor
     result: Tensor
     prior: Tensor | None
+    size: tuple[int, int]
+    window: tuple[slice, slice]
 
 
 class CBN(nn.Module):
@@ -269,37 +276,43 @@ class CBN(nn.Module):
             raise UsageError("the second cascade of the form 'pure' needs the first's input")
         return enlarged, torch.cat([grey, luminance(resize(start, enlarged.shape[-2:]))], 1)
 
-    def steps(self, lr: Tensor, count: int | None = None) -> list[Step]:
-        """The first ``count`` cascades (None: all)."""
-        if self.guide is None and self.guided:
+    def steps(self, lr: Tensor, count: int | None = None, guide: Guide | None = None) -> list[Step]:
+        """The first ``count`` cascades (None: all), under the network's own guide or another."""
+        guide = guide or self.guide
+        if guide is None and self.guided:
             raise LrfaceError(
                 "CBN needs a guide that says where a face's details are: set its attribute guide"
             )
         face, state, prior, found = lr, None, None, []
         for k in range(len(self.cascades) if count is None else count):
-            if self.guide is not None:
-                prior, state = self.guide(k, face, state, self.size(k, face))
+            if guide is not None:
+                prior, state = guide(k, face, state, self.size(k, face))
             found.append(self.step(k, face, prior, lr)._replace(state=state))
             face = found[-1].face
         return found
 
     def forward(
-        self, lr: Tensor, k: int | None = None, stage: str = "joint"
+        self, lr: Tensor, k: int | None = None, stage: str = "joint", window: Window | None = None
     ) -> Tensor | list[Step] | Part:
         if k is not None:
-            return self.part(lr, k, stage)
+            return self.part(lr, k, stage, window)
         found = self.steps(lr)
         return found if self.training else found[-1].face
 
-    def part(self, lr: Tensor, k: int, stage: str) -> Part:
+    def part(self, lr: Tensor, k: int, stage: str, window: Window | None = None) -> Part:
         """What a stage of the training of cascade ``k`` sees: the cascades before it without
-        gradients, then network A, network B or, in stage ``joint``, the blend."""
+        gradients, then in a window of the face (None: all) network A, network B or, in stage
+        ``joint``, the blend."""
         with torch.no_grad():
             before, prior = self.steps(lr, k), None
             face, state = (before[-1].face, before[-1].state) if before else (lr, None)
+            size = self.size(k, face)
             if stage != "A" and self.guide is not None:
-                prior, state = self.guide(k, face, state, self.size(k, face))
+                prior, state = self.guide(k, face, state, size)
             enlarged, seen = self.seen(k, face, lr)
+            rows, columns = window(size) if window else (slice(None), slice(None))
+            seen = seen[..., rows, columns]
+            prior = None if prior is None else prior[..., rows, columns]
         networks = self.cascades[k]
         if stage == "A":
             result = networks.common(seen)
@@ -307,4 +320,4 @@ class CBN(nn.Module):
             result = networks.high_frequency(torch.cat([seen, prior], 1))
         else:
             result = networks(seen, prior)[0]
-        return Part(luminance(enlarged), result, prior)
+        return Part(luminance(enlarged)[..., rows, columns], result, prior, size, (rows, columns))

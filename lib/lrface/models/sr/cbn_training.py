@@ -60,14 +60,13 @@ FIELD_FACES = 1000
 STAGES = ("A", "B", "joint")
 """The order in which a cascade is trained: A by L_A, B by L_B, then both with the gate."""
 RECIPE = Recipe(
-    steps=1800,
+    steps=600,
     loss="even",
     paper_loss="paper",
     schedule="constant",
     source="slides, tables 1 and 2: a rate for each network, its last layer and the gate, without "
     "steps or batch; at quick one rate for all layers, a cosine in each stage",
     batch=8,
-    patch=None,
     lr=1e-3,
 )
 
@@ -168,14 +167,17 @@ class Stage(Objective):
     stage : {"A", "B", "joint"}
     even : bool
         One learning rate for all layers, not the tables'.
+    patch : int, optional
+        Train on a window of this side in the cascade's face; the cascades before it and the guide
+        see whole faces. Where it lies follows from the batch's pixels. None: the whole face.
     """
 
     needs_whole_batch = True
 
-    def __init__(self, k: int, stage: str, even: bool = False):
+    def __init__(self, k: int, stage: str, even: bool = False, patch: int | None = None):
         super().__init__()
         _check_stage(stage)
-        self.k, self.stage, self.even = k, stage, even
+        self.k, self.stage, self.even, self.patch = k, stage, even, patch
 
     def groups(self, net: CBN) -> list[dict]:
         """Rates as multiples of the largest of the tables, 1e-4."""
@@ -186,9 +188,10 @@ class Stage(Objective):
         ]
 
     def forward(self, net: CBN, batch: Batch) -> dict[str, Tensor]:
-        part = net(batch.lr, self.k, self.stage)
+        part = net(batch.lr, self.k, self.stage, lambda size: self._window(batch, size))
         base, nothing = part.enlarged, torch.zeros_like(part.enlarged)
-        truth = luminance(resize(batch.hr, tuple(base.shape[-2:])))
+        rows, columns = part.window
+        truth = luminance(resize(batch.hr, part.size))[..., rows, columns]
         pure = not FORMS[net.form]["residual"]
         if self.stage == "B" and not pure:
             loss = loss_b(truth, base, part.result, part.prior)
@@ -198,8 +201,18 @@ class Stage(Objective):
             trivial = loss_a(truth, base, nothing)
         return {"loss": loss, "trivial": trivial}
 
+    def _window(self, batch: Batch, size: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of a face of this size that are trained on."""
+        if self.patch is None or batch.lr.is_meta:
+            return tuple(slice(min(side, self.patch or side)) for side in size)
+        seed = int(batch.lr.mul(255).round().long().sum())
+        random = torch.Generator().manual_seed(seed)
+        spare = (max(side - self.patch, 0) for side in size)
+        first = (int(torch.randint(more + 1, (1,), generator=random)) for more in spare)
+        return tuple(slice(at, at + self.patch) for at in first)
 
-def stages(net: CBN, loss: str) -> list[TrainingStage]:
+
+def stages(net: CBN, loss: str, patch: int | None = None) -> list[TrainingStage]:
     """The stages in which a network is trained, by the tables' rates (``paper``) or ``even``.
 
     Examples
@@ -224,7 +237,8 @@ def stages(net: CBN, loss: str) -> list[TrainingStage]:
             shares = {"B": 1, "joint": 2}
         last = [*shares][-1]
         for stage, share in shares.items():
-            objective, name = Stage(k, stage, loss == "even"), f"cascade {k + 1}, {stage}"
+            objective = Stage(k, stage, loss == "even", patch)
+            name = f"cascade {k + 1}, {stage}"
             found.append(TrainingStage(name, objective, share, restores=stage == last))
     return found
 

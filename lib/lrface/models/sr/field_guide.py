@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lrface.degrade import full_precision
 from lrface.errors import UsageError
-from lrface.models.sr.cbn import CONTOURS
+from lrface.models.sr.cbn import CONTOURS, Guide
 from lrface.models.sr.correspondence import NON_RIGID, Correspondence, with_similarity
 from lrface.models.sr.field_regression import FieldRegressor
 from lrface.models.sr.high_frequency_prior import channels, to_faces
@@ -170,6 +170,16 @@ class FieldGuide(nn.Module):
             for step in list(self.regressors[k : min(last + 1, int(self.fitted))]):
                 p = step(self.field(DESCRIBED), face.float(), p)
         return p
+
+    def astray(self, p_error: Tensor) -> Guide:
+        """A guide that is wrong: maps are drawn for coefficients that are off by ``p_error`` (N,
+        n), whatever the cascade; what the next step starts from is right."""
+
+        def give(k: int, face: Tensor, state: Tensor | None, size: tuple[int, int]):
+            _, p = self(k, face, state, size)
+            return self.maps(k, p + p_error, size), p
+
+        return give
 
     @torch.no_grad()
     def maps(self, k: int, p: Tensor, size: tuple[int, int]) -> Tensor:
