@@ -205,6 +205,7 @@ def best_run(method: str, setting: str) -> Run:
                 found.append(run)
     if not found:
         study = "06" if method in models.VIDEO else "01"
+        study = "07" if models.method(method).stages else study
         advice = f"run `make reproduce DATA=... STUDY={study}` once (it trains and keeps it)"
         what = f"no trained {method} for {setting} is at hand"
         raise LrfaceError(f"{what}: {advice}, or choose --method bicubic")

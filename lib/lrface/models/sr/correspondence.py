@@ -198,9 +198,12 @@ class Correspondence(nn.Module):
 
     def inside(self) -> Tensor:
         """bool (h, w): the template's pixels within the convex hull of its landmarks."""
-        pixels = pixel_grid(*self.size).flatten(1).T.numpy()
+        return self.covers(pixel_grid(*self.size).flatten(1).T).view(self.size)
+
+    def covers(self, points: Tensor) -> Tensor:
+        """bool (V,): which points (V, 2) of the template lie within that hull."""
         hull = Delaunay(self.mean.cpu().numpy())
-        return torch.from_numpy(hull.find_simplex(pixels) >= 0).view(self.size)
+        return torch.from_numpy(hull.find_simplex(points.cpu().numpy()) >= 0)
 
     def at(self, size: tuple[int, int]) -> Correspondence:
         """The same template and bases for images of another size (h, w) of the same shape.
