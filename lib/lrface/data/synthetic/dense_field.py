@@ -9,9 +9,13 @@ import numpy as np
 from lrface.data.faceset import FaceSet
 from lrface.data.synthetic.assets import BODY, MOUTH, head
 from lrface.data.synthetic.identities import identity
+from lrface.data.synthetic.kernel import vertex_normals
 from lrface.data.synthetic.person import person
 from lrface.data.synthetic.render import vertices_in_picture
 from lrface.data.synthetic.views import view
+
+FORWARDS = 0.1
+"""The least part of a vertex's normal, in the head at rest, that points to the front."""
 
 
 def face_vertices(faces: FaceSet) -> np.ndarray:
@@ -27,7 +31,7 @@ def face_vertices(faces: FaceSet) -> np.ndarray:
     -------
     float32 (N, V, 2)
         x and y in pixels of the images that are read; hidden vertices, too, but none within the
-        mouth. Vertex v is the same point of the skin in every face.
+        mouth or on the back of the head. Vertex v is the same point of the skin in every face.
 
     Examples
     --------
@@ -49,7 +53,10 @@ def face_vertices(faces: FaceSet) -> np.ndarray:
 
 
 def _skin() -> np.ndarray:
-    """Numbers of the vertices of the skin, without the mouth's inside."""
+    """Numbers of the vertices of the skin that face forwards, without the mouth's inside: the back
+    of the head lies behind the face in a picture."""
     template = head()
     skin = template.triangles[template.part == BODY]
-    return np.unique(skin[template.skin_masks[MOUTH] < 0.5])
+    outer = np.unique(skin[template.skin_masks[MOUTH] < 0.5])
+    normals = vertex_normals(template.vertices, template.triangles)
+    return outer[normals[outer, 2] > FORWARDS]
