@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -218,11 +218,23 @@ class Degradation:
     """``uint8``: rounded to what a PNG holds, before and after noise; ``none``: not clipped."""
     seed: int = 0
     """Seed of the noise: image i of a call has the stream (seed, index[i]), whatever its batch."""
+    eye_distance: float | None = None
+    """For faces that were brought to one size (:func:`lrface.data.at_eye_distance`): the distance
+    between the eye centres in HR pixels. None: faces as they are cropped."""
+    window: int | None = None
+    """The side in pixels of the HR window that then holds the face."""
 
     def __post_init__(self) -> None:
+        # These came later, and settings are stored by their vars(): without a value they are no
+        # part of it, and what was stored before stays valid.
+        for name in ("eye_distance", "window"):
+            if getattr(self, name) is None:
+                object.__delattr__(self, name)
         known = self.kernel in BUILDERS and self.rounding in ("uint8", "none")
         if self.scale < 1 or self.noise < 0 or not known:
-            raise UsageError(f"degradation {self.name!r} is not valid: {asdict(self)}")
+            raise UsageError(f"degradation {self.name!r} is not valid: {vars(self)}")
+        if (self.eye_distance is None) != (self.window is None):
+            raise UsageError(f"degradation {self.name!r} wants eye_distance and window together")
         if self.kernel != "bicubic" and (self.kernel_size < 1 or self.sigma <= 0):
             raise UsageError(
                 f"degradation {self.name!r} blurs with a Gaussian but has "
@@ -291,17 +303,31 @@ SETTINGS: dict[str, Degradation] = {
 """The settings of EDFace-Celeb-1M, section 3.4, in the order of its Table 2."""
 
 
+OTHERS: dict[str, Degradation] = {
+    d.name: d
+    for d in (
+        Degradation("3x", 3),
+        Degradation("3px", 8, eye_distance=24.0, window=80),
+        Degradation("5px", 8, eye_distance=40.0, window=128),
+        Degradation("8px", 4, eye_distance=32.0, window=128),
+        Degradation("10px", 4, eye_distance=40.0, window=128),
+    )
+}
+"""Settings of CBN (slides): 3x, and faces of so many LR pixels between the eye centres."""
+
+
 HR = Degradation("HR", 1)
 """No degradation: the setting of recognition networks that are trained on HR faces."""
 
 
 def setting(name: str, **changes) -> Degradation:
-    """One of the settings of EDFace-Celeb-1M, with other values of some fields if given.
+    """A named setting, with other values of some fields if given.
 
     Parameters
     ----------
-    name : {"2x", "4x", "4x_BD", "4x_DN", "8x"}
-        BD: blurred by a Gaussian, then sampled; DN: bicubic with noise; else bicubic.
+    name : {"2x", "4x", "4x_BD", "4x_DN", "8x", "3x", "3px", "5px", "8px", "10px"}
+        BD: blurred by a Gaussian, then sampled; DN: bicubic with noise; else bicubic. ``5px`` and
+        the like are for faces of one size, see ``eye_distance`` of :class:`Degradation`.
     **changes
         Fields of :class:`Degradation` to replace, such as ``seed=1`` or ``rounding="none"``.
 
@@ -316,7 +342,8 @@ def setting(name: str, **changes) -> Degradation:
 
     Source
     ------
-    EDFace-Celeb-1M, section 3.4; kernel and noise: the module's docstring.
+    EDFace-Celeb-1M, section 3.4; kernel and noise: the module's docstring. From ``3x`` on: CBN's
+    slides.
 
     Examples
     --------
@@ -328,12 +355,13 @@ def setting(name: str, **changes) -> Degradation:
     >>> degrade.setting("4x_DN", seed=1).noise
     30.0
     """
-    if name not in SETTINGS:
+    known = SETTINGS | OTHERS
+    if name not in known:
         raise UsageError(
-            f"unknown degradation setting {name!r}: choose one of {', '.join(SETTINGS)}, "
+            f"unknown degradation setting {name!r}: choose one of {', '.join(known)}, "
             "or make a Degradation of your own"
         )
-    return replace(SETTINGS[name], **changes)
+    return replace(known[name], **changes)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -72,3 +72,18 @@ def test_wrong_use_is_said_in_a_sentence():
         metrics.psnr(sr, hr, border=18)
     with pytest.raises(UsageError, match="window has 11"):
         metrics.ssim(sr, hr, border=14)
+
+
+def test_psnr_of_a_part_of_the_picture():
+    random = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(2, 3, 12, 10, generator=random) for _ in range(2))
+    mask = torch.zeros(2, 12, 10, dtype=torch.bool)
+    mask[:, 2:9, 3:8] = True
+    cut = metrics.psnr(a[..., 2:9, 3:8], b[..., 2:9, 3:8], space="y")
+    torch.testing.assert_close(metrics.psnr(a, b, space="y", mask=mask), cut)
+    torch.testing.assert_close(metrics.psnr(a, b, mask=torch.ones_like(mask)), metrics.psnr(a, b))
+    assert metrics.psnr(a, b, mask=torch.zeros_like(mask)).isnan().all()
+    with pytest.raises(UsageError, match="want no border and a mask of shape"):
+        metrics.psnr(a, b, border=1, mask=mask)
+    with pytest.raises(UsageError, match="want no border and a mask of shape"):
+        metrics.psnr(a, b, mask=mask[:, :5])

@@ -6,7 +6,7 @@ import torch
 from lrface import degrade
 from lrface.errors import LrfaceError, UsageError
 from lrface.models.objective import Batch
-from lrface.models.sr import cbn
+from lrface.models.sr import cbn, cbn_training
 from torch import nn
 
 FIRST, LATER = 5_071_043, 1_529_027
@@ -16,11 +16,10 @@ FIRST, LATER = 5_071_043, 1_529_027
 def guide(channels=10):
     """A prior of stripes, and the number of the cascade as state."""
 
-    def give(k, face, state):
+    def give(k, face, state, size):
         assert state == (None if k == 0 else k - 1)
-        n, _, h, w = face.shape
         random = torch.Generator().manual_seed(k)
-        return torch.rand(n, channels, 2 * h, 2 * w, generator=random), k
+        return torch.rand(len(face), channels, *size, generator=random), k
 
     return give
 
@@ -32,6 +31,12 @@ def tiny(scale=4, form="paper"):
         for network in cascade.children():
             nn.init.normal_(network[-1].weight, std=0.2)
     return net
+
+
+def twice(lr):
+    """Bicubic, two doublings."""
+    h, w = lr.shape[2:]
+    return degrade.resize(degrade.resize(lr, (2 * h, 2 * w)), (4 * h, 4 * w))
 
 
 def hand(n_in, *widths):
@@ -49,7 +54,7 @@ def test_the_slides_tables():
     gate = [64] * 5 + [1]
     assert len(first) == 24 and len(later) == 12 and len(gate) == 6
     with torch.device("meta"):
-        net = cbn.build(8, "paper")
+        net = cbn_training.build(8, "paper")
     assert len(net.cascades) == 3
     for k, cascade in enumerate(net.cascades):
         widths = later if k else first
@@ -61,7 +66,7 @@ def test_the_slides_tables():
 
 def test_narrow_has_all_layers():
     with torch.device("meta"):
-        narrow, paper = cbn.build(8, "narrow"), cbn.build(8, "paper")
+        narrow, paper = cbn_training.build(8, "narrow"), cbn_training.build(8, "paper")
     shapes = [
         [m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)]
         for net in (narrow, paper)
@@ -71,7 +76,7 @@ def test_narrow_has_all_layers():
 
 def test_the_released_form():
     with torch.device("meta"):
-        net = cbn.build(16, "paper", "pure")
+        net = cbn_training.build(16, "paper", "pure")
     first, second, third, fourth = net.cascades
     assert count(first.common) == hand(1, *cbn.LAYERS["first"], 1)
     assert count(first.gate) == hand(17, 64, 64, 64, 1)
@@ -137,7 +142,7 @@ def test_the_common_branch_does_not_see_the_prior():
 def test_gradients_reach_both_branches_and_the_gate():
     net = tiny(4)
     lr, hr = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 16, 16)
-    cbn.Stage(1, "joint")(net, Batch(lr, hr))["loss"].backward()
+    cbn_training.Stage(1, "joint")(net, Batch(lr, hr))["loss"].backward()
     for name in ("common", "high_frequency", "gate"):
         parts = [p for p in getattr(net.cascades[1], name).parameters()]
         assert all(
@@ -157,20 +162,20 @@ def test_losses_are_the_slides_sums():
                 wrong = (truth - enlarged - result)[n, 0, y, x].item()
                 a += wrong**2
                 b += sum((prior[n, c, y, x].item() * wrong) ** 2 for c in range(5))
-    assert cbn.loss_a(truth, enlarged, result).item() == pytest.approx(a, rel=1e-5)
-    assert cbn.loss_b(truth, enlarged, result, prior).item() == pytest.approx(b, rel=1e-5)
+    assert cbn_training.loss_a(truth, enlarged, result).item() == pytest.approx(a, rel=1e-5)
+    assert cbn_training.loss_b(truth, enlarged, result, prior).item() == pytest.approx(b, rel=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", cbn.STAGES)
+@pytest.mark.parametrize("stage", cbn_training.STAGES)
 @pytest.mark.parametrize("form", cbn.FORMS)
 def test_a_stage_trains_its_own_part_and_its_loss_falls(stage, form):
     net = tiny(4, form)
     lr, hr = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 16, 16)
     before = {name: p.clone() for name, p in net.named_parameters()}
-    groups = cbn.trained(net, 1, stage)
+    groups = cbn_training.rates(net, 1, stage)
     optimiser = torch.optim.Adam([group | {"lr": 1e-3} for group in groups])
-    objective, found = cbn.Stage(1, stage), []
+    objective, found = cbn_training.Stage(1, stage), []
     for _ in range(10):
         optimiser.zero_grad()
         loss = objective(net, Batch(lr, hr))["loss"]
@@ -197,6 +202,7 @@ def test_a_stage_trains_its_own_part_and_its_loss_falls(stage, form):
 def test_the_stages_losses():
     net = tiny(2)
     lr, hr = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 8, 8)
+    net.train()
     step = net.steps(lr)[0]
     wrong = cbn.luminance(hr) - cbn.luminance(step.enlarged)
     expected = {
@@ -205,45 +211,49 @@ def test_the_stages_losses():
         "joint": (cbn.luminance(hr) - cbn.luminance(step.face)).square().sum(),
     }
     for stage, value in expected.items():
-        torch.testing.assert_close(cbn.Stage(0, stage)(net, Batch(lr, hr))["loss"], value)
+        found = cbn_training.Stage(0, stage)(net, Batch(lr, hr))
+        torch.testing.assert_close(found["loss"], value)
+        mask = step.prior if stage == "B" else 1
+        torch.testing.assert_close(found["trivial"], (mask * wrong).square().sum())
 
 
 def test_learning_rates_are_the_tables():
     net = tiny(4)
 
     def rates(k, stage):
-        return [group["lr"] for group in cbn.trained(net, k, stage)]
+        return [group["lr"] for group in cbn_training.rates(net, k, stage)]
 
     assert rates(0, "A") == rates(0, "B") == [1e-4, 1e-5]
     assert rates(1, "A") == rates(1, "B") == [1e-5, 1e-6]
     assert rates(0, "joint") == [1e-5, 1e-6, 1e-5, 1e-6, 1e-4, 1e-5]
     assert rates(1, "joint") == [1e-6, 1e-7, 1e-6, 1e-7, 1e-5, 1e-6]
-    for rate in cbn.LEARNING_RATES.values():  # jointly at a tenth, the gate at ten times that
+    for rate in cbn_training.LEARNING_RATES.values():
+        # jointly at a tenth, the gate at ten times that
         assert rate.joint == pytest.approx(rate.pretrain / 10)
         assert rate.gate == pytest.approx(10 * rate.joint)
-    joint = [p for group in cbn.trained(net, 0, "joint") for p in group["params"]]
+    joint = [p for group in cbn_training.rates(net, 0, "joint") for p in group["params"]]
     assert len(joint) == len({id(p) for p in joint}) == len([*net.cascades[0].parameters()])
 
 
 def test_wrong_calls_are_said():
-    with pytest.raises(UsageError, match="choose a scale of 2, 4, 8, 16, not 3"):
-        cbn.build(3, "paper")
+    with pytest.raises(UsageError, match="choose a scale of 2, 3, 4, 8, 16, not 5"):
+        cbn_training.build(5, "paper")
     with pytest.raises(UsageError, match="unknown form 'code'"):
-        cbn.build(2, "paper", "code")
+        cbn_training.build(2, "paper", "code")
     with pytest.raises(LrfaceError, match="set its attribute guide"):
         cbn.CBN(2, width=0.0625)(torch.rand(1, 1, 4, 4))
     with pytest.raises(UsageError, match="unknown stage"):
-        cbn.Stage(0, "C")
+        cbn_training.Stage(0, "C")
     with pytest.raises(UsageError, match="has no common branch"):
-        cbn.trained(tiny(8, "pure"), 2, "A")
+        cbn_training.rates(tiny(8, "pure"), 2, "A")
     with pytest.raises(UsageError, match="needs the first's input"):
         tiny(4, "pure").step(1, torch.rand(1, 1, 4, 4), torch.rand(1, 14, 8, 8))
 
 
 def test_training_starts_from_bicubic():
     torch.manual_seed(0)
-    net = cbn.build(4, "narrow", guide=guide())
+    net = cbn_training.build(4, "narrow")
     lr = torch.rand(1, 3, 8, 8)
     steps = net.steps(lr)
-    assert (steps[-1].face - cbn.double(cbn.double(lr))).square().mean().sqrt() < 0.05
+    assert (steps[-1].face - twice(lr)).square().mean().sqrt() < 0.05
     assert all((s.gate - 0.5).abs().mean() < 0.05 for s in steps)

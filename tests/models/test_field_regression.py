@@ -64,13 +64,13 @@ def field():
 
 @pytest.mark.parametrize("starts", [1, 3])
 def test_the_step_is_ridge_regression(field, starts):
-    step, n = FieldRegressor(field), 6
+    step, n = FieldRegressor(field.count), 6
     random = torch.Generator().manual_seed(0)
     images = torch.rand(n, 1, 32, 32, generator=random)
     goals = torch.randn(n, field.count, generator=random)
     first = torch.randn(starts, n, field.count, generator=random)
-    step.fit(images, first, goals, ridge=0.5, batch=4)
-    phi = torch.cat([step.describe(images, p) for p in first]).double()
+    step.fit(field, images, first, goals, ridge=0.5, batch=4)
+    phi = torch.cat([step.describe(field, images, p) for p in first]).double()
     x, y = phi - phi.mean(0), (goals - first).flatten(0, 1).double()
     ridge = 0.5 * x.square().sum(1).mean()
     # the matrix is where the gradient of the ridge regression is zero
@@ -79,20 +79,23 @@ def test_the_step_is_ridge_regression(field, starts):
     assert matrix.abs().max() > 1e-3
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-4, rtol=0)
     torch.testing.assert_close(
-        step(images, first[0]), first[0] + (x[:n] @ matrix).float(), atol=1e-4, rtol=0
+        step(field, images, first[0]), first[0] + (x[:n] @ matrix).float(), atol=1e-4, rtol=0
     )
 
 
 def test_faces_without_landmarks_are_left_out(field):
     images, goals = torch.rand(5, 1, 32, 32), torch.randn(5, field.count)
-    start = torch.zeros(5, field.count)
-    without = FieldRegressor(field).fit(images[1:], start[1:], goals[1:]).matrix
+    start, step = torch.zeros(5, field.count), FieldRegressor(field.count)
+    without = FieldRegressor(field.count).fit(field, images[1:], start[1:], goals[1:]).matrix
     goals[0] = torch.nan
-    torch.testing.assert_close(FieldRegressor(field).fit(images, start, goals).matrix, without)
-    with pytest.raises(LrfaceError, match="call fit first"):
-        FieldRegressor(field)(images, start)
+    torch.testing.assert_close(step.fit(field, images, start, goals).matrix, without)
     with pytest.raises(LrfaceError, match="at least two"):
-        FieldRegressor(field).fit(images[:2], start[:2], goals[:2])
+        step.fit(field, images[:2], start[:2], goals[:2])
+
+
+def test_a_step_that_was_not_fitted_changes_nothing(field):
+    p = torch.randn(2, field.count)
+    assert torch.equal(FieldRegressor(field.count)(field, torch.rand(2, 1, 32, 32), p), p)
 
 
 @pytest.mark.slow
@@ -114,11 +117,11 @@ def test_the_landmarks_of_rendered_faces_improve_at_each_step():
 
     errors = [error(p)]
     for k, (side, window) in enumerate(((16, 1.0), (32, 0.7), (64, 0.5))):
-        step = FieldRegressor(field, window)
+        step = FieldRegressor(field.count, window)
         low, other = (resize(x, (side, side)) for x in (images, others))
         starts = torch.cat([trained[None], perturbed(goals, 1, 0.5)]) if k else trained
-        step.fit(low, starts, goals)
-        trained, p = step(low, trained), step(other, p)
+        step.fit(field, low, starts, goals)
+        trained, p = step(field, low, trained), step(field, other, p)
         errors.append(error(p))
     assert errors[0] > errors[1] > errors[2] > errors[3]
     assert errors[0] > 0.15 and errors[3] < 0.09

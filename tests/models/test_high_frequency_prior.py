@@ -1,13 +1,12 @@
-"""The high-frequency prior of known pictures, its contours, and the guides of CBN."""
+"""The high-frequency prior of known pictures, its contours, and curves of landmarks."""
 
 import pytest
 import torch
 from conftest import face_shapes
 from lrface.degrade import resize
-from lrface.errors import LrfaceError, UsageError
+from lrface.errors import LrfaceError
 from lrface.models.sr import cbn, correspondence, field_guide, high_frequency_prior
 from lrface.models.sr.correspondence import pixel_grid, warp
-from lrface.models.sr.field_regression import FieldRegressor
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +24,11 @@ def faces(field):
     stripes = warp((mouth * torch.cos(torch.pi * x)).expand(8, 1, -1, -1), field.inverse(p))
     hr = 0.5 + 0.2 * torch.sin(x / 20) + 0.2 * stripes
     return resize(hr, (16, 16)), hr, p
+
+
+def channels_of(faces, field):
+    found = high_frequency_prior.high_frequency_prior(faces, field)
+    return high_frequency_prior.channels(*found)
 
 
 def test_the_map_is_where_the_details_are(field, faces):
@@ -47,10 +51,8 @@ def test_the_map_is_where_the_details_are(field, faces):
 
 def test_contours_share_the_map_among_them(field, faces):
     lr, hr, p = faces
-    both = high_frequency_prior.high_frequency_prior(
-        [(lr[:5], hr[:5], p[:5]), (lr[5:], hr[5:], p[5:])], field
-    )
-    once = high_frequency_prior.high_frequency_prior([faces], field)
+    both = channels_of([(lr[:5], hr[:5], p[:5]), (lr[5:], hr[5:], p[5:])], field)
+    once = channels_of([faces], field)
     torch.testing.assert_close(both, once)
     assert once.shape == (10, 64, 64) and once.min() == 0 and once.max() == 1
     assert ((once > 0).sum(0) <= 1).all()  # disjoint
@@ -64,7 +66,8 @@ def test_contours_share_the_map_among_them(field, faces):
 def test_a_cluster_is_near_in_place_and_magnitude():
     magnitude = torch.full((32, 32), 0.2)
     magnitude[4:10, 4:10] = magnitude[20:26, 20:26] = 1
-    found = high_frequency_prior.contours(magnitude, torch.ones(32, 32, dtype=torch.bool), 6)
+    whole = torch.ones(32, 32, dtype=torch.bool)
+    found = high_frequency_prior.channels(*high_frequency_prior.contours(magnitude, whole, 6), 6)
     first, second = found[0], found[1]
     places = {tuple(int(n > 16) for n in divmod(int(c.argmax()), 32)) for c in (first, second)}
     assert places == {(0, 0), (1, 1)}
@@ -77,15 +80,15 @@ def test_unknown_faces_are_left_out_and_nothing_is_refused(field, faces):
     some[2] = torch.nan
     keep = torch.arange(8) != 2
     torch.testing.assert_close(
-        high_frequency_prior.high_frequency_prior([(lr, hr, some)], field),
-        high_frequency_prior.high_frequency_prior([(lr[keep], hr[keep], p[keep])], field),
+        channels_of([(lr, hr, some)], field),
+        channels_of([(lr[keep], hr[keep], p[keep])], field),
     )
     with pytest.raises(LrfaceError, match="differ from their bicubic"):
         high_frequency_prior.high_frequency_prior([], field)
 
 
 def test_the_prior_moves_with_the_face(field, faces):
-    prior = high_frequency_prior.high_frequency_prior([faces], field)
+    prior = channels_of([faces], field)
     shifted = torch.zeros(2, field.count)
     shifted[1, 2:4] = torch.tensor([3.0, -2.0])
     there = high_frequency_prior.to_faces(prior, field, shifted)
@@ -106,34 +109,3 @@ def test_curves_pass_through_the_landmarks():
     line[:, 17:22] = torch.tensor([[10.0, 20.0]])  # a brow of one point is a square of 7
     assert field_guide.curve_maps(line, (64, 64))[0, 2].sum() == 49
     assert field_guide.curve_maps(points + 500, (64, 64)).sum() == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", cbn.FORMS)
-def test_a_guided_cascade(field, faces, form):
-    lr, hr, p = faces
-    start = torch.zeros_like(p)
-    steps = [
-        FieldRegressor(field, window).fit(resize(hr, (side, side)), start, p)
-        for side, window in ((16, 1.0), (32, 0.5))
-    ]
-    maps = field_guide.priors(lr, hr, p, field, 2) if form == "paper" else None
-    guide = field_guide.FieldGuide(field, steps, maps)
-    net = cbn.CBN(4, form, 0.0625, guide).eval()
-    assert net(lr).shape == (8, 1, 64, 64)
-    first, second = net.steps(lr)
-    channels = cbn.FORMS[form]["channels"]
-    assert first.prior.shape == (8, channels, 32, 32)
-    assert second.prior.shape == (8, channels, 64, 64)
-    # the first cascade's step starts at the mean face, the second's at the first's result
-    found = steps[0](lr, start)
-    torch.testing.assert_close(first.prior, guide.maps(0, found))
-    torch.testing.assert_close(second.prior, guide.maps(1, steps[1](first.face, found)))
-    assert {name.split(".")[0] for name in net.state_dict()} == {"cascades", "guide"}
-
-
-def test_wrong_guides_are_refused(field):
-    with pytest.raises(UsageError, match="got 1 and 0"):
-        field_guide.FieldGuide(field, [FieldRegressor(field)], [])
-    with pytest.raises(UsageError, match="no 7 doublings"):
-        field_guide.sizes(field, 7)

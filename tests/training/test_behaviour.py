@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from conftest import Still, draw
 from lrface import degrade, models
 from lrface.data import ClipSet
 from lrface.models.losses import Pixelwise, WithPreprocessor
-from lrface.training import loop
+from lrface.training import loop, stages
 from lrface.training.batches import TrainingData
 from lrface.training.config import LOOP_VERSION
 from lrface.training.hyperparameters import Hyperparameters
@@ -118,16 +119,18 @@ def measure(name, method, loss):
     chosen = models.find(method)
     faces, points, labels, native = inputs(chosen.labels)
     data = TrainingData(faces, degrade.setting("4x"), points, labels, native)
-    scale, size, batch = 4, "small", 4
+    scale, size, batch = 4, chosen.sizes[0], 4
     if method in models.VIDEO:
         points = face_landmarks(np.random.default_rng(5), 14).reshape(2, 7, 68, 2)
-        scale, size, batch, points = 8, "narrow", 2, points - np.float32([16, 0])
+        scale, batch, points = 8, 2, points - np.float32([16, 0])
         data = TrainingData(Clips(), degrade.setting("8x"), points)
     torch.manual_seed(0)
     net = models.build(method, scale, size, CLASSES)
     if chosen.fit_closed_form:
         loop.fit_closed_form(net, chosen.fit_closed_form, data, 4, name)
         return {"version": chosen.version, "weights": summary(floats(net))}
+    if chosen.stages:
+        return in_stages(name, net, chosen, loss, data)
     objective = chosen.objectives[loss](net) if loss in chosen.objectives else Pixelwise(loss)
     if name == BEHIND_BICUBIC:
         objective = WithPreprocessor(models.restorer("bicubic", 4), objective)
@@ -157,6 +160,17 @@ def measure(name, method, loss):
         "weights": summary(after),
         "moved": summary(moved),
     }
+
+
+def in_stages(name, net, method, loss, data):
+    """The same of a training in stages, one step each."""
+    parts = method.stages(net, loss, 64)
+    parts = [replace(part, share=min(part.share, 1)) for part in parts]
+    hyper = Hyperparameters(sum(part.share for part in parts), batch=4, patch=None, lr=1e-3)
+    with tempfile.TemporaryDirectory() as folder:
+        net, log, _ = stages.train(net, data, parts, hyper, folder=Path(folder), label=name)
+    weights = summary(floats(net))
+    return {"version": method.version, "loss": log[-1]["loss"], "weights": weights}
 
 
 def differs(found, stored):

@@ -44,6 +44,8 @@ class FaceSet:
     - ``digest`` is 16 hex digits of the sha256 of the crop's pixels.
     - ``landmarks`` are float32 (68, 2) in pixels of the crop. Rendered sets leave theirs on disk:
       :meth:`stored`.
+    - ``magnified`` says by how much the crop is enlarged about its centre, where faces were brought
+      to one distance of the eyes (:func:`lrface.data.eye_distance.at_eye_distance`).
     - ``source`` says which image :meth:`read` gives, where that is not the HR crop
       (:meth:`as_source`).
     - ``native_path`` is where the native low-resolution capture is, if not at ``path``.
@@ -70,6 +72,8 @@ class FaceSet:
         """One face, uint8 (side, side, 3): the HR crop, or the image that ``source`` names."""
         source = self.table["source"].iat[row] if "source" in self.table else "hr"
         image = self.native(row) if source == "native_lr" else self._crop(row)
+        if "magnified" in self.table:
+            return windowed(image, self.table["magnified"].iat[row], self.side)
         if source == "downsampled":
             image = _resized(image, self.table["native_height"].iat[row])
         return _resized(image, self.side or self.crop.size)
@@ -396,6 +400,25 @@ def pooled(*parts: FaceSet) -> Pooled:
         side=first.side,
         parts=parts,
     )
+
+
+def windowed(image: np.ndarray, magnified: float, side: int) -> np.ndarray:
+    """A window about the centre of a square image, uint8 (side, side, 3), magnified (bicubic, with
+    antialiasing); beyond the border the image is mirrored.
+
+    Examples
+    --------
+    >>> windowed(np.full((8, 8, 3), 7, np.uint8), 2.0, 12).shape
+    (12, 12, 3)
+    """
+    seen = side / magnified
+    beyond = max(0, int(np.ceil((seen - len(image)) / 2)))
+    if beyond:
+        image = np.pad(image, ((beyond, beyond), (beyond, beyond), (0, 0)), "symmetric")
+    first = (len(image) - seen) / 2
+    box = (first, first, first + seen, first + seen)
+    picture = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box)
+    return np.asarray(picture)
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:

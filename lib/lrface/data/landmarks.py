@@ -185,7 +185,7 @@ def landmarks(faces: FaceSet) -> np.ndarray:
     Returns
     -------
     ndarray
-        float32 (N, 68, 2), x and y in pixels of the crop; NaN where unknown.
+        float32 (N, 68, 2), x and y in pixels of the images that are read; NaN where unknown.
 
     Examples
     --------
@@ -194,10 +194,11 @@ def landmarks(faces: FaceSet) -> np.ndarray:
     (3, 68, 2)
     """
     if len(faces) and "landmarks" in faces.table:
-        return np.stack(faces.table["landmarks"].to_list())
+        stored = np.stack(faces.table["landmarks"].to_list())
+        return stored if "magnified" in faces.table else _sized(stored, faces)
     if len(faces) and packed.is_packed(faces.table["path"].iat[0]):
         stored = np.stack(faces.stored("landmarks")["landmarks"].to_numpy())
-        return stored.astype(np.float32).reshape(-1, 68, 2)
+        return _sized(stored.astype(np.float32).reshape(-1, 68, 2), faces)
     store = cache_dir("landmarks") / f"{faces.fingerprint}.npy"
     if store.exists():
         try:
@@ -214,3 +215,11 @@ def landmarks(faces: FaceSet) -> np.ndarray:
     points = np.concatenate(found)
     write_atomic(store, lambda path: np.save(path, points))
     return points
+
+
+def _sized(points: np.ndarray, faces: FaceSet) -> np.ndarray:
+    """Landmarks of the crop in pixels of the size that faces are read at."""
+    side = faces.side or faces.crop.size
+    if side == faces.crop.size:
+        return points
+    return ((points + 0.5) * (side / faces.crop.size) - 0.5).astype(np.float32)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lrface import data
+from lrface.data.eye_distance import at_eye_distance
 from lrface.data.faceset import FaceSet
 from lrface.data.landmarks import landmarks
 
@@ -50,7 +51,12 @@ class PairSet:
         return vectors.groupby(self.unit).mean().to_numpy()
 
 
-def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
+def load(
+    name: str,
+    limit: int | None = None,
+    hard: bool = False,
+    eyes: tuple[float, int] | None = None,
+) -> PairSet:
     """The pairs of a set (:func:`lrface.data.pairs`) with their faces.
 
     Parameters
@@ -61,6 +67,10 @@ def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
         About this many pairs, as many of each fold and kind.
     hard : bool
         The list whose impostors share group and gender; only rendered sets have one.
+    eyes : (float, int), optional
+        Distance between the eye centres and side of the window, both in pixels, that faces are
+        brought to; pairs of those that cannot be are left out
+        (:func:`lrface.data.eye_distance.at_eye_distance`).
 
     Returns
     -------
@@ -85,6 +95,8 @@ def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
         each = max(1, limit // 20)
         listed = listed.groupby(["fold", "same"], group_keys=False).head(each)
     faces = faces.where(faces.table[unit].isin({*listed["first"], *listed["second"]}))
+    if eyes is not None:
+        faces = at_eye_distance(faces, *eyes).faces
     there = listed["first"].isin(faces.table[unit]) & listed["second"].isin(faces.table[unit])
     made = bool((listed["protocol"] == "made").any())
     listed = listed[there].reset_index(drop=True)

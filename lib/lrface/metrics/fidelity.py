@@ -53,7 +53,9 @@ def _prepare(sr: Tensor, hr: Tensor, space: Space, border: int) -> tuple[Tensor,
     return tuple(luma(x) for x in pair) if space == "y" else tuple(pair)
 
 
-def psnr(sr: Tensor, hr: Tensor, space: Space = "rgb", border: int = 0) -> Tensor:
+def psnr(
+    sr: Tensor, hr: Tensor, space: Space = "rgb", border: int = 0, mask: Tensor | None = None
+) -> Tensor:
     """Peak signal-to-noise ratio of each image, in dB.
 
     The squared error is averaged over all channels of one image, never over a batch.
@@ -66,16 +68,18 @@ def psnr(sr: Tensor, hr: Tensor, space: Space = "rgb", border: int = 0) -> Tenso
         Colour space; ``y`` is :func:`luma`.
     border : int
         Pixels that are cut from every side first, at least 0.
+    mask : bool (N, H, W) tensor, optional
+        The pixels that count: the face alone, for instance.
 
     Returns
     -------
     float64 (N,) tensor
-        Infinite for identical images.
+        Infinite for identical images, NaN where no pixel counts.
 
     Raises
     ------
     UsageError
-        Other shapes or colour spaces, or a border that leaves nothing.
+        Other shapes or colour spaces, or a border that leaves nothing, or both border and mask.
 
     Source
     ------
@@ -89,7 +93,13 @@ def psnr(sr: Tensor, hr: Tensor, space: Space = "rgb", border: int = 0) -> Tenso
     tensor([20.0000], dtype=torch.float64)
     """
     a, b = _prepare(sr, hr, space, border)
-    return -10 * (a - b).square().mean((1, 2, 3)).log10()
+    if mask is None:
+        return -10 * (a - b).square().mean((1, 2, 3)).log10()
+    wrong = (a - b).square().mean(1)
+    if border or mask.shape != wrong.shape:
+        want = f"no border and a mask of shape {tuple(wrong.shape)}"
+        raise UsageError(f"want {want}, got border {border} and shape {tuple(mask.shape)}")
+    return -10 * ((wrong * mask).sum((1, 2)) / mask.sum((1, 2))).log10()
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ of your own.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
@@ -35,11 +35,14 @@ from lrface.models.recognition import (
 from lrface.models.recognition.align import align
 from lrface.models.recognition.dlib_resnet import DlibResNet, chips
 from lrface.models.sr import (
+    aplus,
     bicubic,
+    cbn_training,
     dic,
     drrn,
     edsr,
     eigenface,
+    fsrcnn,
     han,
     hifacegan,
     rcan,
@@ -49,6 +52,7 @@ from lrface.models.sr import (
     vdsr,
     wavelet_srnet,
 )
+from lrface.models.stages import TrainingStage
 from lrface.models.video import edvr, mucan, vidface
 
 __all__ = [
@@ -73,7 +77,8 @@ __all__ = [
 SCALES = (2, 3, 4, 8)
 EVEN_SCALES = (2, 4, 8)
 """Without 3x: a wavelet level halves a side, and Eigenface's 128 pixels are no multiple of 3."""
-SIZES = ("small", "narrow", "paper")
+SIZES = ("small", "narrow", "paper", "large")
+"""Of networks, the smallest first."""
 """What a method of your own is built at."""
 JOINT = "Wu et al., Deep joint face hallucination and recognition, 2016"
 
@@ -107,16 +112,39 @@ class Method:
     fit_closed_form: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network without gradient descent: computes its weights from one pass over pairs (lr,
     hr)."""
+    stages: Callable[[nn.Module, str, int | None], list[TrainingStage]] | None = None
+    """For a network that is trained part after part: its stages under a loss (a key of
+    ``objectives``) on patches of a side (None: whole faces)."""
     recipe: Recipe | None = None
     """How it is trained; a restoration method without one is trained as EDSR is."""
     sizes: tuple[str, ...] = ("small", "paper")
+    """The smallest first."""
+
+
+def _ordered(sizes: Collection[str]) -> tuple[str, ...]:
+    return tuple(size for size in SIZES if size in sizes)
+
+
+def _cbn(name: str, arm: dict) -> Method:
+    return Method(
+        name,
+        partial(cbn_training.build, **arm),
+        "Zhu et al., ECCV 2016",
+        cbn_training.VERSION,
+        cbn_training.SCALES,
+        objectives=cbn_training.OBJECTIVES,
+        needs_landmarks=True,
+        stages=cbn_training.stages,
+        recipe=cbn_training.RECIPE,
+        sizes=_ordered(cbn_training.SIZES),
+    )
 
 
 def _restorer(name: str, module: ModuleType, source: str) -> Method:
     """A restorer of any picture that is trained with a loss between pictures."""
     recipe = getattr(module, "RECIPE", None)
     return Method(
-        name, module.build, source, module.VERSION, recipe=recipe, sizes=tuple(module.SIZES)
+        name, module.build, source, module.VERSION, recipe=recipe, sizes=_ordered(module.SIZES)
     )
 
 
@@ -130,7 +158,7 @@ METHODS: dict[str, Method] = {
             "Dong et al., TPAMI 2016",
             srcnn.VERSION,
             recipe=srcnn.RECIPE,
-            sizes=tuple(srcnn.WIDTHS),
+            sizes=_ordered(srcnn.WIDTHS),
         ),
         Method(
             "SRNET",
@@ -149,7 +177,7 @@ METHODS: dict[str, Method] = {
             edsr.VERSION,
             objectives={"identity": lambda net: losses.IdentityLoss()},
             recipe=edsr.RECIPE,
-            sizes=tuple(edsr.SIZES),
+            sizes=_ordered(edsr.SIZES),
         ),
         _restorer("RCAN", rcan, "Zhang et al., ECCV 2018"),
         _restorer("RDN", rdn, "Zhang et al., CVPR 2018"),
@@ -162,7 +190,7 @@ METHODS: dict[str, Method] = {
             EVEN_SCALES,
             objectives={"paper": wavelet_srnet.PaperLoss},
             recipe=wavelet_srnet.RECIPE,
-            sizes=tuple(wavelet_srnet.SIZES),
+            sizes=_ordered(wavelet_srnet.SIZES),
         ),
         Method(
             "Eigenface",
@@ -173,7 +201,7 @@ METHODS: dict[str, Method] = {
             face_size=eigenface.FACE,
             fit_closed_form=eigenface.fit_closed_form,
             recipe=eigenface.RECIPE,
-            sizes=tuple(eigenface.COMPONENTS),
+            sizes=_ordered(eigenface.COMPONENTS),
         ),
         Method(
             "DICNet",
@@ -184,7 +212,7 @@ METHODS: dict[str, Method] = {
             objectives=dic.NET_OBJECTIVES,
             needs_landmarks=True,
             recipe=dic.NET_RECIPE,
-            sizes=tuple(dic.SIZES),
+            sizes=_ordered(dic.SIZES),
         ),
         Method(
             "DICGAN",
@@ -195,7 +223,7 @@ METHODS: dict[str, Method] = {
             objectives=dic.GAN_OBJECTIVES,
             needs_landmarks=True,
             recipe=dic.GAN_RECIPE,
-            sizes=tuple(dic.SIZES),
+            sizes=_ordered(dic.SIZES),
         ),
         Method(
             "HiFaceGAN",
@@ -204,10 +232,26 @@ METHODS: dict[str, Method] = {
             hifacegan.VERSION,
             objectives=hifacegan.OBJECTIVES,
             recipe=hifacegan.RECIPE,
-            sizes=tuple(hifacegan.SIZES),
+            sizes=_ordered(hifacegan.SIZES),
         ),
         _restorer("VDSR", vdsr, "Kim et al., CVPR 2016"),
         _restorer("DRRN", drrn, "Tai et al., CVPR 2017"),
+        Method(
+            "FSRCNN",
+            fsrcnn.build,
+            "Dong et al., ECCV 2016",
+            fsrcnn.VERSION,
+            recipe=fsrcnn.RECIPE,
+        ),
+        Method(
+            "A+",
+            aplus.build,
+            "Timofte et al., ACCV 2014",
+            aplus.VERSION,
+            fit_closed_form=aplus.fit_closed_form,
+            recipe=aplus.RECIPE,
+        ),
+        *(_cbn(name, arm) for name, arm in cbn_training.ARMS.items()),
     )
 }
 
@@ -315,7 +359,7 @@ def _video(name: str, module: ModuleType, **options) -> Method:
         module.SCALES,
         objectives=module.OBJECTIVES,
         recipe=module.RECIPE,
-        sizes=tuple(module.SIZES),
+        sizes=_ordered(module.SIZES),
     )
 
 
@@ -363,7 +407,7 @@ def register(
     torch.Size([1, 3, 8, 8])
     >>> del METHODS["nearest"]
     """
-    METHODS[name] = Method(name, build, source, version, **{"sizes": SIZES} | fields)
+    METHODS[name] = Method(name, build, source, version, **{"sizes": SIZES[:3]} | fields)
     return METHODS[name]
 
 
@@ -412,7 +456,7 @@ def find(name: str) -> Method:
     return RECOGNISERS.get(name) or method(name)
 
 
-def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
+def restorer(name: str, scale: int, size: str | None = None) -> nn.Module:
     """An untrained restoration network (``bicubic`` needs no training).
 
     Parameters
@@ -420,11 +464,12 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
     name : str
         A restoration method (a key of ``METHODS`` or ``VIDEO``).
     scale : int
-        2, 3, 4 or 8; not every method works at each.
-    size : {"small", "narrow", "paper", "large"}
+        2, 3, 4 or 8, of CBN also 16; not every method works at each.
+    size : {"small", "narrow", "paper", "large"}, optional
         ``paper`` has its authors' numbers (of EDSR: the baseline that benchmarks train; ``large``
         is its paper's largest). ``narrow`` has the depth and structure of ``paper`` and a fraction
-        of its width; ``small`` is shallower, too. Not every method comes in every size.
+        of its width; ``small`` is shallower, too. Not every method comes in every size. By default
+        the smallest.
 
     Returns
     -------
@@ -446,6 +491,7 @@ def restorer(name: str, scale: int, size: str = "small") -> nn.Module:
     if scale not in chosen.scales:
         scales = ", ".join(f"{s}x" for s in chosen.scales)
         raise UsageError(f"{name} does not work at {scale}x: choose one of {scales}")
+    size = size or chosen.sizes[0]
     _check_size(name, size)
     net = chosen.build(scale, size)
     net.scale = scale
@@ -492,10 +538,10 @@ def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> 
     return RECOGNISERS[name].build(classes, size, scale)
 
 
-def build(name: str, scale: int, size: str = "small", classes: int | None = None) -> nn.Module:
+def build(name: str, scale: int, size: str | None = None, classes: int | None = None) -> nn.Module:
     """The untrained network of this name: :func:`restorer` or :func:`recogniser`."""
     if name in RECOGNISERS:
-        return recogniser(name, classes, size, scale)
+        return recogniser(name, classes, size or "small", scale)
     return restorer(name, scale, size)
 
 

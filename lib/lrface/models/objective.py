@@ -38,8 +38,9 @@ class Objective(nn.Module):
     """What a network is trained for: ``objective(net, batch)`` gives a dict of scalars.
 
     ``loss`` is descended by the network and, if there is a discriminator, ``discriminator`` by
-    that. Further entries are logged. A network in training mode may return more than the image,
-    for its objective; in evaluation mode it returns the image.
+    that. ``trivial``, the loss of a network that has learnt nothing, is logged beside it. A network
+    in training mode may return more than the image, for its objective; in evaluation mode it
+    returns the image.
     """
 
     adam: ClassVar[Mapping[str, Any]] = {}
@@ -65,6 +66,11 @@ class Objective(nn.Module):
         self.state: nn.Module | None = None
         """A module that the objective changes itself, by no gradient (the centres of identities):
         part of a checkpoint."""
+
+    def groups(self, net: nn.Module) -> list[dict[str, Any]]:
+        """The parameters that are trained, in groups for the optimiser; ``rate`` multiplies the
+        learning rate of a group."""
+        return [{"params": [p for p in net.parameters() if p.requires_grad]}]
 
     def forward(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         raise TypeError(f"{type(self).__name__} has no forward(net, batch)")

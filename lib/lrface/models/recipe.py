@@ -32,6 +32,8 @@ class Recipe:
     paper_lr: float = 1e-4
     paper_steps: int | None = None
     """Steps of the preset ``paper``; None: 20 epochs at 1e-4, as all restorers of faces."""
+    paper_loss: str | None = None
+    """The loss of the preset ``paper``; None: ``loss``."""
     start: str | None = None
     """The method whose trained network this one starts from."""
     narrow: Mapping[str, Any] = field(default_factory=dict)

@@ -51,13 +51,13 @@ METHOD_COLOURS = {
         "sand": ["Eigenface", "DRRN"],
         "orange": ["SRCNN", "joint", "Joint", "Triplet-kNN", "20 px", "FRNET", "wider"],
         "blue": ["EDSR", "CentreFace", "oversampling", "native", "dlib", "synthetic", "has it"],
-        "sky": ["RDN", "CentreFace + VDSR", "undersampling", "ytf"],
-        "green": ["RCAN", "SphereFace", "cost-sensitive", "same height", "lfw"],
+        "sky": ["RDN", "FSRCNN", "CentreFace + VDSR", "undersampling", "ytf"],
+        "green": ["RCAN", "CBN-common", "SphereFace", "cost-sensitive", "same height", "lfw"],
         "teal": ["HAN", "CentreFace, same height", "VDSR"],
         "pink": ["DICNet", "VGG-Face-like", "ANet-like", "tinyface"],
-        "wine": ["DICGAN", "DeepID2", "SRNET"],
-        "olive": ["WaveletSRNet", "PANDA-like", "mixed lessons", "mixed training"],
-        "vermilion": ["HiFaceGAN", "CSRI", "LMLE-kNN", "celeba"],
+        "wine": ["DICGAN", "A+", "DeepID2", "SRNET"],
+        "olive": ["WaveletSRNet", "CBN-fixed", "PANDA-like", "mixed lessons", "mixed training"],
+        "vermilion": ["HiFaceGAN", "CBN", "CSRI", "LMLE-kNN", "celeba"],
     }.items()
     for name in names
 } | {"fine-tuned on native faces": PALETTE["blue"]}

@@ -131,16 +131,34 @@ def cost(config: Config, identities: int | None = None, attributes: int | None =
         why = "which decides the size of its last layer"
         raise LrfaceError(f"{config.label}: give the number of {what}, {why}")
     try:
-        return _step(config, method, classes)
+        if method.stages is None:
+            return _step(config, method, classes)
+        return _in_stages(config, method)
     except (NotImplementedError, RuntimeError) as error:
         why = str(error).strip().splitlines()[0]
         what = "cannot be planned, for it needs numbers where only shapes are known"
         raise LrfaceError(f"{config.label} {what}: {why}") from error
 
 
-def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
+def _in_stages(config: Config, method: models.Method) -> Cost:
+    """The mean of the stages' operations, by their steps; the memory of the hungriest. Closed-form
+    stages are not counted."""
+    with torch.device("meta"):
+        stages = method.stages(config.build(), config.loss, config.patch)
+    descend = [number for number, stage in enumerate(stages) if stage.objective is not None]
+    costs = [_step(config, method, None, number) for number in descend]
+    shares = [stages[number].share for number in descend]
+    macs = sum(one.macs * share for one, share in zip(costs, shares, strict=True)) // sum(shares)
+    memory = (max(getattr(one, name) for one in costs) for name in ("activations", "weights"))
+    return Cost(costs[0].parameters, macs, *memory)
+
+
+def _step(
+    config: Config, method: models.Method, classes: int | None, stage: int | None = None
+) -> Cost:
     scale, batch, meta = config.degradation.scale, config.batch, torch.device("meta")
-    cut = (config.patch if _descends(method) and config.patch else FACE) // scale
+    patches = config.patch and _descends(method) and not method.stages
+    cut = (config.patch if patches else FACE) // scale
     lr, hr = (torch.zeros(batch, 3, side, side, device=meta) for side in (cut, cut * scale))
     if config.frames is not None:
         t = () if config.frames == 1 else (config.frames,)
@@ -154,6 +172,8 @@ def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
         net = config.build(classes)
         parameters = sum(p.numel() for p in net.parameters())
         objective = config.objective(net)
+        if stage is not None:
+            objective = method.stages(net, config.loss, config.patch)[stage].objective
         before = _preprocessor(config)
         if isinstance(before, str):
             objective = WithPreprocessor(models.build(before, scale), objective)

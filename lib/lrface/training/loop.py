@@ -78,8 +78,7 @@ class _Learner:
         self.fabric: Fabric = distributed.fabric(hyper.precision)
         self.objective = objective
         net = net.to(memory_format=torch.channels_last)
-        trainable = [p for p in net.parameters() if p.requires_grad]
-        optimiser = torch.optim.Adam(trainable, hyper.lr, **objective.adam)
+        optimiser = torch.optim.Adam(objective.groups(net), hyper.lr, **objective.adam)
         if objective.lookahead is not None:
             Lookahead(optimiser, **objective.lookahead)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
@@ -97,7 +96,7 @@ class _Learner:
             self.parts["state"] = objective.state
 
     def step(self, batch: Batch, lr: float) -> Tensor:
-        """One step on a batch; gives the loss, detached."""
+        """One step on a batch; gives the loss and, where there is one, its trivial value."""
         _set_lr(self.optimiser, lr)
         losses = self.objective(self.net, batch.to(self.fabric.device))
         self.optimiser.zero_grad()
@@ -111,12 +110,12 @@ class _Learner:
             self.discriminator_optimiser.zero_grad()
             self.fabric.backward(losses["discriminator"])
             self.discriminator_optimiser.step()
-        return losses["loss"].detach()
+        return torch.stack([losses[k].detach() for k in ("loss", "trivial") if k in losses])
 
 
 def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("rate", 1.0)
 
 
 @dataclass
@@ -126,7 +125,8 @@ class _Progress:
     step: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
     total: Tensor | None = None
-    """Sum of the losses since the last row of the log, on the device."""
+    """Sums of the loss, and of its trivial value if there is one, since the last row of the log, on
+    the device."""
     seen: int = 0
     """Number of losses in ``total``."""
     seconds: float = 0.0
@@ -171,7 +171,8 @@ def train(
     net : Module
         The trained network.
     log : list of dict
-        ``step, loss, lr, val_psnr`` at each fiftieth of the run.
+        ``step, loss, lr, val_psnr`` at each fiftieth of the run, and ``trivial`` beside the loss if
+        the objective gives it.
     facts : dict
         ``seconds, resumed`` (times), ``device, threads`` and, if several, ``processes``.
 
@@ -208,7 +209,7 @@ def train(
                     done.total, done.seen = torch.zeros_like(done.total), 0
                 now = time.monotonic()
                 due = rank == 0 and now - saved > SAVE_SECONDS and done.step < hyper.steps
-                if due and torch.isfinite(done.total):
+                if due and torch.isfinite(done.total).all():
                     done.seconds = spent + now - began
                     _save(learner, done, checkpoint)
                     saved, good = time.monotonic(), done.step
@@ -262,14 +263,15 @@ def _save(learner: _Learner, done: _Progress, checkpoint: Path) -> None:
 def _log_row(
     done: _Progress, hyper: Hyperparameters, learner: _Learner, good: int, label: str
 ) -> dict[str, float]:
-    loss = float(done.total / done.seen)
+    loss, *trivial = (done.total / done.seen).view(-1).tolist()
     if not math.isfinite(loss):
         raise Diverged(
             f"{label}: the loss is {loss} near step {done.step}, the last good checkpoint is at "
             f"step {good}: lower the learning rate ({hyper.lr:g}) and run again"
         )
     lr = learner.optimiser.param_groups[0]["lr"]
-    return {"step": done.step, "loss": loss, "lr": lr, "val_psnr": float("nan")}
+    row = {"step": done.step, "loss": loss, "lr": lr, "val_psnr": float("nan")}
+    return row | ({"trivial": trivial[0]} if trivial else {})
 
 
 def _validate(learner: _Learner, validation: FaceSet | ClipSet, degradation: Degradation) -> float:

@@ -155,7 +155,7 @@ def table(methods: Iterable[str], preset: Preset, size: str | None = None) -> pd
 
 def _size(method: str, preset: Preset) -> str:
     size = SIZES[_checked(preset)]
-    return "narrow" if method in models.VIDEO and size == "small" else size
+    return size if size in models.find(method).sizes else models.find(method).sizes[0]
 
 
 def _checked(preset: str) -> Preset:
@@ -193,7 +193,8 @@ def _numbers(method: str, preset: Preset, scale: int, size: str) -> dict[str, An
     if preset == "gpu":
         return whole_faces | {"steps": 2000, "lr": own.paper_lr, "schedule": own.schedule}
     del whole_faces["steps"]
-    return whole_faces | {"lr": 1e-4, "schedule": "constant"}
+    own_loss = {"loss": own.paper_loss} if own.paper_loss else {}
+    return whole_faces | {"lr": 1e-4, "schedule": "constant"} | own_loss
 
 
 def _steps(method: str, preset: Preset, size: str) -> str:

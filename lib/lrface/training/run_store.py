@@ -67,10 +67,12 @@ class Run:
         return net.eval().to(memory_format=torch.channels_last)
 
     @property
-    def log(self) -> list[dict[str, float]]:
-        """The learning curve: ``step, loss, lr, val_psnr``."""
+    def log(self) -> list[dict[str, Any]]:
+        """The learning curve: ``step, loss, lr, val_psnr``; of a training in stages also ``stage``,
+        its name, and ``trivial``, the loss of having learnt nothing."""
         with open(self.folder / "log.csv", newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            rows = [*csv.DictReader(file)]
+        return [{k: v if k == "stage" else float(v) for k, v in row.items()} for row in rows]
 
 
 def open_run(folder: Path, source: Literal["cached", "released"]) -> Run | None:
@@ -90,7 +92,8 @@ def promote(run: Run, folder: Path, source: Literal["trained", "cached"]) -> Run
     """Rename a complete working folder to the run's own: the last step of a training."""
     if folder.exists():
         shutil.rmtree(folder)
-    (run.folder / "last.pt").unlink(missing_ok=True)
+    for checkpoint in run.folder.glob("*.pt"):
+        checkpoint.unlink()
     os.replace(run.folder, folder)
     return Run(folder, run.config, run.record, source)
 
@@ -202,6 +205,7 @@ def best_run(method: str, setting: str) -> Run:
                 found.append(run)
     if not found:
         study = "06" if method in models.VIDEO else "01"
+        study = "07" if models.method(method).stages else study
         advice = f"run `make reproduce DATA=... STUDY={study}` once (it trains and keeps it)"
         what = f"no trained {method} for {setting} is at hand"
         raise LrfaceError(f"{what}: {advice}, or choose --method bicubic")

@@ -22,12 +22,13 @@ from torch import nn
 from lrface import data, models
 from lrface.data import ClipSet, FaceSet
 from lrface.data.clips import FRAMES
+from lrface.data.eye_distance import at_eye_distance
 from lrface.data.landmarks import landmarks
-from lrface.errors import LrfaceError
+from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, project_root, sha256, stores, write_atomic, write_text
 from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Objective
-from lrface.training import distributed, loop
+from lrface.training import distributed, loop, stages
 from lrface.training.batches import TrainingData
 from lrface.training.config import LOOP_VERSION, Config, RunRef, key, key_for
 from lrface.training.hyperparameters import Hyperparameters
@@ -96,6 +97,10 @@ def fit(config: Config, train: FaceSet | ClipSet | None = None, retrain: bool = 
     faces = train
     if faces is None:
         faces = training_faces(config)
+    elif config.degradation.eye_distance is not None and "magnified" not in faces.table:
+        what = f"faces of {config.degradation.eye_distance:g} pixels between the eyes"
+        advice = "bring them there with lrface.data.eye_distance.at_eye_distance"
+        raise UsageError(f"{config.label} learns from {what}: {advice}")
     name = key_for(config, faces)
     run = None
     if not retrain:
@@ -107,8 +112,16 @@ def training_faces(config: Config) -> FaceSet | ClipSet:
     """The faces, or clips, that a config names."""
     where = config.data, "train", config.n_train, config.split_seed
     if config.frames is None:
-        return data.load(*where)
+        return _brought(data.load(*where), config)
     return data.load_clips(*where, frames=FRAMES if config.frames == 1 else config.frames)
+
+
+def _brought(faces: FaceSet, config: Config) -> FaceSet:
+    """At the setting's distance between the eyes, if it names one."""
+    setting = config.degradation
+    if setting.eye_distance is None:
+        return faces
+    return at_eye_distance(faces, setting.eye_distance, setting.window).faces
 
 
 def _stored(name: str, label: str) -> Run | None:
@@ -139,8 +152,14 @@ def _train(config: Config, faces: FaceSet | ClipSet, folder: Path, retrain: bool
         else:
             names = {"steps", "batch", "patch", "lr", "schedule", "precision", "seed"}
             hyper = Hyperparameters(**config.model_dump(include=names))
-            how = dict(checkpoint=work / "last.pt", label=config.label, validation=validation)
-            net, log, facts = loop.train(net, training_data, objective, hyper, **how)
+            how = dict(label=config.label, validation=validation)
+            if in_stages := models.find(config.method).stages:
+                parts = in_stages(net, config.loss, config.patch)
+                how |= dict(folder=work)
+                net, log, facts = stages.train(net, training_data, parts, hyper, **how)
+            else:
+                how |= dict(checkpoint=work / "last.pt")
+                net, log, facts = loop.train(net, training_data, objective, hyper, **how)
         if distributed.rank_and_world_size()[0]:
             return distributed.broadcast_from_rank0(lambda: None)
         facts |= {"classes": classes} if config.method in models.RECOGNISERS else {}
@@ -198,7 +217,10 @@ def _validation(
     enough = min(VALIDATION_FACES, len(faces))
     if config.frames is not None:
         return data.load_clips(config.data, "val", enough, config.split_seed, config.frames)
-    return data.load(config.data, "val", enough, config.split_seed).sized(faces.side)
+    found = data.load(config.data, "val", enough, config.split_seed)
+    if "magnified" in faces.table:
+        return _brought(found, config)
+    return found.sized(faces.side)
 
 
 def _finish(

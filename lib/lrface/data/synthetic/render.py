@@ -202,6 +202,27 @@ def _project(points: np.ndarray, camera: np.ndarray) -> np.ndarray:
     return np.stack([x, y, -points[:, 2]], 1)
 
 
+def vertices_in_picture(person: Person, view: View, size: int = 128) -> np.ndarray:
+    """Where the head's vertices are in the picture that :func:`render` makes: float64 (n, 2), x and
+    y in pixels, hidden ones included. Nothing is drawn.
+
+    Examples
+    --------
+    >>> from lrface.data import synthetic
+    >>> person = synthetic.person(synthetic.identity(0, 1))
+    >>> view = synthetic.view(person.identity, 1)
+    >>> points = vertices_in_picture(person, view, 32)
+    >>> bool(np.allclose(points, synthetic.render(person, view, 32).points[:, :2], atol=1e-6))
+    True
+    """
+    turn = rotation(view.yaw, view.pitch, view.roll)
+    face = express(person.vertices, view.expression)
+    normals = vertex_normals(face, person.template.triangles)
+    dressed = dress(view.clothes, person.template, face, normals)
+    posed = bend(dressed, neck_weights(), turn, PIVOT) - CENTRE
+    return _project(posed, _camera(view, size))[:, :2] - 0.5
+
+
 def render(person: Person, view: View, size: int = 128, oversample: int = OVERSAMPLE) -> Frame:
     """Render a person in a view.
 

@@ -18,6 +18,7 @@ Where the code and this module differ:
   that no sample uses become samples;
 - samples are drawn from the training faces at their own size, 200,000 at most, a fixed number a
   face: not 5 million from 12 reduced sizes of 91 images;
+- 8x is ours, with the same filters over one and two LR pixels;
 - the number of components is at most 40 (``paper``), so that networks have one size;
 - of an RGB face the luminance is restored, and what is added to it is added to all colours, so that
   Cb and Cr are those of the bicubic enlargement.
@@ -37,7 +38,7 @@ from lrface.models.recipe import Recipe
 from lrface.models.sr.cbn import luminance
 
 VERSION = 1
-SCALES = (2, 3, 4)
+SCALES = (2, 3, 4, 8)
 RECIPE = Recipe(
     steps=1,
     loss="mse",

@@ -13,10 +13,12 @@ where 14 channels with the curves of landmarks stand in place of the prior, the 
 layers of 64 instead of five, from the third cascade on network B is alone, and every network gives
 the face itself, to which nothing is added. Its second cascade reads also the enlarged input.
 
+At 3x, which the paper reports too, a cascade of 2 and one of 1.5 follow one another (ours: how the
+paper does it is not published).
+
 Not published, and ours:
 
 - the gate's input: both results, the enlarged face and the prior, as in the released code;
-- the loss of the joint training: L_A of the blend; the batch, sums over faces;
 - the initialisation: He et al.'s, last layers N(0, 0.001) and the gate's last bias 0.5, so that
   training begins with the bicubic enlargement and both branches learn. The released code has
   Caffe's ``xavier``, from which 24 layers need a very long training.
@@ -37,10 +39,9 @@ from torch import Tensor, nn
 from lrface.degrade import resize
 from lrface.errors import LrfaceError, UsageError
 from lrface.models.layers import conv3
-from lrface.models.objective import Batch, Objective
 
-VERSION = 1
-SCALES = (2, 4, 8, 16)
+FACTORS = {2: (2,), 3: (2, 1.5), 4: (2, 2), 8: (2, 2, 2), 16: (2, 2, 2, 2)}
+"""By how much each cascade enlarges, by scale."""
 CONTOURS = 10
 """Channels of the high-frequency prior."""
 CURVES = 14
@@ -55,30 +56,7 @@ FORMS = {
     "pure": {"channels": CURVES, "gate_layers": 3, "residual": False, "gated": 2},
 }
 """``gated``: how many cascades have both branches and a gate (None: all)."""
-SIZES = {"paper": 1.0, "narrow": 0.25}
-"""The fraction of the paper's widths; ``narrow`` has all layers."""
 LUMINANCE = (0.299, 0.587, 0.114)
-
-
-class Rates(NamedTuple):
-    """Learning rates of a cascade (slides, tables 1 and 2); the last layer of a network has its
-    own."""
-
-    pretrain: float
-    pretrain_last: float
-    joint: float
-    joint_last: float
-    gate: float
-    gate_last: float
-
-
-LEARNING_RATES = {
-    "first": Rates(1e-4, 1e-5, 1e-5, 1e-6, 1e-4, 1e-5),
-    "later": Rates(1e-5, 1e-6, 1e-6, 1e-7, 1e-5, 1e-6),
-}
-"""They belong to losses that are sums, not means, over pixels."""
-STAGES = ("A", "B", "joint")
-"""The order in which a cascade is trained: A by L_A, B by L_B, then both with the gate."""
 
 
 def luminance(face: Tensor) -> Tensor:
@@ -87,12 +65,6 @@ def luminance(face: Tensor) -> Tensor:
         return face
     weights = torch.tensor(LUMINANCE, dtype=face.dtype, device=face.device)
     return (face * weights[:, None, None]).sum(1, keepdim=True)
-
-
-def double(face: Tensor) -> Tensor:
-    """The bicubic enlargement by 2."""
-    h, w = face.shape[-2:]
-    return resize(face, (2 * h, 2 * w))
 
 
 def _network(n_in: int, widths: tuple[int, ...], bias: float = 0.0) -> nn.Sequential:
@@ -121,8 +93,8 @@ class BiNetwork(nn.Module):
         The fraction of the paper's widths.
     inputs : int
         Channels of the face: 1, or 2 with the enlarged input of ``pure``.
-    gated : bool
-        False: the high-frequency branch alone.
+    branches : {"both", "common", "high-frequency"}
+        A single branch has no gate.
 
     Examples
     --------
@@ -138,44 +110,71 @@ class BiNetwork(nn.Module):
         form: str = "paper",
         width: float = 1.0,
         inputs: int = 1,
-        gated: bool = True,
+        branches: str = "both",
     ):
         super().__init__()
         options = FORMS[form]
         widths = tuple(round(n * width) for n in LAYERS[cascade])
         guided = inputs + options["channels"]
-        self.common = _network(inputs, widths) if gated else None
-        self.high_frequency = _network(guided, widths)
-        gate = (round(64 * width),) * options["gate_layers"]
-        self.gate = _network(guided + 2, gate, bias=0.5) if gated else None
+        self.common = self.high_frequency = self.gate = None
+        if branches != "high-frequency":
+            self.common = _network(inputs, widths)
+        if branches != "common":
+            self.high_frequency = _network(guided, widths)
+        if branches == "both":
+            gate = (round(64 * width),) * options["gate_layers"]
+            self.gate = _network(guided + 2, gate, bias=0.5)
 
-    def forward(self, face: Tensor, prior: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """The blend, the results of A and B, and the gate, all (N, 1, H, W); of the high-frequency
-        branch alone, its result, None, its result and ones."""
+    def forward(
+        self, face: Tensor, prior: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+        """The blend, the results of A and B, and the gate, all (N, 1, H, W); of a single branch its
+        result in place of the blend, None for the other, and 0 (A alone) or 1 for the gate."""
+        if self.high_frequency is None:
+            a = self.common(face)
+            return a, a, None, torch.zeros_like(a)
         guided = torch.cat([face, prior], 1)
         b = self.high_frequency(guided)
-        if self.gate is None:
+        if self.common is None:
             return b, None, b, torch.ones_like(b)
         a = self.common(face)
         g = self.gate(torch.cat([b, a, guided], 1))
         return (1 - g) * a + g * b, a, b, g
 
 
-Guide = Callable[[int, Tensor, Any], tuple[Tensor, Any]]
+Guide = Callable[[int, Tensor, Any, tuple[int, int]], tuple[Tensor, Any]]
 """What gives the prior: from the number of a cascade, the face before it, float (N, 1 or 3, h, w),
-and the guide's own state (None at the start; the coefficients p), to the maps, float (N, C, 2h,
-2w), and the new state."""
+the guide's own state (None at the start; the coefficients p) and the cascade's size (H, W), to the
+maps, float (N, C, H, W), and the new state."""
+
+
+Window = Callable[[tuple[int, int]], tuple[slice, slice]]
+"""From the size of a face to the rows and columns that are trained on."""
 
 
 class Step(NamedTuple):
-    """A cascade's result: the face, the enlargement it began with, both branches, gate, prior."""
+    """A cascade's result: the face, the enlargement it began with, both branches, gate, prior, and
+    the guide's state (the coefficients p)."""
 
     face: Tensor
     enlarged: Tensor
     a: Tensor | None
-    b: Tensor
+    b: Tensor | None
     gate: Tensor
-    prior: Tensor
+    prior: Tensor | None
+    state: Any = None
+
+
+class Part(NamedTuple):
+    """Of one stage of training, in a window of the face: the luminance of the enlarged face, what
+    is added to it (in form ``pure`` what takes its place), and the prior, all (N, C, H, W); the
+    whole face's size, and the window's rows and columns."""
+
+    enlarged: Tensor
+    result: Tensor
+    prior: Tensor | None
+    size: tuple[int, int]
+    window: tuple[slice, slice]
 
 
 class CBN(nn.Module):
@@ -188,34 +187,46 @@ class CBN(nn.Module):
     Parameters
     ----------
     scale : int
-        A power of 2; 5 pixels between the eyes are restored at 8x or 16x.
+        A key of :data:`FACTORS`; 5 pixels between the eyes are restored at 8x or 16x.
     form : {"paper", "pure"}
         The paper's network, or the one that was released.
     width : float
         The fraction of the paper's widths.
     guide : callable, optional
-        A :data:`Guide`; it can also be set later, as the attribute ``guide``.
+        A :data:`Guide`; it can also be set later, as the attribute ``guide``. The common branch
+        alone needs none.
+    branches : {"both", "common", "high-frequency"}
+        Of each cascade.
+    single : bool
+        One cascade straight to full size.
 
     Examples
     --------
-    >>> net = CBN(4, width=0.125, guide=lambda k, face, state: (
-    ...     torch.zeros(len(face), 10, 2 * face.shape[2], 2 * face.shape[3]), state))
+    >>> net = CBN(4, width=0.125, guide=lambda k, face, state, size: (
+    ...     torch.zeros(len(face), 10, *size), state))
     >>> net.eval()(torch.rand(1, 3, 8, 8)).shape
     torch.Size([1, 3, 32, 32])
     """
 
     def __init__(
-        self, scale: int, form: str = "paper", width: float = 1.0, guide: Guide | None = None
+        self,
+        scale: int,
+        form: str = "paper",
+        width: float = 1.0,
+        guide: Guide | None = None,
+        branches: str = "both",
+        single: bool = False,
     ):
         super().__init__()
-        if scale not in SCALES:
+        if scale not in FACTORS:
             raise UsageError(
                 f"CBN doubles a face again and again: choose a scale of "
-                f"{', '.join(map(str, SCALES))}, not {scale}"
+                f"{', '.join(map(str, FACTORS))}, not {scale}"
             )
         if form not in FORMS:
             raise UsageError(f"unknown form {form!r} of CBN: choose one of {', '.join(FORMS)}")
         self.scale, self.form = scale, form
+        self.factors = (scale,) if single else FACTORS[scale]
         self.guide = guide
         gated = FORMS[form]["gated"]
         self.cascades = nn.ModuleList(
@@ -225,143 +236,88 @@ class CBN(nn.Module):
                 width,
                 # the second cascade of the released network sees also the enlarged input
                 inputs=2 if form == "pure" and k == 1 else 1,
-                gated=gated is None or k < gated,
+                branches=branches if gated is None or k < gated else "high-frequency",
             )
-            for k in range(scale.bit_length() - 1)
+            for k in range(len(self.factors))
         )
 
-    def step(self, k: int, face: Tensor, prior: Tensor, start: Tensor | None = None) -> Step:
-        """One cascade: from the face before it and the prior at twice its size.
+    @property
+    def guided(self) -> bool:
+        """Whether a branch looks at the guide's maps."""
+        return any(one.high_frequency is not None for one in self.cascades)
+
+    def enlarged(self, k: int, face: Tensor) -> Tensor:
+        """The bicubic enlargement that cascade ``k`` begins with."""
+        return resize(face, self.size(k, face))
+
+    def size(self, k: int, face: Tensor) -> tuple[int, int]:
+        """The size that cascade ``k`` brings a face to."""
+        h, w = face.shape[-2:]
+        return round(self.factors[k] * h), round(self.factors[k] * w)
+
+    def step(self, k: int, face: Tensor, prior: Tensor | None, start: Tensor | None = None) -> Step:
+        """One cascade: from the face before it and the prior at its size.
 
         ``start`` is the cascade's input before the first, which the second cascade of form ``pure``
         reads, enlarged.
         """
-        enlarged = double(face)
-        seen = grey = luminance(enlarged)
-        if self.form == "pure" and k == 1:
-            if start is None:
-                raise UsageError("the second cascade of the form 'pure' needs the first's input")
-            seen = torch.cat([grey, luminance(double(double(start)))], 1)
+        enlarged, seen = self.seen(k, face, start)
         blend, a, b, gate = self.cascades[k](seen, prior)
-        added = blend if FORMS[self.form]["residual"] else blend - grey
+        added = blend if FORMS[self.form]["residual"] else blend - luminance(enlarged)
         return Step(enlarged + added, enlarged, a, b, gate, prior)
 
-    def steps(self, lr: Tensor, count: int | None = None) -> list[Step]:
-        """The first ``count`` cascades (None: all)."""
-        if self.guide is None:
+    def seen(self, k: int, face: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The enlarged face, and what the branches of cascade ``k`` see of it."""
+        enlarged = self.enlarged(k, face)
+        grey = luminance(enlarged)
+        if self.form != "pure" or k != 1:
+            return enlarged, grey
+        if start is None:
+            raise UsageError("the second cascade of the form 'pure' needs the first's input")
+        return enlarged, torch.cat([grey, luminance(resize(start, enlarged.shape[-2:]))], 1)
+
+    def steps(self, lr: Tensor, count: int | None = None, guide: Guide | None = None) -> list[Step]:
+        """The first ``count`` cascades (None: all), under the network's own guide or another."""
+        guide = guide or self.guide
+        if guide is None and self.guided:
             raise LrfaceError(
                 "CBN needs a guide that says where a face's details are: set its attribute guide"
             )
-        face, state, found = lr, None, []
+        face, state, prior, found = lr, None, None, []
         for k in range(len(self.cascades) if count is None else count):
-            prior, state = self.guide(k, face, state)
-            found.append(self.step(k, face, prior, lr))
+            if guide is not None:
+                prior, state = guide(k, face, state, self.size(k, face))
+            found.append(self.step(k, face, prior, lr)._replace(state=state))
             face = found[-1].face
         return found
 
-    def forward(self, lr: Tensor) -> Tensor | list[Step]:
+    def forward(
+        self, lr: Tensor, k: int | None = None, stage: str = "joint", window: Window | None = None
+    ) -> Tensor | list[Step] | Part:
+        if k is not None:
+            return self.part(lr, k, stage, window)
         found = self.steps(lr)
         return found if self.training else found[-1].face
 
-
-def loss_a(truth: Tensor, enlarged: Tensor, result: Tensor) -> Tensor:
-    """L_A, the squared Frobenius norm of ``truth - enlarged - result`` (slides, 1).
-
-    All are luminance, (N, 1, H, W). Summed over faces, without 1/N.
-
-    Examples
-    --------
-    >>> loss_a(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)).item()
-    4.0
-    """
-    return (truth - enlarged - result).square().sum()
-
-
-def loss_b(truth: Tensor, enlarged: Tensor, result: Tensor, prior: Tensor) -> Tensor:
-    """L_B, the sum over the prior's channels c of the squared Frobenius norm of ``prior_c * (truth
-    - enlarged - result)`` (slides, 2); otherwise as :func:`loss_a`.
-
-    Examples
-    --------
-    >>> one, zero = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
-    >>> loss_b(one, zero, zero, 2 * torch.ones(1, 3, 2, 2)).item()
-    48.0
-    """
-    return (prior * (truth - enlarged - result)).square().sum()
-
-
-def trained(net: CBN, k: int, stage: str) -> list[dict]:
-    """The parameters that a stage of cascade ``k`` trains, in groups with their learning rates.
-
-    Of each network the layers but the last, then the last, at the rates of :data:`LEARNING_RATES`;
-    a value for ``torch.optim.Optimizer``.
-
-    Examples
-    --------
-    >>> [group["lr"] for group in trained(CBN(2, width=0.125), 0, "A")]
-    [0.0001, 1e-05]
-    """
-    _check_stage(stage)
-    bi_network, rates = net.cascades[k], LEARNING_RATES["later" if k else "first"]
-    if bi_network.gate is None and stage == "A":
-        raise UsageError(f"cascade {k + 1} of this CBN has no common branch: train stage 'B'")
-    pretrain, joint = rates[:2], rates[2:4]
-    networks = {
-        "A": [(bi_network.common, pretrain)],
-        "B": [(bi_network.high_frequency, pretrain)],
-        "joint": [
-            (bi_network.common, joint),
-            (bi_network.high_frequency, joint),
-            (bi_network.gate, rates[4:]),
-        ],
-    }[stage]
-    groups = []
-    for network, (rate, last_rate) in networks:
-        if network is not None:
-            groups.append({"params": [*network[:-1].parameters()], "lr": rate})
-            groups.append({"params": [*network[-1].parameters()], "lr": last_rate})
-    return groups
-
-
-def _check_stage(stage: str) -> None:
-    if stage not in STAGES:
-        raise UsageError(f"unknown stage {stage!r} of CBN: choose one of {', '.join(STAGES)}")
-
-
-class Stage(Objective):
-    """The objective of one stage of one cascade.
-
-    The cascades before it are run without gradients, and the truth is the HR face reduced to this
-    cascade's size. Stage ``A`` descends L_A of the common branch, ``B`` L_B of the high-frequency
-    branch, ``joint`` L_A of the blend. The form ``pure`` has no published losses: all three are L_A
-    there, of the face itself.
-    """
-
-    def __init__(self, k: int, stage: str):
-        super().__init__()
-        _check_stage(stage)
-        self.k, self.stage = k, stage
-
-    def forward(self, net: CBN, batch: Batch) -> dict[str, Tensor]:
-        face, state = batch.lr, None
+    def part(self, lr: Tensor, k: int, stage: str, window: Window | None = None) -> Part:
+        """What a stage of the training of cascade ``k`` sees: the cascades before it without
+        gradients, then in a window of the face (None: all) network A, network B or, in stage
+        ``joint``, the blend."""
         with torch.no_grad():
-            for k in range(self.k):
-                prior, state = net.guide(k, face, state)
-                face = net.step(k, face, prior, batch.lr).face
-            prior, state = net.guide(self.k, face, state)
-        step = net.step(self.k, face, prior, batch.lr)
-        truth = luminance(resize(batch.hr, tuple(step.enlarged.shape[-2:])))
-        base = luminance(step.enlarged)
-        pure = not FORMS[net.form]["residual"]
-        start = torch.zeros_like(base) if pure else base
-        if self.stage == "A":
-            loss = loss_a(truth, start, step.a)
-        elif self.stage == "B":
-            loss = loss_a(truth, start, step.b) if pure else loss_b(truth, base, step.b, step.prior)
+            before, prior = self.steps(lr, k), None
+            face, state = (before[-1].face, before[-1].state) if before else (lr, None)
+            size = self.size(k, face)
+            if stage != "A" and self.guide is not None:
+                prior, state = self.guide(k, face, state, size)
+            enlarged, seen = self.seen(k, face, lr)
+            rows, columns = window(size) if window else (slice(None), slice(None))
+            seen = seen[..., rows, columns]
+            prior = None if prior is None else prior[..., rows, columns]
+        networks = self.cascades[k]
+        if stage == "A":
+            result = networks.common(seen)
+        elif stage == "B":
+            result = networks.high_frequency(torch.cat([seen, prior], 1))
         else:
-            loss = loss_a(truth, base, luminance(step.face) - base)
-        return {"loss": loss}
-
-
-def build(scale: int, size: str, form: str = "paper", guide: Guide | None = None) -> CBN:
-    return CBN(scale, form, SIZES[size], guide)
+            result = networks(seen, prior)[0]
+        return Part(luminance(enlarged)[..., rows, columns], result, prior, size, (rows, columns))

@@ -91,17 +91,31 @@ def _rigid(z: Tensor, mean: Tensor) -> Tensor:
     )
 
 
+def with_similarity(mean: Tensor, shapes: Tensor) -> Tensor:
+    """The four bases of the similarity of landmarks (68, 2), before others, float (68, 2, n)."""
+    return torch.cat([_rigid(mean.T, mean).movedim(0, 1), shapes], -1)
+
+
 class Correspondence(nn.Module):
-    """The template and its bases, as buffers; :func:`fit` makes one of training faces.
+    """The template and its bases; :func:`fit` makes one of training faces.
+
+    Its buffers are not part of a state dict: a network stores the template's landmarks and the
+    bases there once, whatever the sizes of faces it works on, and the dense bases follow from them.
 
     Parameters
     ----------
     mean : Tensor
         float (68, 2): the template's landmarks in pixels.
     shapes : Tensor
-        float (68, 2, n): the bases at the landmarks, the four of the similarity first.
+        float (68, 2, n): the bases at the landmarks, the four of the similarity first. A basis of
+        zeros moves nothing.
+    size : tuple of int
+        Height and width of the template, and of the images it fits, in pixels.
+
+    Attributes
+    ----------
     bases : Tensor
-        float (2, h, w, n): the same bases at every pixel of the template.
+        float (2, h, w, n): the bases at every pixel of the template.
 
     Examples
     --------
@@ -111,11 +125,14 @@ class Correspondence(nn.Module):
     (torch.Size([2, 20, 24, 7]), torch.Size([30, 7]))
     """
 
-    def __init__(self, mean: Tensor, shapes: Tensor, bases: Tensor):
+    def __init__(self, mean: Tensor, shapes: Tensor, size: tuple[int, int]):
         super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("shapes", shapes)
-        self.register_buffer("bases", bases)
+        points, values = mean.double().cpu(), shapes.double().cpu()
+        unit = values[0, 0, 2]  # what a coefficient of 1 moves the face by, in pixels
+        rigid = unit * _rigid(pixel_grid(*size).double(), points)
+        bases = torch.cat([rigid, spread(points, values[..., 4:], size)], -1)
+        for name, buffer in {"mean": mean, "shapes": shapes, "bases": bases}.items():
+            self.register_buffer(name, buffer.to(mean.device, torch.float32), persistent=False)
 
     @property
     def count(self) -> int:
@@ -138,7 +155,8 @@ class Correspondence(nn.Module):
         squares; NaN where a landmark is NaN."""
         known = points.isfinite().flatten(1).all(1)
         away = torch.where(known[:, None, None], points - self.mean, 0).flatten(1)
-        p = torch.linalg.lstsq(self.shapes.flatten(0, 1), away.T).solution.T
+        bases = self.shapes.flatten(0, 1)  # orthogonal
+        p = away @ bases / bases.square().sum(0).clamp_min(1e-12)
         return torch.where(known[:, None], p, torch.nan)
 
     def points(self, p: Tensor) -> Tensor:
@@ -180,9 +198,12 @@ class Correspondence(nn.Module):
 
     def inside(self) -> Tensor:
         """bool (h, w): the template's pixels within the convex hull of its landmarks."""
-        pixels = pixel_grid(*self.size).flatten(1).T.numpy()
+        return self.covers(pixel_grid(*self.size).flatten(1).T).view(self.size)
+
+    def covers(self, points: Tensor) -> Tensor:
+        """bool (V,): which points (V, 2) of the template lie within that hull."""
         hull = Delaunay(self.mean.cpu().numpy())
-        return torch.from_numpy(hull.find_simplex(pixels) >= 0).view(self.size)
+        return torch.from_numpy(hull.find_simplex(points.cpu().numpy()) >= 0)
 
     def at(self, size: tuple[int, int]) -> Correspondence:
         """The same template and bases for images of another size (h, w) of the same shape.
@@ -195,12 +216,27 @@ class Correspondence(nn.Module):
                 f"a template of {self.size[1]}x{self.size[0]} pixels cannot become "
                 f"{size[1]}x{size[0]}: give a size of the same shape"
             )
-        dense = self.bases[..., 4:].permute(3, 0, 1, 2)
-        dense = F.interpolate(dense, size, mode="bilinear", align_corners=False)
-        unit = self.shapes[0, 0, 2]
-        rigid = unit * _rigid((pixel_grid(*size).to(self.mean) + 0.5) / ratio - 0.5, self.mean)
-        bases = torch.cat([rigid, dense.permute(1, 2, 3, 0)], -1) * ratio
-        return Correspondence((self.mean + 0.5) * ratio - 0.5, self.shapes * ratio, bases)
+        return Correspondence((self.mean + 0.5) * ratio - 0.5, self.shapes * ratio, size)
+
+    def unfolded(self, p: Tensor, least: float = 0.05) -> Tensor:
+        """Coefficients whose field does not fold: float (N, n).
+
+        Where a face turns away, its cheek lies behind its nose, and two points of the template are
+        at one of the image. The non-rigid part of p is shortened, the whole of it by one factor,
+        until the field keeps ``least`` of the similarity's area everywhere within the face.
+        """
+        inverse = torch.linalg.inv(self.linear(p)[..., :2])
+        right, down = torch.gradient(self.bases[..., 4:], dim=(2, 1))
+        slopes = torch.stack([right, down], 1)[:, :, self.inside().to(p.device)]
+        bent = torch.einsum("ijzn,bn->bzij", slopes, p[:, 4:])
+        bent = torch.einsum("bij,bzjk->bzik", inverse, bent)
+        # the area at a factor t is 1 + b t + c t^2; it is `least` at the smaller positive root
+        b, c = bent.diagonal(dim1=-2, dim2=-1).sum(-1), torch.linalg.det(bent)
+        root = (b.square() - 4 * c * (1 - least)).clamp_min(0).sqrt() - b
+        meets = (b.square() >= 4 * c * (1 - least)) & (root > 1e-9)
+        factor = torch.where(meets, 2 * (1 - least) / root.clamp_min(1e-9), 1)
+        factor = factor.amin(1, keepdim=True).clamp_max(1)
+        return torch.cat([p[:, :4], factor * p[:, 4:]], 1)
 
 
 def procrustes(points: Tensor, rounds: int = 5) -> tuple[Tensor, Tensor]:
@@ -289,10 +325,8 @@ def fit(
     # a sign does not depend on the linear algebra's library
     largest = shapes.gather(1, shapes.abs().argmax(1, keepdim=True))
     shapes = (shapes * largest.sign() * len(mean) ** 0.5).T.unflatten(0, (-1, 2))
-    pixels = _rigid(pixel_grid(h, w).to(mean), mean)
-    bases = torch.cat([pixels, spread(mean, shapes, size)], -1)
-    shapes = torch.cat([rigid, shapes], -1)
-    return Correspondence(mean.float(), shapes.float(), bases.float())
+    mean, shapes = mean.float(), shapes.float()
+    return Correspondence(mean, with_similarity(mean, shapes), size)
 
 
 def spread(mean: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:

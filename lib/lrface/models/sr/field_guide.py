@@ -12,17 +12,23 @@ released code draws cubic curves; their thickness is that code's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrface.degrade import resize
+from lrface.degrade import full_precision
 from lrface.errors import UsageError
-from lrface.models.sr.correspondence import Correspondence
+from lrface.models.sr.cbn import CONTOURS, Guide
+from lrface.models.sr.correspondence import NON_RIGID, Correspondence, with_similarity
 from lrface.models.sr.field_regression import FieldRegressor
-from lrface.models.sr.high_frequency_prior import high_frequency_prior, to_faces
+from lrface.models.sr.high_frequency_prior import channels, to_faces
+
+SIDE = 128
+"""Side in pixels of the face that template, bases and priors are stored for."""
+DESCRIBED = 64
+"""Side in pixels to which a face is brought before it is described."""
+WINDOWS = (1.0, 0.7, 0.5)
+"""Side of the descriptors' windows in eye distances, in the first, second and later cascades."""
 
 CURVES = (
     range(9),
@@ -81,83 +87,111 @@ def curve_maps(points: Tensor, size: tuple[int, int]) -> Tensor:
 class FieldGuide(nn.Module):
     """The guide of the paper's CBN, or with curves of landmarks that of the form ``pure``.
 
-    Parameters
-    ----------
-    field : Correspondence
-        Of the last face's size.
-    regressors : sequence of FieldRegressor
-        A step for each cascade.
-    priors : sequence of Tensor, optional
-        For each cascade its prior in the template, float (C, h, w), as :func:`priors` gives them.
-        None: curves of landmarks.
-    """
-
-    def __init__(
-        self,
-        field: Correspondence,
-        regressors: Sequence[FieldRegressor],
-        priors: Sequence[Tensor] | None = None,
-    ):
-        super().__init__()
-        if priors is not None and len(priors) != len(regressors):
-            raise UsageError(
-                f"each cascade has a step and a prior: got {len(regressors)} and {len(priors)}"
-            )
-        self.count = field.count
-        cascades = len(regressors)
-        self.fields = nn.ModuleList(field.at(size) for size in sizes(field, cascades))
-        self.regressors = nn.ModuleList(regressors)
-        self.curves = priors is None
-        for k, prior in enumerate(priors or ()):
-            self.register_buffer(f"prior{k}", prior)
-
-    def forward(self, k: int, face: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        p = face.new_zeros(len(face), self.count) if state is None else state
-        p = self.regressors[k](face, p)
-        return self.maps(k, p), p
-
-    def maps(self, k: int, p: Tensor) -> Tensor:
-        """What the high-frequency branch of cascade ``k`` sees beside the face of coefficients
-        p."""
-        field = self.fields[k]
-        if self.curves:
-            return curve_maps(field.points(p), field.size)
-        return to_faces(getattr(self, f"prior{k}"), field, p)
-
-
-def sizes(field: Correspondence, cascades: int) -> list[tuple[int, int]]:
-    """The size of the face after each cascade, if after the last it is the template's."""
-    h, w = field.size
-    if h % 2**cascades or w % 2**cascades:
-        raise UsageError(f"a template of {w}x{h} pixels is no {cascades} doublings of another")
-    return [(h >> k, w >> k) for k in range(cascades - 1, -1, -1)]
-
-
-def priors(
-    lr: Tensor, hr: Tensor, p: Tensor, field: Correspondence, cascades: int, **options
-) -> list[Tensor]:
-    """For each cascade the prior of training faces, at its size.
+    Its template, bases, priors and steps are buffers, each stored once and for a face of
+    :data:`SIDE` pixels; :meth:`field` brings them to any square face. They are zero until
+    :func:`lrface.models.sr.cbn_training.fit_field` computes them; until then the maps are zero.
 
     Parameters
     ----------
-    lr, hr : Tensor
-        float (N, 1 or 3, h, w) and (N, 1 or 3, H, W) in [0, 1].
-    p : Tensor
-        float (N, n): the faces' coefficients.
-    field : Correspondence
-        Of the size of ``hr``.
     cascades : int
-    **options
-        ``count``, the number of contours.
-
-    Returns
-    -------
-    list of Tensor
-        float (C, h, w) of doubling sizes, the last of the template's.
+        The number K of steps, and of priors.
+    curves : bool
+        Give curves of landmarks, not the prior.
+    fixed : bool
+        Take all steps in the input, before the first cascade, and leave the field as it is then.
     """
-    found = []
-    for size in sizes(field, cascades):
-        batches = zip(lr.split(64), hr.split(64), p.split(64), strict=True)
-        reduced = ((low, resize(high, size), some) for low, high, some in batches)
-        found.append(high_frequency_prior(reduced, field.at(size), **options))
-    return found
+
+    def __init__(self, cascades: int, curves: bool = False, fixed: bool = False):
+        super().__init__()
+        self.curves, self.fixed = curves, fixed
+        self.register_buffer("fitted", torch.tensor(0))
+        self.register_buffer("mean", torch.zeros(68, 2))
+        self.register_buffer("shapes", torch.zeros(68, 2, NON_RIGID))
+        steps = (FieldRegressor(4 + NON_RIGID, WINDOWS[min(k, 2)]) for k in range(cascades))
+        self.regressors = nn.ModuleList(steps)
+        if not curves:
+            self.register_buffer("magnitude", torch.zeros(cascades, SIDE, SIDE))
+            labels = torch.zeros(cascades, SIDE, SIDE, dtype=torch.uint8)
+            self.register_buffer("labels", labels)
+        self._made: dict[tuple, Correspondence | Tensor] = {}
+
+    def _load_from_state_dict(self, *arguments) -> None:
+        self._made.clear()
+        super()._load_from_state_dict(*arguments)
+
+    def set_template(self, field: Correspondence) -> None:
+        """Take the template and the bases of a correspondence of :data:`SIDE` pixels."""
+        shapes = field.shapes[..., 4:]
+        self.shapes.zero_()[..., : shapes.shape[-1]] = shapes
+        self.mean.copy_(field.mean)
+        self._made.clear()
+
+    def set_prior(self, k: int, smooth: Tensor, labels: Tensor) -> None:
+        """Take the prior of cascade ``k``, as :mod:`~lrface.models.sr.high_frequency_prior` gives
+        it for a template of :data:`SIDE` pixels."""
+        self.magnitude[k].copy_(smooth)
+        self.labels[k].copy_(labels)
+        self._made.clear()
+
+    def field(self, side: int) -> Correspondence:
+        """The correspondence for faces of this side in pixels."""
+        key = side, self.mean.device
+        if key not in self._made:
+            ratio, shapes = side / SIDE, with_similarity(self.mean, self.shapes)
+            mean = (self.mean + 0.5) * ratio - 0.5
+            self._made[key] = Correspondence(mean, shapes * ratio, (side, side))
+        return self._made[key]
+
+    def prior(self, k: int, side: int) -> Tensor:
+        """The prior of cascade ``k`` in a template of this side: float (C, side, side)."""
+        key = k, side, self.mean.device
+        if key not in self._made:
+            whole = channels(self.magnitude[k], self.labels[k])[None]
+            if side != SIDE:
+                whole = F.interpolate(whole, (side, side), mode="bilinear", antialias=True)
+            self._made[key] = whole[0]
+        return self._made[key]
+
+    def forward(
+        self, k: int, face: Tensor, state: Tensor | None, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        p = face.new_zeros(len(face), 4 + NON_RIGID) if state is None else state
+        if k == 0 or not self.fixed:
+            p = self.estimate(k, face, p)
+        return self.maps(k, p, size), p
+
+    @torch.no_grad()
+    def estimate(self, k: int, face: Tensor, p: Tensor) -> Tensor:
+        """Better coefficients: by the step of cascade ``k``, or if ``fixed`` by all steps."""
+        if face.is_meta:  # where nothing is computed
+            return p
+        last = len(self.regressors) - 1 if self.fixed else k
+        with full_precision(face.device):
+            for step in list(self.regressors[k : min(last + 1, int(self.fitted))]):
+                p = step(self.field(DESCRIBED), face.float(), p)
+        return p
+
+    def astray(self, p_error: Tensor) -> Guide:
+        """A guide that is wrong: maps are drawn for coefficients that are off by ``p_error`` (N,
+        n), whatever the cascade; what the next step starts from is right."""
+
+        def give(k: int, face: Tensor, state: Tensor | None, size: tuple[int, int]):
+            _, p = self(k, face, state, size)
+            return self.maps(k, p + p_error, size), p
+
+        return give
+
+    @torch.no_grad()
+    def maps(self, k: int, p: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the high-frequency branch of cascade ``k`` sees beside the face of coefficients
+        p, at a size."""
+        h, w = size
+        if p.is_meta or k >= int(self.fitted):
+            return p.new_zeros(len(p), len(CURVES) if self.curves else CONTOURS, h, w)
+        if h != w:
+            raise UsageError(f"CBN finds its way on square faces, and this one is {w}x{h} pixels")
+        field = self.field(h)
+        with full_precision(p.device):
+            if self.curves:
+                return curve_maps(field.points(p), size)
+            return to_faces(self.prior(k, h), field, field.unfolded(p))

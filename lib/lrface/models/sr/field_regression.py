@@ -24,7 +24,7 @@ from lrface.errors import LrfaceError
 from lrface.models.sr.cbn import luminance
 from lrface.models.sr.correspondence import Correspondence, warp
 
-CELLS, DIRECTIONS = 4, 8
+LANDMARKS, CELLS, DIRECTIONS = 68, 4, 8
 SAMPLES = 4
 """Samples a side of a cell."""
 
@@ -84,43 +84,49 @@ class FieldRegressor(nn.Module):
 
     Parameters
     ----------
-    field : Correspondence
-        Its size is that to which images are enlarged before descriptors are taken.
+    count : int
+        The number n of bases.
     window : float
         Side of a descriptor's window in distances between the template's eyes. Large for the first
         steps, smaller for the later; the authors' CFSS halves it after the first.
 
     Notes
     -----
-    Calling it maps faces, float (N, 1 or 3, h, w) in [0, 1] of any size of the template's shape,
-    and coefficients (N, n) to better coefficients (N, n).
+    Calling it maps a field, faces, float (N, 1 or 3, h, w) in [0, 1] of any size of the template's
+    shape, and coefficients (N, n) to better coefficients (N, n). Faces are brought to the field's
+    size before descriptors are taken. A step that was not fitted leaves p as it is.
     """
 
-    def __init__(self, field: Correspondence, window: float = 1.0):
+    def __init__(self, count: int, window: float = 1.0):
         super().__init__()
-        self.field, self.window = field, window
-        length = len(field.mean) * CELLS**2 * DIRECTIONS
+        self.window = window
+        length = LANDMARKS * CELLS**2 * DIRECTIONS
         self.register_buffer("mean", torch.zeros(length))
-        self.register_buffer("matrix", torch.zeros(field.count, length))
-        self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("matrix", torch.zeros(count, length))
 
-    def describe(self, images: Tensor, p: Tensor) -> Tensor:
+    def describe(self, field: Correspondence, images: Tensor, p: Tensor) -> Tensor:
         """phi: float (N, 68 * 128)."""
         grey = luminance(images)
-        if tuple(grey.shape[-2:]) != self.field.size:
-            grey = resize(grey, self.field.size)
-        window = self.window * self.field.eye_distance
-        turn = self.field.linear(p)[..., :2]
-        return gradient_histograms(grey, self.field.points(p), turn, window).flatten(1)
+        if tuple(grey.shape[-2:]) != field.size:
+            grey = resize(grey, field.size)
+        window, turn = self.window * field.eye_distance, field.linear(p)[..., :2]
+        return gradient_histograms(grey, field.points(p), turn, window).flatten(1)
 
     @torch.no_grad()
     def fit(
-        self, images: Tensor, starts: Tensor, goals: Tensor, ridge: float = 0.1, batch: int = 32
+        self,
+        field: Correspondence,
+        images: Tensor,
+        starts: Tensor,
+        goals: Tensor,
+        ridge: float = 0.1,
+        batch: int = 32,
     ) -> FieldRegressor:
         """Compute the matrix by ridge regression of ``goals - starts``.
 
         Parameters
         ----------
+        field : Correspondence
         images : Tensor
             float (N, 1 or 3, h, w) in [0, 1].
         starts, goals : Tensor
@@ -142,7 +148,7 @@ class FieldRegressor(nn.Module):
         starts = starts.reshape(-1, *goals.shape)[:, known]
         images, goals = images[known], goals[known]
         found = [
-            self.describe(some, p)
+            self.describe(field, some, p)
             for round_starts in starts
             for some, p in zip(images.split(batch), round_starts.split(batch), strict=True)
         ]
@@ -159,13 +165,10 @@ class FieldRegressor(nn.Module):
         else:
             matrix = torch.linalg.solve(gram, phi.T @ away).T
         self.matrix.copy_(matrix)
-        self.fitted.fill_(True)
         return self
 
-    def forward(self, images: Tensor, p: Tensor) -> Tensor:
-        if not self.fitted:
-            raise LrfaceError("this step of the field's regression was not fitted: call fit first")
-        return p + (self.describe(images, p) - self.mean) @ self.matrix.T
+    def forward(self, field: Correspondence, images: Tensor, p: Tensor) -> Tensor:
+        return p + (self.describe(field, images, p) - self.mean) @ self.matrix.T
 
 
 def perturbed(goals: Tensor, rounds: int, size: float, seed: int = 0) -> Tensor:
@@ -182,4 +185,4 @@ def perturbed(goals: Tensor, rounds: int, size: float, seed: int = 0) -> Tensor:
     random = torch.Generator().manual_seed(seed)
     known = goals[goals.isfinite().all(1)]
     deviation = (known - known.mean(0)).square().mean(0).sqrt()
-    return goals + size * deviation * torch.randn(rounds, *goals.shape, generator=random)
+    return goals + size * deviation * torch.randn(rounds, *goals.shape, generator=random).to(goals)

@@ -27,7 +27,7 @@ from lrface.errors import UsageError
 from lrface.models.recipe import Recipe
 
 VERSION = 1
-SCALES = (2, 3, 4)
+SCALES = (2, 3, 4, 8)
 RECIPE = Recipe(
     steps=2000,
     loss="mse",
@@ -55,7 +55,7 @@ class FSRCNN(nn.Module):
     Parameters
     ----------
     scale : int
-        2, 3 or 4.
+        2, 3, 4 or 8; 8x is ours.
     features, shrunk, mappings : int
         The paper's d, s and m.
     channels : int

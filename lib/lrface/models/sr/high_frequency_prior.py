@@ -35,10 +35,9 @@ def residual_magnitude(lr: Tensor, hr: Tensor, p: Tensor, field: Correspondence)
 
     Parameters
     ----------
-    lr : Tensor
-        float (N, 1 or 3, h, w) in [0, 1].
-    hr : Tensor
-        float (N, 1 or 3, H, W) in [0, 1], of the template's size.
+    lr, hr : Tensor
+        float (N, 1 or 3, h, w) and (N, 1 or 3, H, W) in [0, 1]; H by W may be any size of the
+        template's shape.
     p : Tensor
         float (N, n): the faces' coefficients.
     field : Correspondence
@@ -46,34 +45,39 @@ def residual_magnitude(lr: Tensor, hr: Tensor, p: Tensor, field: Correspondence)
     Returns
     -------
     Tensor
-        float (N, H, W).
+        float (N, H, W), of the template's size.
     """
-    residual = luminance(hr) - luminance(resize(lr, field.size))
-    return warp(residual, field.field(p)).abs()[:, 0]
+    size = tuple(hr.shape[-2:])
+    residual = luminance(hr) - luminance(resize(lr, size))
+    where = (field.field(p) + 0.5) * (size[0] / field.size[0]) - 0.5
+    return warp(residual, where).abs()[:, 0]
 
 
-def contours(magnitude: Tensor, region: Tensor, count: int = CONTOURS) -> Tensor:
-    """A map of magnitudes, clustered: a channel a contour, those of most detail first.
+def contours(magnitude: Tensor, region: Tensor, count: int = CONTOURS) -> tuple[Tensor, Tensor]:
+    """A map of magnitudes, clustered.
 
     Parameters
     ----------
     magnitude : Tensor
         float (H, W), not negative.
     region : Tensor
-        bool (H, W): the pixels that are clustered; the others are 0 in every channel.
+        bool (H, W): the pixels that are clustered; the others have magnitude 0.
     count : int
 
     Returns
     -------
-    Tensor
-        float (count, H, W) in [0, 1]; at every pixel at most one channel is not 0.
+    smooth : Tensor
+        float (H, W) in [0, 1].
+    labels : Tensor
+        uint8 (H, W): the contour of each pixel; that of most detail on average is 0.
 
     Examples
     --------
     >>> magnitude = torch.zeros(16, 16)
     >>> magnitude[4:8, 4:8], magnitude[8:12, 8:12] = 1, 0.5
-    >>> contours(magnitude, torch.ones(16, 16, dtype=torch.bool), 3).amax((1, 2)).argmax().item()
-    0
+    >>> smooth, labels = contours(magnitude, torch.ones(16, 16, dtype=torch.bool), 3)
+    >>> labels[5, 5].item(), smooth.max().item()
+    (0, 1.0)
     """
     sigma = 0.01 * magnitude.shape[1]
     size = 2 * max(1, round(3 * sigma)) + 1
@@ -88,19 +92,31 @@ def contours(magnitude: Tensor, region: Tensor, count: int = CONTOURS) -> Tensor
     features = torch.cat([place, smooth[region][:, None].double()], 1)
     features = (features - features.mean(0)) / features.std(0).clamp_min(1e-12)
     features[:, 2] *= 2**0.5
-    labels = KMeans(count, n_init=4, random_state=0).fit_predict(features.numpy())
-    labels = torch.from_numpy(labels).long()
-    channels = torch.zeros(count, *magnitude.shape)
-    rows, columns = place.long().T
-    channels[labels, rows, columns] = smooth[region].float()
-    sizes = torch.bincount(labels, minlength=count).clamp_min(1)
-    return channels[(channels.sum((1, 2)) / sizes).argsort(descending=True)]
+    found = KMeans(count, n_init=4, random_state=0).fit_predict(features.numpy())
+    found, values = torch.from_numpy(found).long(), smooth[region].double()
+    totals = torch.zeros(count, dtype=torch.float64).index_add(0, found, values)
+    means = totals / torch.bincount(found, minlength=count).clamp_min(1)
+    labels = torch.zeros(region.shape, dtype=torch.uint8)
+    labels[region] = means.argsort(descending=True).argsort()[found].to(torch.uint8)
+    return smooth * region, labels
+
+
+def channels(smooth: Tensor, labels: Tensor, count: int = CONTOURS) -> Tensor:
+    """A channel a contour: float (count, H, W), the map's magnitude in its own contour, else 0.
+
+    Examples
+    --------
+    >>> channels(torch.tensor([[0.5, 1.0]]), torch.tensor([[1, 0]]), 2).tolist()
+    [[[0.0, 1.0]], [[0.5, 0.0]]]
+    """
+    which = torch.arange(count, device=labels.device).view(-1, 1, 1)
+    return torch.where(labels == which, smooth, 0)
 
 
 def high_frequency_prior(
     faces: Iterable[tuple[Tensor, Tensor, Tensor]], field: Correspondence, count: int = CONTOURS
-) -> Tensor:
-    """The prior of training faces, in the template.
+) -> tuple[Tensor, Tensor]:
+    """The prior of training faces, in the template, as :func:`contours` gives it.
 
     Parameters
     ----------
@@ -110,16 +126,11 @@ def high_frequency_prior(
     field : Correspondence
     count : int
         Number of contours.
-
-    Returns
-    -------
-    Tensor
-        float (count, H, W) in [0, 1].
     """
     total, known_faces = torch.zeros(field.size, dtype=torch.float64), 0
     for lr, hr, p in faces:
         known = p.isfinite().all(1)
-        total += residual_magnitude(lr[known], hr[known], p[known], field).double().sum(0)
+        total += residual_magnitude(lr[known], hr[known], p[known], field).double().sum(0).cpu()
         known_faces += int(known.sum())
     return contours((total / max(known_faces, 1)).float(), face_region(field), count)
 
@@ -134,5 +145,6 @@ def face_region(field: Correspondence) -> Tensor:
 
 
 def to_faces(prior: Tensor, field: Correspondence, p: Tensor) -> Tensor:
-    """The prior (C, H, W) warped to faces of coefficients p (N, n): float (N, C, H, W)."""
+    """The prior (C, H, W) of the field's size, warped to faces of coefficients p (N, n): float (N,
+    C, H, W)."""
     return warp(prior.expand(len(p), -1, -1, -1), field.inverse(p))
