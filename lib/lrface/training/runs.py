@@ -20,7 +20,7 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from lrface import data, models
-from lrface.data import ClipSet, FaceSet, TrainingSet, WindowSet
+from lrface.data import ClipSet, TrainingSet, WindowSet
 from lrface.data.clips import FRAMES
 from lrface.data.landmarks import landmarks
 from lrface.errors import LrfaceError
@@ -105,7 +105,16 @@ def fit(config: Config, train: TrainingSet | None = None, retrain: bool = False)
 
 
 def training_faces(config: Config) -> TrainingSet:
-    """The faces, or clips, that a config names."""
+    """The training faces, clips or windows that a config names."""
+    if config.method in models.DETECTORS:
+        part = cascade.PARTS[config.method]
+        if part.stage == 1:
+            how = config.n_train, config.split_seed
+            return data.load_windows(config.data, part.range.name, "train", *how)
+        if not isinstance(config.init, RunRef):
+            what = "learns from what a first stage proposes"
+            raise LrfaceError(f"{config.label} {what}: name that run (RunRef) as init")
+        return mining.mined(config.init, "train", config.n_train, config.split_seed)
     where = config.data, "train", config.n_train, config.split_seed
     if config.frames is None:
         return data.load(*where)
