@@ -91,5 +91,4 @@ def test_a_detector_learns_from_whole_windows(wrong):
 
 def test_a_training_can_be_planned():
     costs = cost_model.plan([config("cascade 10-30"), config("cascade 30-120")], 1000)
-    assert costs["parameters"].tolist() == [42_228, 142_020] or costs["parameters"].gt(0).all()
-    assert (costs["macs"] > 0).all()
+    assert (costs["parameters"].iloc[0] < 60_000) and (costs["macs"] > 1e6).all()

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """To be raised when the same scenes give other windows."""
 ASPECT = 0.75
-"""Width over height of the box that a window stands for: the median of the rendered crowds."""
+"""Width over height of the box that a window stands for. The median is 0.69 in rendered crowds and
+0.80 in the WIDER FACE images at hand."""
 STRIDE = 4
 """Of the networks, in pixels of their input."""
 COVERED = 0.6

@@ -26,7 +26,7 @@ Not found, so chosen here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -159,8 +159,9 @@ class Part:
         return partial(build, self.range, self.stage)
 
     @property
-    def objectives(self) -> dict[str, type[Objective]]:
-        return {"paper": FirstLoss if self.stage == 1 else SecondLoss}
+    def objectives(self) -> dict[str, Callable[[nn.Module], Objective]]:
+        loss = FirstLoss if self.stage == 1 else SecondLoss
+        return {"paper": lambda net: loss()}
 
 
 PARTS = {
