@@ -85,11 +85,8 @@ def restored(
         scale = scale_for(int(square[2]))
         small = torch.from_numpy(cut(image, square[None], SIDE // scale)).permute(0, 3, 1, 2)
         small = small.float().div(255)
-        if scale in nets:
-            face = nets[scale](small.to(device)).cpu()
-        else:
-            face = resize(small, (SIDE, SIDE))
-        found[i] = to_uint8(face)[0]
+        enlarge = nets.get(scale, lambda x: resize(x, (SIDE, SIDE)))
+        found[i] = to_uint8(enlarge(small.to(device)).cpu())[0]
     return found
 
 

@@ -30,7 +30,11 @@ MOST = 30
 
 
 def mined(
-    first: RunRef, split: str = "train", limit: int | None = None, seed: int = 0
+    first: RunRef,
+    split: str = "train",
+    limit: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
 ) -> WindowSet:
     """The windows for the second stage of a trained first-stage network.
 
@@ -44,6 +48,8 @@ def mined(
         At most this many scenes.
     seed : int
         Of the sample of scenes and of the windows around true faces.
+    name : str, optional
+        Another set of scenes than that of the first stage.
 
     Returns
     -------
@@ -52,11 +58,12 @@ def mined(
     """
     config = first.config
     chosen = cascade.PARTS[config.method].range
-    scenes, listed, photos = data.scenes_of(config.data, split, limit, seed)
+    name = name or config.data
+    scenes, listed, photos = data.scenes_of(name, split, limit, seed)
     recipe = f"{scenes[0]}\nproposed by {first.key}\n{seed}\n{VERSION}"
     choose = partial(_proposed, scenes[1], chosen, first.key, config.label, seed)
     most = 3 * MOST * len(listed)
-    return WindowSet(config.data, chosen, listed, recipe, most, choose, photos)
+    return WindowSet(name, chosen, listed, recipe, most, choose, photos)
 
 
 def _proposed(
