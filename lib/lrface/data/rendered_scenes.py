@@ -163,6 +163,7 @@ def embed(workers: int = 1) -> None:
     """Render the test crowds and their faces anew into the library, and write their manifest."""
     chosen = plan("rendered-crowds", "test")
     _render(chosen, EMBEDDED, workers)
+    (EMBEDDED / ".lock").unlink(missing_ok=True)
     parts = range(-(-chosen.scenes // PER_PART))
     todo = [part for part in parts if not _file(EMBEDDED, "faces", part).exists()]
     Parallel(workers)(delayed(_write_faces)(EMBEDDED, part) for part in todo)
