@@ -11,10 +11,12 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
 from lrface import cli, degrade, runs
+from lrface.data import SceneSet
 from lrface.execution import notebooks
 from lrface.training import loop
 from lrface.training.batches import TrainingData
@@ -96,6 +98,49 @@ def face_shapes(n: int, height: int = 96, width: int = 80, seed: int = 0) -> np.
     points += np.array([width / 2, height / 2]) + random.normal(0, 1.5, (n, 1, 2))
     points += random.normal(0, 0.1, points.shape)
     return points.astype(np.float32)
+
+
+def disc_scene(random, size: int, heights: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Noise with three bright ellipses as faces: uint8 (size, size, 3), boxes float (3, 4)."""
+    image = random.integers(40, 110, (size, size, 3)).astype(np.uint8)
+    y, x = np.mgrid[0:size, 0:size] + 0.5
+    boxes = []
+    for i in range(3):
+        h = float(np.exp(random.uniform(*np.log(heights))))
+        w = 0.75 * h
+        left = size * i / 3 + random.uniform(0, max(size / 3 - w, 1))
+        top = random.uniform(0, size - h)
+        inside = ((x - left - w / 2) / (w / 2)) ** 2 + ((y - top - h / 2) / (h / 2)) ** 2 < 1
+        image[inside] = random.integers(190, 250, 3)
+        boxes.append((left, top, w, h))
+    return image, np.array(boxes)
+
+
+def disc_scenes(folder: Path, n: int, heights=(12, 60), size: int = 240, seed: int = 0) -> SceneSet:
+    """``n`` scenes of :func:`disc_scene` as PNG files in a folder."""
+    random, images, boxes = np.random.default_rng(seed), [], []
+    for i in range(n):
+        picture, faces = disc_scene(random, size, heights)
+        Image.fromarray(picture).save(folder / f"{seed}-{i}.png")
+        images.append(dict(key=f"{seed}-{i}", path=f"{seed}-{i}.png", split="train"))
+        boxes += [dict(zip("xywh", face, strict=True), image=f"{seed}-{i}") for face in faces]
+    images = pd.DataFrame(images).assign(width=size, height=size, digest=f"{seed}")
+    return SceneSet("discs", folder, images, pd.DataFrame(boxes), photos=False)
+
+
+def disc_wider(root: Path) -> Path:
+    """A data root with such scenes in WIDER FACE's layout: four to train on, two others."""
+    for split, n, seed in (("train", 4, 1), ("val", 2, 2)):
+        folder = root / f"wider/WIDER_{split}/images/0--Parade"
+        folder.mkdir(parents=True)
+        scenes, lines = disc_scenes(folder, n, (12, 25), 120, seed), []
+        for row, faces in zip(scenes.images["path"], scenes.truth(), strict=True):
+            lines += [f"0--Parade/{row}", str(len(faces))]
+            lines += [" ".join(f"{v:.0f}" for v in face) + " 0 0 0 0 0 0" for face in faces]
+        lists = root / "wider/wider_face_split"
+        lists.mkdir(exist_ok=True)
+        (lists / f"wider_face_{split}_bbx_gt.txt").write_text("\n".join(lines) + "\n")
+    return root
 
 
 class Still:

@@ -215,8 +215,8 @@ def test_wrong_names_and_splits_are_said_in_one_sentence(root, monkeypatch):
         (lambda: data.load_scenes("wider", "test"), LrfaceError, "are not public: use val"),
         (lambda: data.load_scenes("wider", "train"), LrfaceError, "train_bbx_gt.txt is missing"),
         (lambda: data.load_scenes("fddb", "val"), LrfaceError, "fddb has no val split"),
-        (lambda: data.load("wider"), LrfaceError, "whole photographs, not faces"),
-        (lambda: data.pairs("fddb"), LrfaceError, "whole photographs, not faces"),
+        (lambda: data.load("wider"), LrfaceError, "whole pictures, not faces"),
+        (lambda: data.pairs("fddb"), LrfaceError, "whole pictures, not faces"),
     ):
         with pytest.raises(error, match=sentence):
             call()

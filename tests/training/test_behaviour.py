@@ -32,7 +32,7 @@ BEHIND_BICUBIC = "FRNET paper, behind bicubic"
 
 def cases():
     """Name -> (method, loss). A restorer without objectives of its own is trained with L1."""
-    known = models.METHODS | models.RECOGNISERS | models.VIDEO
+    known = models.METHODS | models.RECOGNISERS | models.VIDEO | models.DETECTORS
     found = {}
     for name, method in known.items():
         if method.trainable:
@@ -93,6 +93,17 @@ class Clips(ClipSet):
         return self.pictures[np.asarray(clips)[:, None], order][..., 16:112]
 
 
+def windows(side):
+    """Four windows of drawn faces: two with a box each, two without."""
+    pictures = torch.from_numpy(np.stack([draw(i, side, side) for i in range(4)]))
+    labels = np.full((4, 8), np.nan, np.float32)
+    labels[:, :4] = [[1, 1, 0, 0], [0, -1, -1, -1], [1, 0, 0, 1], [0, -1, -1, -1]]
+    labels[::2, 4:] = [[0.05, -0.02, -0.7, -0.4], [0.0, 0.1, -0.6, -0.3]]
+    faces = Faces(pictures.permute(0, 3, 1, 2).contiguous())
+    mirrored = labels * np.where(np.arange(8) == 4, -1, 1).astype(np.float32)
+    return TrainingData(faces, degrade.HR, labels=labels, mirrored_labels=mirrored)
+
+
 def summary(tensors):
     """The norm of some tensors and their product with a fixed wave."""
     flat = torch.cat([t.detach().double().flatten() for t in tensors])
@@ -124,6 +135,8 @@ def measure(name, method, loss):
         points = face_landmarks(np.random.default_rng(5), 14).reshape(2, 7, 68, 2)
         scale, batch, points = 8, 2, points - np.float32([16, 0])
         data = TrainingData(Clips(), degrade.setting("8x"), points)
+    if method in models.DETECTORS:
+        scale, data = 1, windows(chosen.face_size)
     torch.manual_seed(0)
     net = models.build(method, scale, size, CLASSES)
     if chosen.fit_closed_form:

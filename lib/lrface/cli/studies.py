@@ -135,6 +135,7 @@ def _show_plan(path: Path, values: dict[str, Any]) -> None:
     """Say which networks a study would train, on which faces, and what that would cost."""
     import pandas as pd
 
+    from lrface.data import WindowSet
     from lrface.execution import notebooks
     from lrface.files import clock
     from lrface.training import cost_model
@@ -147,12 +148,16 @@ def _show_plan(path: Path, values: dict[str, Any]) -> None:
     frames = []
     for data, faces in train.items() if isinstance(train, dict) else [(None, train)]:
         identities = faces.table["identity"].nunique()
+        # windows are not cut, nor scenes rendered, for a plan
+        windows = isinstance(faces, WindowSet)
+        count, what = (faces.most, "windows, at most,") if windows else (len(faces), "faces")
         console.print(
-            f"{path.stem}: {faces.name}, {len(faces):,} training faces of {identities:,} "
+            f"{path.stem}: {faces.name}, {count:,} training {what} of {identities:,} "
             f"identities, fingerprint {faces.fingerprint}"
         )
         own = [config for config in configs.values() if data in (None, config.data)]
-        frames.append(cost_model.plan(own, len(faces), identities, len(faces.attributes)))
+        attributes = len(getattr(faces, "attributes", ()))
+        frames.append(cost_model.plan(own, count, identities, attributes))
     costs = pd.concat(frames)
     formats = {
         "epochs": "{:.4g}".format,

@@ -13,7 +13,7 @@ from types import ModuleType
 import pandas as pd
 
 from lrface import settings
-from lrface.data import protocols, rendered_clips, scenes, splits
+from lrface.data import protocols, rendered_clips, rendered_scenes, scenes, splits, windows
 from lrface.data.clips import FRAMES, ClipSet, at_hand, usable
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
@@ -34,6 +34,7 @@ from lrface.data.readers import (
 from lrface.data.scan import scan
 from lrface.data.scenes import SceneSet
 from lrface.data.splits import check_leakage
+from lrface.data.windows import Range, WindowSet
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import note, noting
 
@@ -43,6 +44,8 @@ __all__ = [
     "ClipSet",
     "FaceSet",
     "SceneSet",
+    "TrainingSet",
+    "WindowSet",
     "check_leakage",
     "check_name",
     "data_root",
@@ -51,11 +54,14 @@ __all__ = [
     "load",
     "load_clips",
     "load_scenes",
+    "load_windows",
     "pairs",
     "state",
     "state_or_absent",
 ]
 
+TrainingSet = FaceSet | ClipSet | WindowSet
+"""What a network can be trained on."""
 READERS = {
     "synthetic": rendered,
     "synthetic-clips": rendered,
@@ -113,6 +119,8 @@ _noted: set[str] = set()
 
 def _check(name: str) -> None:
     kind, _, path = name.partition(":")
+    if name in rendered_scenes.SCENES:
+        return
     if kind in OWN and path:
         if not (Path(path).exists() if kind == "video" else Path(path).is_dir()):
             what = f"{'file or ' if kind == 'video' else ''}folder {path}"
@@ -127,7 +135,8 @@ def _check(name: str) -> None:
         return
     readers = SCENES if name in SCENES else READERS
     if name not in readers:
-        close = difflib.get_close_matches(name, [*READERS, *SCENES], 1)
+        scene_sets = [*SCENES, *rendered_scenes.SCENES]
+        close = difflib.get_close_matches(name, [*READERS, *scene_sets], 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         known = ", ".join(READERS)
         raise UsageError(
@@ -289,7 +298,7 @@ def load_clips(
 def load_scenes(
     name: str, split: str | None = None, limit: int | None = None, seed: int = 0
 ) -> SceneSet:
-    """Load a set of whole photographs with boxes around their faces.
+    """Load a set of whole pictures with boxes around their faces.
 
     Files that cannot be used are skipped, counted, and named in one warning on stderr; their boxes
     are left out with them.
@@ -297,13 +306,14 @@ def load_scenes(
     Parameters
     ----------
     name : str
-        ``wider`` or ``fddb``, under LRFACE_DATA in their official layouts.
+        ``wider`` or ``fddb``, under LRFACE_DATA in their official layouts; ``rendered-crowds`` or
+        ``rendered-portraits`` (:mod:`lrface.data.rendered_scenes`).
     split : {"train", "val", "test"}, optional
         The official one; None: all that are there. The boxes of WIDER FACE's test split are not
-        public, and FDDB is a test set as a whole.
+        public, and FDDB is a test set as a whole. Rendered sets need one.
     limit : int, optional
-        At most this many images, a sample by a hash of their keys; a larger limit contains a
-        smaller one.
+        At most this many images: the first of a rendered set, else a sample by a hash of their
+        keys; a larger limit contains a smaller one.
     seed : int
         Seed of the sample.
 
@@ -326,25 +336,108 @@ def load_scenes(
     Traceback (most recent call last):
         ...
     lrface.errors.UsageError: unknown set of scenes 'wilder': did you mean 'wider'? known are \
-    wider, fddb
+    rendered-crowds, rendered-portraits, wider, fddb
     """
-    if name not in SCENES:
-        close = difflib.get_close_matches(name, SCENES, 1)
+    known = [*rendered_scenes.SCENES, *SCENES]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"unknown set of scenes {name!r}: {hint}known are {', '.join(SCENES)}")
+        raise UsageError(f"unknown set of scenes {name!r}: {hint}known are {', '.join(known)}")
     if split is not None and split not in SPLITS:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}: ask for at least one image")
     check_name(name)
+    if name in rendered_scenes.SCENES:
+        return rendered_scenes.load(name, split, limit)
     root = data_root()
     return scenes.load(name, root, SCENES[name].read(root, split), limit, seed)
+
+
+def load_windows(
+    name: str,
+    range: str,
+    split: str = "train",
+    limit: int | None = None,
+    seed: int = 0,
+    per_class: int = 1500,
+    negatives: int = 6000,
+) -> WindowSet:
+    """Load windows of scenes, with and without a face, for a network that proposes faces.
+
+    Parameters
+    ----------
+    name : str
+        A set of scenes, as in :func:`load_scenes`.
+    range : {"10-30", "30-120", "120-240", "240-480", "pyramid"}
+        Heights of faces (:data:`lrface.data.windows.RANGES`).
+    split : {"train", "val", "test"}
+    limit : int, optional
+        At most this many scenes.
+    seed : int
+        Of the sample of scenes and of windows.
+    per_class, negatives : int
+        Windows of each of the range's three sub-classes, at most, and windows without a face.
+
+    Returns
+    -------
+    WindowSet
+        No window is cut, and no scene rendered, before it is needed.
+
+    Raises
+    ------
+    UsageError
+        Unknown set, split or range.
+    LrfaceError
+        The set is missing or damaged.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> crops = data.load_windows("rendered-crowds", "10-30", "test", 2, per_class=2, negatives=3)
+    >>> crops.stack([0, 1]).shape, crops.labels.shape[1]
+    (torch.Size([2, 3, 30, 30]), 8)
+    """
+    if range not in windows.RANGES:
+        known = ", ".join(windows.RANGES)
+        raise UsageError(f"unknown range of heights {range!r}: choose one of {known}")
+    chosen: Range = windows.RANGES[range]
+    scenes, listed, photos = scenes_of(name, split, limit, seed)
+    recipe = f"{scenes[0]}\n{per_class}\n{negatives}\n{seed}"
+    choose = partial(_sampled, scenes[1], chosen, per_class, negatives, seed)
+    return WindowSet(name, chosen, listed, recipe, 3 * per_class + negatives, choose, photos)
+
+
+def scenes_of(
+    name: str, split: str, limit: int | None, seed: int
+) -> tuple[tuple[str, partial], pd.DataFrame, bool]:
+    """A set of scenes that is not loaded yet, if it can be known without: (its fingerprint, a
+    function that gives it), its ``key, identity, split``, and whether it is of photographs."""
+    if name in rendered_scenes.SCENES:
+        check_name(name)
+        plan = rendered_scenes.plan(name, split, limit)
+        opened = partial(load_scenes, name, split, limit, seed)
+        return (plan.digest, opened), rendered_scenes.listed(plan), False
+    found = load_scenes(name, split, limit, seed)
+    listed = found.images[["key", "split"]].assign(identity=found.images["key"])
+    return (found.fingerprint, partial(at_hand, found)), listed, True
+
+
+def _sampled(opened: partial, *how) -> tuple[SceneSet, pd.DataFrame]:
+    return windows.sampled(opened(), *how)
 
 
 def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     """``key, identity, split`` of every image outside a set's training split; reads no image."""
     if name.partition("+")[0] == rendered_clips.NAME:
         return rendered_clips.held_out()
+    if name in rendered_scenes.SCENES:
+        return rendered_scenes.held_out(name)
+    if name in SCENES:
+        check_name(name)
+        table = SCENES[name].read(data_root(), None)[0]
+        table = table.assign(identity=table["key"])
+        return table.loc[table["split"] != "train", ["key", "identity", "split"]]
     table = _listed(name, seed)[2]
     return table.loc[table["split"] != "train", ["key", "identity", "split"]]
 
@@ -440,8 +533,8 @@ def _place(name: str, clips: bool | None = None) -> tuple[ModuleType, Path, str]
     ``clips`` says which layout a folder has; None: the one that it has.
     """
     kind, _, path = name.partition(":")
-    if name in SCENES:
-        raise LrfaceError(f"{name} holds whole photographs, not faces: use data.load_scenes")
+    if name in SCENES or name in rendered_scenes.SCENES:
+        raise LrfaceError(f"{name} holds whole pictures, not faces: use data.load_scenes")
     if kind.startswith("synthetic"):
         root = Path(path).resolve() if path else rendered.EMBEDDED
         return rendered, root, "clips" if kind == "synthetic-clips" else "images"
@@ -461,6 +554,8 @@ def state(name: str) -> str:
     other, a hash of its lists and of every file's size and modification time.
     """
     check_name(name)
+    if name in rendered_scenes.SCENES:
+        return rendered_scenes.state(name)
     if name in SCENES:
         root, (table, boxes, _) = data_root(), SCENES[name].read(data_root(), None)
         return _files_state(root, table, boxes.to_csv(index=False))

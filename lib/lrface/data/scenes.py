@@ -1,4 +1,4 @@
-"""SceneSet: photographs of any size, read from disk on demand, with boxes around their faces."""
+"""SceneSet: pictures of any size, read from disk on demand, with boxes around their faces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lrface.data import splits
+from lrface.data import packed, splits
 from lrface.data.images import BadImage, Crop, Square, read_rgb
 from lrface.data.scan import scan
 from lrface.errors import LrfaceError, UsageError
@@ -54,6 +54,8 @@ class SceneSet:
     30 and 10 pixels, which is near the official lists), or empty if there are none."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Key of each unusable file -> why it cannot be used."""
+    recipe: str = ""
+    """Of rendered scenes, what decides their pixels: their fingerprint is a hash of it."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,6 +64,8 @@ class SceneSet:
         """One photograph, uint8 (H, W, 3)."""
         path = self.root / self.images["path"].iat[row]
         try:
+            if packed.is_packed(path.name):
+                return read_rgb(packed.fetch(self.root, path.name) or b"")
             return read_rgb(path)
         except BadImage as problem:  # it could be read when the set was loaded
             raise LrfaceError(
@@ -86,6 +90,9 @@ class SceneSet:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change when an image or a box does."""
+        if self.recipe:
+            facts = f"{self.name}\n{self.recipe}\n{sorted(self.images['key'])}"
+            return hashlib.sha256(facts.encode()).hexdigest()[:16]
         facts = self.images[["key", "digest"]].to_csv(index=False) + self.boxes.to_csv(index=False)
         return hashlib.sha256(f"{self.name}\n{self.list_rule}\n{facts}".encode()).hexdigest()[:16]
 

@@ -20,7 +20,7 @@ from lrface.settings import override
 
 # torch takes seconds to import, and the decision to reuse results does without it
 if TYPE_CHECKING:
-    from lrface.data import ClipSet, FaceSet
+    from lrface.data import TrainingSet
     from lrface.training.runs import Config
 
 
@@ -71,7 +71,7 @@ def contract(path: Path) -> type[BaseModel]:
 
 def planned(
     path: Path, values: dict[str, Any]
-) -> tuple[dict[Any, Config], FaceSet | ClipSet | dict[str, FaceSet]] | None:
+) -> tuple[dict[Any, Config], TrainingSet | dict[str, TrainingSet]] | None:
     """What the notebook would train: its variables ``configs`` and ``train``.
 
     The code cells down to the one tagged ``plan`` are executed in this process, with ``values``
@@ -89,7 +89,7 @@ def planned(
     LrfaceError
         A cell fails, or leaves no such variables.
     """
-    from lrface.data import ClipSet, FaceSet
+    from lrface.data import TrainingSet
     from lrface.training.runs import Config
 
     code = cells(path)
@@ -123,10 +123,10 @@ def planned(
     configs, train = space.get("configs"), space.get("train")
     sets = train.values() if isinstance(train, dict) else [train]
     several = isinstance(configs, dict) and all(isinstance(c, Config) for c in configs.values())
-    if not several or not all(isinstance(faces, FaceSet | ClipSet) for faces in sets):
+    if not several or not all(isinstance(faces, TrainingSet) for faces in sets):
         raise LrfaceError(
             f"{path.name}: its cell tagged 'plan' must leave configs (a dict of runs.Config) "
-            "and train (a FaceSet or ClipSet, or a dict of them)"
+            "and train (a FaceSet, ClipSet or WindowSet, or a dict of them)"
         )
     return configs, train
 

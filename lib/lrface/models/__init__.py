@@ -1,8 +1,8 @@
-"""Networks under their papers' names: restorers, recognition networks and the embedder.
+"""Networks under their papers' names: restorers, recognition networks, detectors and the embedder.
 
 ``METHODS`` lists the restorers of faces, ``VIDEO`` those of clips, ``RECOGNISERS`` the recognition
-networks that are trained here; each network has its own module, one a paper, under ``sr``,
-``video`` and ``recognition``.
+networks and ``DETECTORS`` the networks of face detectors that are trained here; each network has
+its own module, one a paper, under ``sr``, ``video``, ``recognition`` and ``detection``.
 :func:`restorer`, :func:`recogniser` and :func:`embedder` build one, :func:`register` adds a method
 of your own.
 """
@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lrface.errors import UsageError
 from lrface.models import csri, joint, losses
+from lrface.models.detection import cascade
 from lrface.models.recipe import Recipe
 from lrface.models.recognition import (
     attributes,
@@ -56,6 +57,7 @@ from lrface.models.stages import TrainingStage
 from lrface.models.video import edvr, mucan, vidface
 
 __all__ = [
+    "DETECTORS",
     "METHODS",
     "RECOGNISERS",
     "VIDEO",
@@ -79,7 +81,6 @@ EVEN_SCALES = (2, 4, 8)
 """Without 3x: a wavelet level halves a side, and Eigenface's 128 pixels are no multiple of 3."""
 SIZES = ("small", "narrow", "paper", "large")
 """Of networks, the smallest first."""
-"""What a method of your own is built at."""
 JOINT = "Wu et al., Deep joint face hallucination and recognition, 2016"
 
 
@@ -90,7 +91,7 @@ class Method:
     name: str
     build: Callable[..., nn.Module]
     """(scale, size) -> network with an attribute ``scale``; of a recognition network (identities,
-    size, scale) -> network."""
+    size, scale) -> network; of a detector's (scale, size) -> network, with scale 1."""
     source: str
     version: int = 1
     """Part of a run's key: raise it when the method's behaviour changes on purpose, and networks
@@ -104,11 +105,12 @@ class Method:
     needs_landmarks: bool = False
     """Whether its objectives need the faces' 68 landmarks."""
     face_size: int | None = None
-    """The only side of HR faces it works on, in pixels; None: any."""
+    """The only side of HR faces, or of a detector's windows, that it is trained on, in pixels;
+    None: any."""
     restores: bool = True
     """Whether its network, in evaluation mode, returns a face."""
-    labels: Literal["identity", "attributes"] = "identity"
-    """What a recognition network classifies faces by."""
+    labels: Literal["identity", "attributes", "windows"] = "identity"
+    """What a recognition network classifies faces by; a detector learns the labels of windows."""
     fit_closed_form: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network without gradient descent: computes its weights from one pass over pairs (lr,
     hr)."""
@@ -375,6 +377,24 @@ VIDEO: dict[str, Method] = {
 frames, (N, T, 3, 8h, 8w), or to the middle one, (N, 3, 8h, 8w)."""
 
 
+DETECTORS: dict[str, Method] = {
+    name: Method(
+        name,
+        part.build,
+        cascade.SOURCE,
+        cascade.VERSION,
+        (1,),
+        objectives=part.objectives,
+        face_size=part.range.side,
+        restores=False,
+        labels="windows",
+        sizes=("small",),
+    )
+    for name, part in cascade.PARTS.items()
+}
+"""The networks of face detectors: they learn from windows (:func:`lrface.data.load_windows`)."""
+
+
 def register(
     name: str, build: Callable[[int, str], nn.Module], source: str, version: int = 1, **fields
 ) -> Method:
@@ -446,14 +466,14 @@ def method(name: str) -> Method:
 
 
 def find(name: str) -> Method:
-    """The method of this name of either kind; raises as :func:`method` does.
+    """The method of this name of any kind; raises as :func:`method` does.
 
     Examples
     --------
     >>> find("FRNET").restores, find("EDSR").restores
     (False, True)
     """
-    return RECOGNISERS.get(name) or method(name)
+    return RECOGNISERS.get(name) or DETECTORS.get(name) or method(name)
 
 
 def restorer(name: str, scale: int, size: str | None = None) -> nn.Module:
@@ -539,9 +559,11 @@ def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> 
 
 
 def build(name: str, scale: int, size: str | None = None, classes: int | None = None) -> nn.Module:
-    """The untrained network of this name: :func:`restorer` or :func:`recogniser`."""
+    """The untrained network of this name: :func:`restorer`, :func:`recogniser` or a detector's."""
     if name in RECOGNISERS:
         return recogniser(name, classes, size or "small", scale)
+    if name in DETECTORS:
+        return DETECTORS[name].build(scale, size or "small")
     return restorer(name, scale, size)
 
 

@@ -21,7 +21,8 @@ class Batch(NamedTuple):
     None unless needed."""
     labels: Tensor | None = None
     """int64 (N,): the number of each face's identity among the training identities in order of
-    their names; or float (N, A): 1 for each attribute that the face has, else 0."""
+    their names; float (N, A): 1 for each attribute that the face has, else 0; or of windows float
+    (N, 8), :data:`lrface.data.windows.LABELS`."""
     native: Tensor | None = None
     """bool (N,): whether ``hr`` is an enlarged native low-resolution face, of which no
     high-resolution truth exists; None: no face is."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrface.data import ClipSet, FaceSet
+from lrface.data import ClipSet, TrainingSet
 from lrface.data.landmarks import MIRRORED
 from lrface.degrade import Degradation
 from lrface.models.objective import Batch
@@ -25,17 +25,20 @@ from lrface.training.hyperparameters import Hyperparameters
 class TrainingData:
     """The faces that a network is trained on, with what its objective needs of each."""
 
-    faces: FaceSet | ClipSet
+    faces: TrainingSet
     degradation: Degradation
     landmarks: np.ndarray | None = None
     """float32 (N, 68, 2), pixels of each face, for an objective that needs them; of clips (N, T,
     68, 2)."""
     labels: np.ndarray | None = None
-    """int64 (N,), the number of each face's identity; or float32 (N, A), its attributes."""
+    """int64 (N,), the number of each face's identity; float32 (N, A), its attributes; or of windows
+    float32 (N, 8), :data:`lrface.data.windows.LABELS`."""
     native: np.ndarray | None = None
     """bool (N,), whether each face is a native one without a high-resolution truth."""
     frames: int | None = None
     """Frames that are taken of each clip, in random order; 1: single faces. None: all."""
+    mirrored_labels: np.ndarray | None = None
+    """The labels of the mirrored pictures, if they are others (where a face is in a window)."""
     mirrors_landmarks: bool = True
     """Whether the landmarks of a mirrored clip are mirrored with it."""
 
@@ -117,6 +120,9 @@ def _batch(data: TrainingData, hyper: Hyperparameters, step: int, share: slice) 
         None if values is None else torch.from_numpy(values[rows])
         for values in (data.labels, data.native)
     )
+    if data.mirrored_labels is not None:
+        mirrored = torch.from_numpy(data.mirrored_labels[rows])
+        labels = torch.where(flip.flatten(1), mirrored, labels)
     points = None
     if data.landmarks is not None:
         points = torch.from_numpy(data.landmarks[rows])

@@ -18,7 +18,7 @@ from pydantic import (
 from torch import nn
 
 from lrface import models
-from lrface.data import ClipSet, FaceSet
+from lrface.data import TrainingSet
 from lrface.degrade import Degradation
 from lrface.models.losses import PIXEL, Pixelwise
 from lrface.models.objective import Objective
@@ -35,15 +35,17 @@ class Config(BaseModel):
     Parameters
     ----------
     method : str
-        A restoration or recognition method (:func:`lrface.models.find`).
+        A restoration or recognition method, or a network of a detector
+        (:func:`lrface.models.find`).
     degradation : Degradation
         How faces are made small (:func:`lrface.degrade.setting`); its scale is the network's.
     data : str
-        The face set whose training split it learns from (:func:`lrface.data.load`).
+        The face set whose training split it learns from (:func:`lrface.data.load`); of a
+        detector's network the set of scenes (:func:`lrface.data.load_scenes`).
     size : {"small", "narrow", "paper", "large"}
         The network's size (:func:`lrface.models.restorer`).
     n_train : int, optional
-        At most this many training faces; all by default.
+        At most this many training faces, or scenes; all by default.
     steps : int
         Optimiser steps, at least 1.
     batch : int
@@ -130,7 +132,8 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         method = models.find(self.method)
-        losses = [*([] if self.method in models.RECOGNISERS else PIXEL), *method.objectives]
+        restorer = self.method not in models.RECOGNISERS | models.DETECTORS
+        losses = [*(PIXEL if restorer else []), *method.objectives]
         if self.loss not in losses:
             advice = f"choose one of {', '.join(losses)}"
             raise ValueError(f"{self.method} has no loss {self.loss!r}: {advice}")
@@ -142,6 +145,9 @@ class Config(BaseModel):
         if self.method not in models.VIDEO and self.frames not in (None, 1):
             what = f"{self.method} restores single faces: it learns from clips"
             raise ValueError(f"{what} with frames 1, not {self.frames}")
+        if self.method in models.DETECTORS and (self.patch or self.degradation.scale > 1):
+            what = f"{self.method} learns from whole windows as they are"
+            raise ValueError(f"{what}: leave patch out, and give the degradation degrade.HR")
         if self.preprocessor is not None and method.restores:
             why = "a preprocessor is for a recogniser that does not"
             raise ValueError(f"{self.method} restores faces itself: {why}")
@@ -215,7 +221,7 @@ def key(config: Config, fingerprint: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def key_for(config: Config, faces: FaceSet | ClipSet) -> str:
-    """The :func:`key` of this config trained on these faces or clips."""
-    labels = models.find(config.method).labels
-    return key(config, faces.fingerprint if labels == "identity" else faces.attributes_fingerprint)
+def key_for(config: Config, faces: TrainingSet) -> str:
+    """The :func:`key` of this config trained on these faces, clips or windows."""
+    attributes = models.find(config.method).labels == "attributes"
+    return key(config, faces.attributes_fingerprint if attributes else faces.fingerprint)

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from lrface import models
 from lrface.data.clips import HEIGHT, WIDTH
+from lrface.data.windows import LABELS
 from lrface.errors import LrfaceError
 from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Batch
@@ -158,7 +159,8 @@ def _step(
 ) -> Cost:
     scale, batch, meta = config.degradation.scale, config.batch, torch.device("meta")
     patches = config.patch and _descends(method) and not method.stages
-    cut = (config.patch if patches else FACE) // scale
+    whole = method.face_size if method.labels == "windows" else FACE
+    cut = (config.patch if patches else whole) // scale
     lr, hr = (torch.zeros(batch, 3, side, side, device=meta) for side in (cut, cut * scale))
     if config.frames is not None:
         t = () if config.frames == 1 else (config.frames,)
@@ -168,6 +170,8 @@ def _step(
         labels = torch.zeros(batch, dtype=torch.int64)
         if method.labels == "attributes":
             labels = torch.zeros(batch, classes)
+        if method.labels == "windows":
+            labels = torch.zeros(batch, len(LABELS))
         one = Batch(lr, hr, torch.zeros(*hr.shape[:-3], 68, 2), labels)
         net = config.build(classes)
         parameters = sum(p.numel() for p in net.parameters())

@@ -20,15 +20,16 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from lrface import data, models
-from lrface.data import ClipSet, FaceSet
+from lrface.data import ClipSet, TrainingSet, WindowSet
 from lrface.data.clips import FRAMES
 from lrface.data.eye_distance import at_eye_distance
 from lrface.data.landmarks import landmarks
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, project_root, sha256, stores, write_atomic, write_text
+from lrface.models.detection import cascade
 from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Objective
-from lrface.training import distributed, loop, stages
+from lrface.training import distributed, loop, mining, stages
 from lrface.training.batches import TrainingData
 from lrface.training.config import LOOP_VERSION, Config, RunRef, key, key_for
 from lrface.training.hyperparameters import Hyperparameters
@@ -52,7 +53,7 @@ __all__ = [
 VALIDATION_FACES = 64
 
 
-def fit(config: Config, train: FaceSet | ClipSet | None = None, retrain: bool = False) -> Run:
+def fit(config: Config, train: TrainingSet | None = None, retrain: bool = False) -> Run:
     """The run of a config: trained once, then reused.
 
     It is looked for among the released runs, then in the cache; else it is trained now, and cached.
@@ -63,8 +64,8 @@ def fit(config: Config, train: FaceSet | ClipSet | None = None, retrain: bool = 
     ----------
     config : Config
         What to train.
-    train : FaceSet or ClipSet, optional
-        The training faces or clips, if they are loaded already; the config's by default.
+    train : FaceSet, ClipSet or WindowSet, optional
+        The training faces, clips or windows, if they are loaded already; the config's by default.
     retrain : bool
         Ignore released and cached runs.
 
@@ -108,8 +109,17 @@ def fit(config: Config, train: FaceSet | ClipSet | None = None, retrain: bool = 
     return run or _train(config, faces, cache_dir("runs") / name, retrain)
 
 
-def training_faces(config: Config) -> FaceSet | ClipSet:
-    """The faces, or clips, that a config names."""
+def training_faces(config: Config) -> TrainingSet:
+    """The training faces, clips or windows that a config names."""
+    if config.method in models.DETECTORS:
+        part = cascade.PARTS[config.method]
+        if part.stage == 1:
+            how = config.n_train, config.split_seed
+            return data.load_windows(config.data, part.range.name, "train", *how)
+        if not isinstance(config.init, RunRef):
+            what = "learns from what a first stage proposes"
+            raise LrfaceError(f"{config.label} {what}: name that run (RunRef) as init")
+        return mining.mined(config.init, "train", config.n_train, config.split_seed)
     where = config.data, "train", config.n_train, config.split_seed
     if config.frames is None:
         return _brought(data.load(*where), config)
@@ -133,7 +143,7 @@ def _stored(name: str, label: str) -> Run | None:
     return None
 
 
-def _train(config: Config, faces: FaceSet | ClipSet, folder: Path, retrain: bool) -> Run:
+def _train(config: Config, faces: TrainingSet, folder: Path, retrain: bool) -> Run:
     held_out = data.held_out(config.data, config.split_seed)
     data.check_leakage(faces.table, held_out, "training and held-out")
     work = folder.with_name(folder.name + ".training")
@@ -168,7 +178,7 @@ def _train(config: Config, faces: FaceSet | ClipSet, folder: Path, retrain: bool
 
 
 def _build(
-    config: Config, faces: FaceSet | ClipSet
+    config: Config, faces: TrainingSet
 ) -> tuple[nn.Module, Objective, np.ndarray | None, int]:
     """The network as training begins, its objective, the faces' labels, the number of classes."""
     method = models.find(config.method)
@@ -191,7 +201,7 @@ def _build(
 
 
 def _training_data(
-    config: Config, faces: FaceSet | ClipSet, objective: Objective, labels: np.ndarray | None
+    config: Config, faces: TrainingSet, objective: Objective, labels: np.ndarray | None
 ) -> TrainingData:
     points = native = None
     clips = isinstance(faces, ClipSet)
@@ -203,14 +213,16 @@ def _training_data(
         return TrainingData(
             faces, config.degradation, points, frames=config.frames, mirrors_landmarks=mirrors
         )
+    if isinstance(faces, WindowSet):
+        mirrored = faces.mirrored_labels
+        how = dict(labels=faces.labels, mirrored_labels=mirrored)
+        return TrainingData(faces, config.degradation, **how)
     if "source" in faces.table:
         native = (faces.table["source"] != "hr").to_numpy()
     return TrainingData(faces, config.degradation, points, labels, native)
 
 
-def _validation(
-    config: Config, faces: FaceSet | ClipSet, held_out: pd.DataFrame
-) -> FaceSet | ClipSet | None:
+def _validation(config: Config, faces: TrainingSet, held_out: pd.DataFrame) -> TrainingSet | None:
     """A few faces for the learning curve of a restorer. A small folder may have nobody for it."""
     if not models.find(config.method).restores or not (held_out["split"] == "val").any():
         return None
@@ -225,7 +237,7 @@ def _validation(
 
 def _finish(
     config: Config,
-    faces: FaceSet,
+    faces: TrainingSet,
     net: nn.Module,
     log: list[dict[str, float]],
     facts: dict[str, Any],
@@ -275,7 +287,7 @@ def _ready(work: Path, folder: Path, retrain: bool) -> Run | None:
     return None
 
 
-def parent_run(parent: Config | RunRef, faces: FaceSet, label: str) -> Run:
+def parent_run(parent: Config | RunRef, faces: TrainingSet, label: str) -> Run:
     """The run that another is initialised from or has as its preprocessor.
 
     A config is trained on the same faces, here if need be. A reference is to a run on other faces,

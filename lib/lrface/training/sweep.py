@@ -18,7 +18,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 
 from lrface import models
-from lrface.data import ClipSet, FaceSet
+from lrface.data import FaceSet, TrainingSet
 from lrface.errors import Diverged, LrfaceError
 from lrface.files import cache_dir, progress, relayed, write_atomic
 from lrface.settings import adopt, current, variables
@@ -31,7 +31,7 @@ MEMORY = 3 << 30
 
 
 def fit(
-    wanted: Mapping[Name, tuple[Config, FaceSet | ClipSet]], only: Collection[Name] | None = None
+    wanted: Mapping[Name, tuple[Config, TrainingSet]], only: Collection[Name] | None = None
 ) -> tuple[dict[Name, Run], dict[Name, str]]:
     """The runs of a study, trained where they are not at hand (:func:`lrface.runs.fit`).
 
@@ -41,8 +41,8 @@ def fit(
 
     Parameters
     ----------
-    wanted : mapping of name to (Config, FaceSet)
-        Each network's config and training faces, in any order.
+    wanted : mapping of name to (Config, FaceSet, ClipSet or WindowSet)
+        Each network's config and training faces, clips or windows, in any order.
     only : collection of names, optional
         The networks that are needed. Of the others those are trained that a needed network that is
         not at hand is initialised from or has as its preprocessor. By default all are needed.
@@ -111,7 +111,7 @@ def fit(
     return {name: run for name, run in ended.items() if name not in diverged}, diverged
 
 
-Trainings = dict[str, tuple[Config, FaceSet | ClipSet]]
+Trainings = dict[str, tuple[Config, TrainingSet]]
 """Config and training faces by key."""
 
 
@@ -135,7 +135,7 @@ def _found_and_waiting(
     return found, waiting
 
 
-def _parents(config: Config, faces: FaceSet | ClipSet) -> dict[str, Config | RunRef]:
+def _parents(config: Config, faces: TrainingSet) -> dict[str, Config | RunRef]:
     """By key what a network is initialised from or has as its preprocessor."""
     return {
         parent.key if isinstance(parent, RunRef) else runs.key_for(parent, faces): parent
@@ -144,7 +144,7 @@ def _parents(config: Config, faces: FaceSet | ClipSet) -> dict[str, Config | Run
 
 
 def _failed_parent(
-    config: Config, faces: FaceSet | ClipSet, found: Mapping[str, Run | LrfaceError]
+    config: Config, faces: TrainingSet, found: Mapping[str, Run | LrfaceError]
 ) -> LrfaceError | None:
     for parent in _parents(config, faces):
         if isinstance(error := found.get(parent), LrfaceError):
@@ -204,14 +204,15 @@ def _methods(config: Config) -> list[models.Method]:
 def _set_up_worker(settings: dict[str, str], methods: list[models.Method]) -> None:
     adopt(settings)
     for method in methods:
-        kind = models.RECOGNISERS if method.name in models.RECOGNISERS else models.METHODS
+        kinds = (models.RECOGNISERS, models.DETECTORS)
+        kind = next((k for k in kinds if method.name in k), models.METHODS)
         kind[method.name] = method
 
 
 def _in_a_worker(
     key: str,
     config: Config,
-    faces: FaceSet | ClipSet,
+    faces: TrainingSet,
     methods: list[models.Method],
     settings: dict[str, str],
     parent: int,
@@ -253,8 +254,8 @@ def _as_jobs(trainings: Trainings, where: slurm.Launcher) -> Trained:
     settings = {name: value for name, value in variables().items() if name != "LRFACE_PROGRESS"}
     files, jobs = {}, {}
     for key, (config, faces) in trainings.items():
-        clips = isinstance(faces, ClipSet)
-        mark = faces.fingerprint if clips else faces.attributes_fingerprint
+        labelled = isinstance(faces, FaceSet)
+        mark = faces.attributes_fingerprint if labelled else faces.fingerprint
         file = cache_dir("jobs") / f"faces-{mark}.pkl"
         if id(faces) not in files:
             pickled = pickle.dumps(faces)
@@ -284,7 +285,7 @@ def _in_turn(trainings: Trainings) -> Trained:
             torch.set_num_threads(before)
 
 
-def _fit(config: Config, faces: FaceSet | ClipSet) -> Run | Diverged:
+def _fit(config: Config, faces: TrainingSet) -> Run | Diverged:
     try:
         return runs.fit(config, faces)
     except Diverged as error:

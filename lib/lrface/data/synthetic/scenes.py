@@ -17,8 +17,9 @@ from lrface.data.synthetic.background import sample_background
 from lrface.data.synthetic.camera import Camera, capture, sample_camera
 from lrface.data.synthetic.identities import identity
 from lrface.data.synthetic.person import person
+from lrface.data.synthetic.prevalence import ATTRIBUTES
 from lrface.data.synthetic.render import Frame, render
-from lrface.data.synthetic.truth import face_box, landmarks
+from lrface.data.synthetic.truth import attributes, face_box, landmarks
 from lrface.data.synthetic.views import view
 from lrface.errors import UsageError
 
@@ -45,7 +46,9 @@ class Crowd:
     boxes: pd.DataFrame
     """A row a face, from the smallest: ``x, y, w, h`` in pixels, ``occlusion`` (0: under 1 %
     covered, 1: to 30 %, 2: more), ``covered`` (the share), ``pose`` (1: roll or pitch over 30
-    degrees), ``person`` (its number) and ``yaw`` in degrees."""
+    degrees), ``person`` (its number), ``yaw`` in degrees, and a column an attribute."""
+    landmarks: np.ndarray
+    """float32 (G, 68, 2): their landmarks in pixels of the picture, the centre of pixel i at i."""
 
 
 def crowd(
@@ -102,19 +105,21 @@ def crowd(
     count = int(random.integers(people[0], people[1] + 1))
     wanted = np.sort(np.exp(random.uniform(np.log(low), np.log(high), count)))
     owner = np.full((size, size), -1)
-    rows, areas = [], []
+    rows, areas, points, facts = [], [], [], []
     for i, height in enumerate(wanted):
         who = person(identity(seed, FIRST + number * MOST + i))
         seen = view(who.identity, 1)
         # small faces need no fine picture
         frame = render(who, seen, 128 if height > 60 else 64, 3 if height > 150 else 2)
-        left, top, right, bottom = face_box(landmarks(who, frame)[0], frame.size)
+        marks = landmarks(who, frame)[0]
+        left, top, right, bottom = face_box(marks, frame.size)
         scale = height / (bottom - top)  # pixels of the scene a pixel of the frame
         w = (right - left) * scale
         x, y = (random.uniform(0, size - side) for side in (w, height))
-        patch, alpha, x0, y0 = _placed(
-            frame, scale, x - (left + 0.5) * scale, y - (top + 0.5) * scale
-        )
+        corner = x - (left + 0.5) * scale, y - (top + 0.5) * scale
+        points.append((marks + 0.5) * scale + corner - 0.5)
+        facts.append(attributes(who, seen))
+        patch, alpha, x0, y0 = _placed(frame, scale, *corner)
         inside = _part(patch.shape[:2], x0, y0, size)
         if inside is not None:
             here, there = inside
@@ -131,10 +136,12 @@ def crowd(
     visible = [(owner[box] == i).sum() / max(area, 1) for i, (box, area) in enumerate(areas)]
     table["covered"] = 1 - np.array(visible, np.float64)
     table["occlusion"] = np.digitize(table["covered"], PARTIAL)
+    table = pd.concat([table, pd.DataFrame(facts, columns=ATTRIBUTES, dtype=bool)], axis=1)
+    points = np.array(points, np.float32).reshape(-1, 68, 2)
     taken = replace(camera or sample_camera(random, size), height=size).without("framing")
     nothing = np.zeros((0, 3))
     whole = Frame(light.astype(np.float32), size, "crowd", nothing, nothing, nothing)
-    return Crowd(capture(whole, taken, random), table)
+    return Crowd(capture(whole, taken, random), table, points)
 
 
 def _placed(

@@ -5,17 +5,24 @@
 - ``Haar``: OpenCV's cascade of Haar features (:mod:`lrface.models.detection.haar`);
 - ``HOG``: dlib's sliding window on oriented gradients (:mod:`lrface.models.detection.dlib_hog`);
 - ``MMOD``: dlib's convolutional network (:mod:`lrface.models.detection.dlib_mmod`).
+
+The networks that are trained here become a detector in :mod:`lrface.models.detection.cascade`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 
+from lrface.data import SceneSet
 from lrface.errors import UsageError
+from lrface.files import progress
 
 
 class Detector(Protocol):
@@ -84,3 +91,38 @@ def detector(name: str, **options) -> Detector:
         raise UsageError(
             f"detector {name} has the options {fields}; got {', '.join(options)}"
         ) from None
+
+
+def search(
+    find: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], scenes: SceneSet
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What a detector finds in each scene of a set, by as many threads as there are cores.
+
+    Parameters
+    ----------
+    find : callable
+        ``detect`` of a detector, or ``propose`` of one that proposes faces.
+    scenes : SceneSet
+
+    Returns
+    -------
+    list of (float64 (N_i, 4), float64 (N_i,))
+        Boxes and scores of each scene, in their order.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> crowds = data.load_scenes("rendered-crowds", "test", 2)
+    >>> [boxes.shape[1] for boxes, scores in search(detector("HOG").detect, crowds)]
+    [4, 4]
+    """
+
+    def one(row: int) -> tuple[np.ndarray, np.ndarray]:
+        return find(scenes.read(row))
+
+    found = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress("scenes", len(scenes)) as advance:
+        for pair in pool.map(one, range(len(scenes))):
+            found.append(pair)
+            advance()
+    return found

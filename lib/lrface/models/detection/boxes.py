@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lrface.data.windows import overlaps
 from lrface.errors import UsageError
 
 
@@ -103,3 +104,47 @@ class BoxFit:
         size = boxes[:, 2:] * self.scale
         centre = boxes[:, :2] + boxes[:, 2:] * (0.5 + np.array(self.shift))
         return np.concatenate([centre - size / 2, size], 1)
+
+
+def fitted_by_halves(
+    found: Sequence[tuple[np.ndarray, np.ndarray]], truth: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Detections whose boxes are corrected to a set's convention (:class:`BoxFit`).
+
+    The correction of the scenes at even places is fitted to those at odd ones, and the other way
+    round, so that no scene is corrected by its own boxes.
+
+    Parameters
+    ----------
+    found : sequence of (float (N_i, 4), float (N_i,))
+        Boxes and scores of each scene.
+    truth : sequence of float (G_i, 4)
+        Its faces. A detection is paired with the face that it overlaps most, from 0.3 on.
+
+    Returns
+    -------
+    list of (float64 (N_i, 4), float64 (N_i,))
+        As they are where a half has no pair.
+
+    Examples
+    --------
+    >>> truth = [np.array([[10.0, 10, 20, 30]]), np.array([[50.0, 10, 20, 30]])]
+    >>> found = [(boxes * (1, 1, 1.5, 1), np.ones(1)) for boxes in truth]
+    >>> fitted_by_halves(found, truth)[0][0].tolist()
+    [[10.0, 10.0, 20.0, 30.0]]
+    """
+    fits = []
+    for half in (0, 1):
+        pairs = []
+        for (boxes, _), faces in zip(found[half::2], truth[half::2], strict=True):
+            faces = faces[(faces[:, 2:] > 0).all(1)]
+            if len(boxes) and len(faces):
+                shared = overlaps(boxes, faces)
+                near = shared.max(1) >= 0.3
+                pairs += zip(boxes[near], faces[shared.argmax(1)[near]], strict=True)
+        fits.append(BoxFit.fit(*map(np.array, zip(*pairs, strict=True))) if pairs else None)
+    corrected = []
+    for i, (boxes, scores) in enumerate(found):
+        fit = fits[1 - i % 2]
+        corrected.append((boxes if fit is None else fit(boxes), scores))
+    return corrected

@@ -1,0 +1,134 @@
+"""Windows that a trained first-stage network proposes, to train the second stage on.
+
+What it proposes wrongly are the hard negatives. The paper (WIDER FACE, section 4.2) calls a
+proposal a face if it overlaps a true box by more than 0.5, and gives it the nearest one's box. Our
+choices: of each scene at most 30 wrong proposals, the surest first, and 30 right ones; a further
+window around every true face of the range, its box off by up to a tenth in size and position, so
+that the second stage sees faces that the first one misses.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from lrface import data
+from lrface.data import WindowSet
+from lrface.data.scenes import SceneSet
+from lrface.data.windows import LABELS, OVERLAP, Range, overlaps, targets, usable
+from lrface.errors import LrfaceError
+from lrface.files import progress
+from lrface.models.detection import cascade
+from lrface.training.config import RunRef
+from lrface.training.run_store import load_run
+
+VERSION = 1
+"""To be raised when the same network gives other windows."""
+MOST = 30
+
+
+def mined(
+    first: RunRef,
+    split: str = "train",
+    limit: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+) -> WindowSet:
+    """The windows for the second stage of a trained first-stage network.
+
+    Parameters
+    ----------
+    first : RunRef
+        The run of the first stage. It must be at hand when the windows are cut, and not before.
+    split : {"train", "val", "test"}
+        Of the scenes of its data set.
+    limit : int, optional
+        At most this many scenes.
+    seed : int
+        Of the sample of scenes and of the windows around true faces.
+    name : str, optional
+        Another set of scenes than that of the first stage.
+
+    Returns
+    -------
+    WindowSet
+        Its fingerprint follows from the first run's key.
+    """
+    config = first.config
+    chosen = cascade.PARTS[config.method].range
+    name = name or config.data
+    scenes, listed, photos = data.scenes_of(name, split, limit, seed)
+    recipe = f"{scenes[0]}\nproposed by {first.key}\n{seed}\n{VERSION}"
+    choose = partial(_proposed, scenes[1], chosen, first.key, config.label, seed)
+    most = 3 * MOST * len(listed)
+    return WindowSet(name, chosen, listed, recipe, most, choose, photos)
+
+
+def _proposed(
+    opened: partial, range: Range, key: str, label: str, seed: int
+) -> tuple[SceneSet, pd.DataFrame]:
+    run = load_run(key)
+    if run is None:
+        raise LrfaceError(f"{label} ({key}), which proposes windows, is not there: train it first")
+    net, scenes = run.model(), opened()
+    good = np.split(usable(scenes.boxes), np.cumsum([len(t) for t in scenes.truth()])[:-1])
+    random = np.random.Generator(np.random.Philox(key=[seed, range.window]))
+    parts = []
+    with progress(f"{label}: proposals", len(scenes)) as advance:
+        for row, truth in enumerate(scenes.truth()):
+            boxes, _ = cascade.propose(net, range, scenes.read(row))
+            parts.append(labelled(row, boxes, truth, good[row], range, random))
+            advance()
+    return scenes, pd.concat(parts, ignore_index=True)
+
+
+def labelled(
+    scene: int,
+    proposals: np.ndarray,
+    truth: np.ndarray,
+    good: np.ndarray,
+    range: Range,
+    random: np.random.Generator,
+) -> pd.DataFrame:
+    """The windows of one scene with their labels.
+
+    Parameters
+    ----------
+    scene : int
+    proposals : float (N, 4)
+        By falling score.
+    truth : float (G, 4)
+        All faces.
+    good : bool (G,)
+        Those that are learnt from; a proposal of another is left out.
+    range : Range
+    random : Generator
+
+    Returns
+    -------
+    DataFrame
+        As :attr:`lrface.data.WindowSet.choose` gives it.
+    """
+    faces = truth if len(truth) else np.array([[-1e6, -1e6, 1.0, 1.0]])
+    good = good if len(truth) else np.array([False])
+    own = good & (faces[:, 3] >= range.edges[0] * 0.9)
+    own &= faces[:, 3] < range.edges[-1] * max(range.levels) * 1.1
+    moved = faces[own] + random.uniform(-0.1, 0.1, (own.sum(), 4)) * faces[own][:, [3, 3, 2, 3]]
+    boxes = np.concatenate([proposals, moved])
+    shared = overlaps(boxes, faces)
+    nearest, best = shared.argmax(1), shared.max(1)
+    right = np.flatnonzero((best > OVERLAP) & good[nearest])
+    right = np.concatenate([right[right < len(proposals)][:MOST], right[right >= len(proposals)]])
+    wrong = np.flatnonzero(best <= OVERLAP)[:MOST]
+    kept = np.concatenate([right, wrong]).astype(int)
+    squares = cascade.squares_around(boxes[kept])
+    table = pd.DataFrame({"scene": scene}, index=np.arange(len(kept)))
+    table[["left", "top", "side"]] = squares
+    table[list(LABELS)] = np.nan
+    table[list(LABELS[1:4])] = -1.0
+    table["face"] = (np.arange(len(kept)) < len(right)).astype(float)
+    box = targets(squares[: len(right)], faces[nearest[right]])
+    table.loc[: len(right) - 1, list(LABELS[4:])] = box
+    return table

@@ -1,0 +1,69 @@
+"""Rendered scenes by name: the test crowds ship, others are rendered once."""
+
+import numpy as np
+import pytest
+from lrface import data
+from lrface.data import rendered_scenes
+from lrface.errors import LrfaceError, UsageError
+
+
+@pytest.fixture(scope="module")
+def crowds():
+    return data.load_scenes("rendered-crowds", "test")
+
+
+def test_the_test_crowds_ship_whole(crowds):
+    assert len(crowds) == rendered_scenes.SCENES["rendered-crowds"]["test"] and not crowds.photos
+    assert crowds.read(0).shape == (512, 512, 3) and crowds.list_rule == "height"
+    assert crowds.boxes["h"].between(6, 310).all() and len(crowds.boxes) > 300
+    assert {"easy", "medium", "hard", "occlusion", "pose", "Smiling"} <= set(crowds.boxes)
+    assert crowds.boxes["person"].is_unique
+    points = np.stack(crowds.boxes["landmarks"])
+    boxes = crowds.boxes[["x", "y", "w", "h"]].to_numpy()
+    low, high = points.min(1) + 0.5, points.max(1) + 0.5
+    # pixel centres: the box reaches from the forehead to the chin
+    assert np.abs(low[:, 0] - boxes[:, 0]).max() < 1e-2 * 300
+    assert np.allclose(high, boxes[:, :2] + boxes[:, 2:], atol=0.6)
+    limited = data.load_scenes("rendered-crowds", "test", 3)
+    assert len(limited) == 3 and limited.fingerprint != crowds.fingerprint
+    assert sum(len(faces) for faces in limited.truth()) == len(limited.boxes)
+
+
+def test_every_face_has_two_good_pictures():
+    few = data.load_scenes("rendered-crowds", "test", 2)
+    moments, portraits, marks, others = rendered_scenes.pictures(few)
+    assert moments.shape == portraits.shape == (len(few.boxes), 128, 128, 3)
+    assert marks.shape == others.shape == (len(few.boxes), 68, 2)
+    assert np.abs(marks - 64).max() < 90 and not np.allclose(marks, others)
+    with pytest.raises(LrfaceError, match="use the test crowds"):
+        rendered_scenes.pictures(data.SceneSet("x", few.root.parent, few.images, few.boxes))
+
+
+def test_a_missing_or_damaged_file_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(rendered_scenes, "EMBEDDED", tmp_path)
+    with pytest.raises(LrfaceError, match="install lrface again"):
+        data.load_scenes("rendered-crowds", "test", 1)
+    (tmp_path / "manifest.json").write_text('{"files": {"scenes-1-0000.parquet": "0"}}')
+    with pytest.raises(LrfaceError, match="missing or damaged"):
+        data.load_scenes("rendered-crowds", "test", 1)
+
+
+def test_a_split_is_asked_for_by_name():
+    with pytest.raises(UsageError, match="no split None"):
+        data.load_scenes("rendered-crowds")
+    with pytest.raises(LrfaceError, match="whole pictures"):
+        data.load("rendered-crowds")
+
+
+@pytest.mark.slow
+def test_others_are_rendered_once(monkeypatch):
+    monkeypatch.setattr(rendered_scenes, "PER_PART", 1)
+    one = data.load_scenes("rendered-portraits", "val", 1)
+    assert one.read(0).shape == (256, 256, 3) and one.boxes["h"].between(80, 150).all()
+
+    def never(*_):
+        raise AssertionError("rendered again")
+
+    monkeypatch.setattr(rendered_scenes, "_write", never)
+    again = data.load_scenes("rendered-portraits", "val", 1)
+    assert np.array_equal(one.read(0), again.read(0)) and one.fingerprint == again.fingerprint
