@@ -28,6 +28,8 @@ from torch.utils import _pytree as tree
 from torch.utils import backend_registration as registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lrface.training.cost_model import FREE
+
 aten = torch.ops.aten
 NAME = "phantom"
 _COPIES = {aten.copy_.default, aten._to_copy.default}
@@ -39,12 +41,6 @@ _WAITS = {
     *(aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default),
     *(aten.equal.default, aten._unique2.default),
 }
-_FREE = (
-    *("view", "detach", "alias", "expand", "permute", "transpose", "t.", "slice", "select"),
-    *("unsqueeze", "squeeze", "split", "unbind", "as_strided", "empty", "new_empty", "sym_"),
-    *("_unsafe_view", "_reshape_alias", "lift_fresh", "diagonal", "is_same_size"),
-)
-"""Beginnings of the names of operations that launch no kernel."""
 _SCALARS = ("where", "masked_fill", "fill", "lerp", "addc", "_foreach")
 """Operations not marked as pointwise that take CPU scalars."""
 _UNSTEADY = (
@@ -116,7 +112,7 @@ def _run(func, args, kwargs) -> Any:
     if here:
         _check(func, args, elsewhere)
         _count_wait(func, args, target)
-    if (here or target) and not func.__name__.startswith(_FREE):
+    if (here or target) and not func.is_view and not func.__name__.startswith(FREE):
         launched[func.__name__.split(".")[0]] += 1
     owner = {id(x.inner): x for x in here}
     args, kwargs = tree.tree_map_only(Tensor, lambda x: x.inner, (args, kwargs))
