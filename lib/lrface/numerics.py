@@ -55,14 +55,16 @@ def gpu_problem() -> str | None:
     """What keeps PyTorch from computing on the GPU: a phrase, "" if nothing, None without a GPU.
 
     It is asked to add two numbers: that a driver lists a GPU does not mean that these wheels run
-    on it. The GPU is then in use by this process (some hundred MB).
+    on it. It is then in use by this process (some hundred MB); under torchrun it is its own one.
     """
-    if not torch.cuda.device_count():  # asks the driver's library, not CUDA
+    count = torch.cuda.device_count()  # asks the driver's library, not CUDA
+    if not count:
         return None
+    own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % count)
     try:
-        one = torch.ones(2, device="cuda")
+        one = torch.ones(2, device=own)
         added = bool(((one + one) == 2).all())
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(own)
     except (RuntimeError, AssertionError) as error:
         return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return "" if added else "it computes 1 + 1 wrong"
@@ -139,6 +141,11 @@ def prepare(device: torch.device) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     for backend in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
         backend.fp32_precision = "ieee"  # PyTorch's own default for convolutions is TF32
+    fix_order_of_sums()
+
+
+def fix_order_of_sums() -> None:
+    """Have cuDNN and PyTorch add in the same order every time, where they can."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -223,11 +230,11 @@ def autocast_in_training(net: nn.Module) -> nn.Module:
     forward = net.forward
 
     @wraps(forward)
-    def mixed(*inputs: Any) -> Any:
+    def mixed(first: Tensor, *others: Any, **options: Any) -> Any:
         if not net.training:
-            return forward(*inputs)
-        with torch.autocast(inputs[0].device.type, torch.bfloat16):
-            found = forward(*inputs)
+            return forward(first, *others, **options)
+        with torch.autocast(first.device.type, torch.bfloat16):
+            found = forward(first, *others, **options)
         half = (torch.bfloat16, torch.float16)
         return tree_map_only(Tensor, lambda x: x.float() if x.dtype in half else x, found)
 

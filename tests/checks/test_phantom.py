@@ -38,6 +38,9 @@ for name, call in (bad | good).items():
         print(name, "passes")
     except (RuntimeError, TypeError):
         print(name, "fails")
+z = torch.complex(torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0]))
+found = (z.to(device).conj() * torch.tensor(1j)).imag.cpu()
+assert torch.equal(found, (z.conj() * 1j).imag)  # a lazy conjugate is not lost
 waits = dict(phantom.waits)
 _ = bool((there > 0).all()), float(there.sum()), there.cpu()
 print(sum(phantom.waits.values()) - sum(waits.values()), "waits")

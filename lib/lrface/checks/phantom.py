@@ -41,15 +41,20 @@ _WAITS = {
     *(aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default),
     *(aten.equal.default, aten._unique2.default),
 }
+_PHYSICAL = {
+    aten._conj.default: aten._conj_physical.default,
+    aten._neg_view.default: aten.neg.default,
+}
 _SCALARS = ("where", "masked_fill", "fill", "lerp", "addc", "_foreach")
 """Operations not marked as pointwise that take CPU scalars."""
 _UNSTEADY = (
     *("adaptive_avg_pool2d_backward", "adaptive_max_pool2d_backward", "avg_pool3d_backward"),
-    *("upsample_bilinear2d_backward", "upsample_bicubic2d_backward", "upsample_linear1d_backward"),
+    *("upsample_bicubic2d_backward", "upsample_linear1d_backward"),
     *("grid_sampler_2d_backward", "reflection_pad2d_backward", "replication_pad2d_backward"),
     *("scatter_reduce", "histc", "ctc_loss_backward", "nll_loss2d", "put_", "bincount"),
 )
-"""Operations that CUDA has in no deterministic form (torch.use_deterministic_algorithms)."""
+"""Operations that CUDA has in no deterministic form (torch.use_deterministic_algorithms). Bilinear
+enlargement has one: PyTorch then composes it of others, also on the phantom."""
 
 launched: Counter[str] = Counter()
 """Operations that would be kernels on a GPU, by name."""
@@ -104,6 +109,8 @@ def _run(func, args, kwargs) -> Any:
     """An operation: checked as CUDA would, computed on the CPU."""
     if func is aten._copy_from.default:
         func, args = aten.copy_.default, (args[1], args[0])
+    # a lazy conjugate would be lost here, below the layer of PyTorch that resolves it
+    func = _PHYSICAL.get(func, func)
     flat = [x for x in tree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
     here = [x for x in flat if isinstance(x, Tensor)]
     elsewhere = [x for x in flat if not isinstance(x, Tensor)]
@@ -176,6 +183,7 @@ def install() -> torch.device:
 
     Modules that are moved to it keep their parameters' identity, and threads of pools know it.
     """
+    from lrface import numerics
     from lrface.settings import current
     from lrface.training import distributed
 
@@ -190,6 +198,7 @@ def install() -> torch.device:
     for func in (aten.empty_strided.default, aten.empty.memory_format, aten._copy_from.default):
         library.impl(func, lambda *args, func=func, **kw: _run(func, args, kw), "PrivateUse1")
     _kept.append(library)
+    numerics.fix_order_of_sums()
     # tensors of inference mode cannot be wrapped
     torch.inference_mode = lambda mode=True: torch.no_grad() if mode else contextlib.nullcontext()
     torch.__future__.set_swap_module_params_on_conversion(True)
