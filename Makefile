@@ -9,6 +9,8 @@ UV_VERSION := 0.13.9
 UV := .venv-uv/bin/uv
 BIN := .venv/bin
 
+# cpu: PyTorch's own builds for CPUs, without 5 GB of CUDA libraries; asks PyTorch's own index beside the ordinary one.
+TORCH ?= cuda
 PRESET ?= quick
 STUDY ?= all
 export PYTHONHASHSEED := 0
@@ -18,6 +20,7 @@ export PYTHONHASHSEED := 0
 help:
 	@echo "make reproduce [DATA=synthetic] [STUDY=all] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
 	@echo "               [RETRAIN=1]: train every network here instead of taking the released ones"
+	@echo "make setup [TORCH=cpu]   the environment alone; TORCH=cpu: without the CUDA libraries"
 	@echo "make test        pass the tests        make lint        style and formatting"
 	@echo "make verify      check every committed number        make nbval       execute the committed notebooks again, compare their outputs"
 	@echo "make notebooks   refresh the committed, executed notebooks        make clean   remove the environments"
@@ -31,7 +34,13 @@ $(UV):
 # The stamp is newer than the lock exactly when the environment matches it: a second make installs nothing.
 .venv/.installed: requirements.lock pyproject.toml | $(UV)
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
+ifeq ($(TORCH),cpu)
+	@awk '/^[a-z]/ {keep = !/^(torch|torchvision|triton|nvidia-|cuda-)/} keep' requirements.lock > .venv/cpu.lock
+	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes --compile-bytecode .venv/cpu.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --compile-bytecode --no-deps --torch-backend cpu $$(grep -oE '^(torch|torchvision)==[0-9.]+' requirements.lock)
+else
 	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+endif
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -115,7 +115,7 @@ def measure(method: str, batch: int) -> dict:
         "train_faces_per_second": round(batch / step_seconds, 3),
         "infer_faces_per_second": round(batch / infer_seconds, 3),
         "peak_gb": round(peak / 1e9, 3),
-        "predicted_gb": round((predicted.activations + predicted.weights) / 1e9, 3),
+        "predicted_gb": round(predicted.memory / 1e9, 3),
         "gflop_per_second": round(2 * predicted.macs * batch / step_seconds / 1e9, 1),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "threads": torch.get_num_threads(),

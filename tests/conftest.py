@@ -330,6 +330,7 @@ def interrupted(monkeypatch, tmp_path):
     The second is that of another run, stopped before batch ``at``.
     """
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_RATIO", 0)
 
     def call(run, at):
         def some(*arguments, batches=loop.batches):

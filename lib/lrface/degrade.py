@@ -15,7 +15,6 @@ passes is not documented; here it is rounded once, at the end.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from lrface.errors import UsageError
+from lrface.numerics import ieee_float32
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -108,16 +108,9 @@ def _bands(
     return tuple(bands)
 
 
-def full_precision(device: torch.device) -> AbstractContextManager:
-    """A context without autocast; a no-op on devices that have none, such as ``meta``."""
-    if torch.amp.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
-
-
 def _sandwich(x: Tensor, rows: Bands, columns: Bands) -> Tensor:
     """rows @ x @ columns.T over the last two axes, in the input's dtype."""
-    with full_precision(x.device):
+    with ieee_float32(x.device):
         x = torch.cat([torch.matmul(band, x[..., first:last, :]) for first, last, band in rows], -2)
         return torch.cat(
             [torch.matmul(x[..., first:last], band.T) for first, last, band in columns], -1

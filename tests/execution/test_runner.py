@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 from conftest import TINY, in_process
-from lrface import files
+from lrface import files, numerics
 from lrface.errors import LrfaceError
 from lrface.execution import kernel, notebooks, provenance, runner, staging
 
@@ -215,9 +215,7 @@ def test_progress_bars_are_not_saved():
 
 
 def test_a_preset_for_gpus_is_refused_without_one(project, monkeypatch):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(kernel, "_gpu_problem", lambda: None)
     path = project()
     values = notebooks.parameters(path, {"preset": "gpu"})
     with pytest.raises(LrfaceError, match="preset gpu needs a GPU"):
@@ -231,10 +229,8 @@ def test_one_notebook_at_a_time_on_a_gpu(monkeypatch, tmp_path):
     import torch
     from filelock import FileLock, Timeout
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(
-        torch.cuda, "get_device_properties", lambda _: type("P", (), {"uuid": "GPU 1/2"})
-    )
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(numerics, "gpu", lambda: {"uuid": "GPU 1/2"})
     monkeypatch.setattr(kernel.tempfile, "gettempdir", lambda: str(tmp_path))
     with kernel._gpu():
         (lock,) = tmp_path.iterdir()

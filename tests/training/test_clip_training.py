@@ -166,6 +166,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(own_places, monkeypatch):
     whole = runs.fit(config, train).model().state_dict()
     for stop in (3, 7):
         monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(loop, "SAVE_RATIO", 0)
         step, count = loop._step_in_memory, iter(range(100))
 
         def killed(*args, stop=stop, step=step, count=count):

@@ -90,11 +90,44 @@ def test_steps_epochs_and_times(toy):
     ]  # a config twice is one network, and a start is one too
     assert table["epochs"].tolist() == [0.5, 0.035, 0.5, 10.0]
     assert table["setting"].tolist() == ["2x"] * 4 and table["batch"].tolist() == [5] * 4
-    assert table["memory_gb"][0] == sum(cost_model.cost(toy)[2:]) / 1e9
-    one, eight = (table[name][0] for name in cost_model.SECONDS)
-    assert one == pytest.approx(
-        100 * 5 * 2 * cost_model.cost(toy).macs / cost_model.FLOPS
-    ) and one / eight == pytest.approx(8 * cost_model.EFFICIENCY)
+    assert table["memory_gb"][0] == cost_model.cost(toy).memory / 1e9
+
+
+def test_a_step_takes_what_its_slowest_part_takes(toy, monkeypatch):
+    step, faces = cost_model.cost(toy), 1000
+    parts = {
+        "compute": 100 * 5 * 2 * step.macs / cost_model.FLOPS,
+        "launches": 100 * step.launches * cost_model.LAUNCH,
+        "input": 500 * cost_model.DECODE / cost_model.CORES,
+    }
+
+    def found():
+        row = cost_model.plan([toy], faces).iloc[0]
+        return row["bound"], row["seconds_1_gpu"], row["seconds_8_gpus"]
+
+    # one CPU sends the kernels of a step however many GPUs share the batch
+    assert found() == ("input", parts["input"], parts["launches"])
+    monkeypatch.setattr(cost_model, "DECODE", 0)
+    assert found() == ("launches", parts["launches"], parts["launches"])
+    monkeypatch.setattr(cost_model, "LAUNCH", 0)
+    assert found() == ("compute", parts["compute"], pytest.approx(parts["compute"] / 7.2))
+
+
+def test_launches_are_counted_by_hand(toy):
+    # two convolutions and a rectifier forward and backward, L1 and its gradient; views are free
+    launches = cost_model.cost(toy).launches - cost_model.ADAM_LAUNCHES
+    assert 8 <= launches <= 20
+    paper = cost_model.cost(config("EDSR"))
+    assert paper.launches > 10 * launches
+
+
+def test_scoring_is_bound_by_the_detector_or_by_the_network():
+    small, large = (config("EDSR", size=size) for size in ("small", "paper"))
+    floor = 1000 * cost_model.SCORE / cost_model.CORES
+    assert cost_model.scoring_seconds(small, 1000) == floor
+    forward = 2 * models.cost(models.restorer("EDSR", 4, "paper"), 32)["macs"]
+    expected = max(floor, 1000 * forward / cost_model.IEEE_FLOPS)
+    assert cost_model.scoring_seconds(large, 1000) == pytest.approx(expected)
 
 
 def test_a_closed_form_has_one_pass_and_no_optimiser():

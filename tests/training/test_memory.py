@@ -74,6 +74,7 @@ def test_the_optimiser_s_own_memory_counts_too(tmp_path, monkeypatch):
 def test_what_was_trained_before_is_kept(tmp_path, monkeypatch):
     """With memory at hand again, the run ends with the weights of one that always had enough."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_RATIO", 0)
     goes_on = Hungry(12, "never")
 
     def trained(objective, checkpoint):

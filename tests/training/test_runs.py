@@ -247,4 +247,4 @@ def test_a_closed_form_is_fitted_and_cached_as_any_run(monkeypatch):
 
 @pytest.mark.slow
 def test_bf16_trains_too():
-    assert np.isfinite(runs.fit(config(precision="bf16-mixed")).record["loss"])
+    assert np.isfinite(runs.fit(config(precision="bf16-autocast")).record["loss"])

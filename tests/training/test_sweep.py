@@ -62,6 +62,25 @@ def test_several_processes_give_the_weights_of_one(faces, cores, monkeypatch, tm
     assert "LRFACE_PROGRESS" not in os.environ
 
 
+def test_small_networks_share_a_gpu_while_they_fit(faces, cores, monkeypatch):
+    cores(16)
+    monkeypatch.setattr(sweep.runs, "device", lambda: torch.device("cuda"))
+    trainings = {str(s): (config(seed=s), faces) for s in range(8)}
+
+    def at_once(free, these=trainings):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 0))
+        return sweep._workers(these)
+
+    host = sweep.psutil.virtual_memory()._replace(available=100 * sweep.MEMORY)
+    monkeypatch.setattr(sweep.psutil, "virtual_memory", lambda: host)
+    assert at_once(80 << 30) == sweep.PER_GPU and at_once(1 << 30) == 1 and at_once(0) == 1
+    assert at_once(80 << 30, dict(list(trainings.items())[:2])) == 2
+    large = {"large": (config(size="paper"), faces)}
+    assert at_once(80 << 30, trainings | large) == 1
+    cores(4)
+    assert at_once(80 << 30) == 2  # each has its faces to decode
+
+
 @pytest.mark.slow
 def test_workers_know_the_notebook_s_methods_and_one_may_diverge(faces, cores, monkeypatch, capsys):
     cores(2)

@@ -1,6 +1,7 @@
 """The command line: ``lrface reproduce``, ``list``, ``verify``, ``hallucinate`` and others.
 
-``studies``, ``results``, ``faces`` and ``photos`` hold the commands, ``console`` what they share.
+``studies``, ``results``, ``faces``, ``photos`` and ``gpu`` hold the commands, ``console`` what they
+share.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from lrface.cli.console import app, problems
 from lrface.errors import LrfaceError, UsageError
 
 # they register the commands, in the order of the help text
-from lrface.cli import studies, results, faces, photos  # noqa: F401  # isort: skip
+from lrface.cli import studies, results, faces, photos, gpu  # noqa: F401  # isort: skip
 
 INTERRUPTED = 130
 """Typer's exit code of an interrupted command."""

@@ -172,6 +172,8 @@ def _show_plan(path: Path, values: dict[str, Any]) -> None:
         f"{costs['steps'].sum():,} steps: {one} on one GPU, {eight} on eight; "
         f"at most {costs['memory_gb'].max():.2f} GB"
     )
+    scored = cost_model.scoring_seconds_of(configs.values(), 1000)
+    console.print(f"scoring 1,000 faces by all of them: {clock(scored)} on one GPU")
     console.print(f"({cost_model.ASSUMPTION})")
 
 

@@ -14,11 +14,14 @@ import logging
 import os
 import re
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +29,6 @@ import nbformat
 import psutil
 from filelock import FileLock
 
-from lrface.errors import LrfaceError
 from lrface.files import clock, project_root, relayed, write_atomic
 from lrface.settings import current
 
@@ -287,10 +289,12 @@ def _gpu() -> Iterator[None]:
         return
     import torch
 
-    if not torch.cuda.is_available():
+    if not torch.cuda.device_count():
         yield
         return
-    name = re.sub(r"\W", "-", str(getattr(torch.cuda.get_device_properties(0), "uuid", "0")))
+    from lrface import numerics
+
+    name = re.sub(r"\W", "-", numerics.gpu().get("uuid", "0"))
     with FileLock(Path(tempfile.gettempdir(), f"lrface-gpu-{name}.lock"), mode=0o666):
         yield
 
@@ -306,17 +310,40 @@ def _sockets() -> Iterator[str]:
         yield str(Path(folder, "kernel"))
 
 
-def require_gpu(preset: str) -> None:
-    """Raise one sentence if the preset needs a GPU and there is none."""
-    if preset not in ("gpu", "paper") or current().device == "cpu":
-        return
+def check_gpu(preset: str) -> None:
+    """Raise one sentence if a GPU is needed and none can be used; say one if the CPU must do.
+
+    Jobs of a cluster have GPUs that the machine which sends them has not.
+    """
+    if current().device != "cpu" and not current().jobs.startswith("slurm"):
+        from lrface import numerics
+
+        needed = f"preset {preset}" if preset in ("gpu", "paper") else ""
+        numerics.accelerator(current().device, needed, _gpu_problem)
+
+
+def gpu_record() -> dict[str, Any]:
+    """What a study's record states of the GPU that its kernel used."""
+    if current().device == "cpu":
+        return {}
+    from lrface import numerics
+
+    used = numerics.accelerator(current().device, "", _gpu_problem) == "cuda"
+    return numerics.record() if used else {}
+
+
+@lru_cache
+def _gpu_problem() -> str | None:
+    """:func:`lrface.numerics.gpu_problem` as another process finds it: the GPU is the kernel's."""
     import torch
 
-    if not torch.cuda.is_available():
-        raise LrfaceError(
-            f"preset {preset} needs a GPU and PyTorch sees none: choose preset quick, or set "
-            "LRFACE_DEVICE=cpu and be patient"
-        )
+    if not torch.cuda.device_count():
+        return None
+    code = "import json; from lrface import numerics; print(json.dumps(numerics.gpu_problem()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def save_clean(source: Path, target: Path) -> None:

@@ -67,7 +67,7 @@ def check(path: Path, values: dict[str, Any]) -> None:
     Data set, methods, device, folders and disk space are checked.
     """
     check_names(path, values)
-    kernel.require_gpu(values["preset"])
+    kernel.check_gpu(values["preset"])
     results, figures = study_folders(values["data"], values["preset"], path.stem)
     for folder in (results, figures, cache_dir("runs"), output_root() / ".lrface"):
         _check_folder(folder, FREE_MB[values["preset"]])
@@ -283,6 +283,7 @@ def _record(
         "seconds": seconds,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **environment(),
+        **kernel.gpu_record(),
         "outputs": stage.outputs(),
         "provenance": parts,
         **({"scores": scores} if scores else {}),

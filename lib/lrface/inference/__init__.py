@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def restore(net: nn.Module, image: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        uint8 (3, h * s, w * s).
+        uint8 (3, h * s, w * s), on the CPU, wherever the network is.
 
     Examples
     --------
@@ -48,15 +49,22 @@ def restore(net: nn.Module, image: Tensor) -> Tensor:
     """
     _, h, w = image.shape
     s = net.scale
+    where = device_of(net, image)
     out = torch.empty(3, h * s, w * s, dtype=torch.uint8)
     for top, bottom in _tiles(h):
         for left, right in _tiles(w):
             y, x = max(0, top - MARGIN), max(0, left - MARGIN)
             tile = image[None, :, y : min(h, bottom + MARGIN), x : min(w, right + MARGIN)]
-            sr = net(tile.float() / 255)[0].clamp(0, 1).mul(255).add(0.5).floor().byte()
-            inner = sr[:, (top - y) * s : (bottom - y) * s, (left - x) * s : (right - x) * s]
+            sr = net(tile.to(where).float() / 255)[0].clamp(0, 1).mul(255).add(0.5).floor().byte()
+            inner = sr.cpu()[:, (top - y) * s : (bottom - y) * s, (left - x) * s : (right - x) * s]
             out[:, top * s : bottom * s, left * s : right * s] = inner
     return out
+
+
+def device_of(net: nn.Module, images: Tensor) -> torch.device:
+    """The device of a network's weights; of one without weights, that of what it is given."""
+    weight = next(chain(net.parameters(), net.buffers()), images)
+    return weight.device
 
 
 def _tiles(side: int) -> list[tuple[int, int]]:

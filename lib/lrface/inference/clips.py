@@ -17,7 +17,7 @@ from lrface.data.clips import FRAMES, HEIGHT, WIDTH
 from lrface.data.images import BadImage, Square, read_rgb
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import progress, write_atomic
-from lrface.inference import images_in, restore
+from lrface.inference import device_of, images_in, restore
 
 SCALE = 8
 TINY = 40
@@ -45,7 +45,7 @@ def restore_clip(net: nn.Module, faces: Tensor, of_clips: bool) -> Iterator[Tens
     Yields
     ------
     Tensor
-        uint8 (3, h * s, w * s), for each frame.
+        uint8 (3, h * s, w * s), on the CPU, for each frame.
 
     Examples
     --------
@@ -58,13 +58,13 @@ def restore_clip(net: nn.Module, faces: Tensor, of_clips: bool) -> Iterator[Tens
     if not of_clips:
         yield from (restore(net, face) for face in faces)
         return
-    middle = FRAMES // 2
+    middle, where = FRAMES // 2, device_of(net, faces)
     around = torch.arange(len(faces))[:, None] + torch.arange(FRAMES) - middle
     for rows in around.clamp(0, len(faces) - 1).split(BATCH):
-        restored = net(faces[rows].float() / 255)
+        restored = net(faces[rows].to(where).float() / 255)
         if restored.ndim == 5:
             restored = restored[:, middle]
-        yield from restored.clamp(0, 1).mul(255).add(0.5).floor().byte()
+        yield from restored.clamp(0, 1).mul(255).add(0.5).floor().byte().cpu()
 
 
 def apply(

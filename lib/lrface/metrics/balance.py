@@ -90,8 +90,9 @@ def balanced_draws(
     UsageError
         Other shapes.
     """
-    truth, correct = np.asarray(truth, bool), np.asarray(correct, np.float64)
-    person = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    truth, correct, clusters = (_array(values) for values in (truth, correct, clusters))
+    truth, correct = truth.astype(bool), correct.astype(np.float64)
+    person = np.unique(clusters, return_inverse=True)[1]
     if not truth.shape == correct.shape == person.shape:
         raise UsageError(
             "want a truth, a correctness and a person for each face, "
@@ -134,8 +135,13 @@ def imbalance_level(labels: Tensor | np.ndarray) -> float:
     return float(50 * abs(2 * labels.sum() - len(labels)) / len(labels))
 
 
+def _array(values) -> np.ndarray:
+    """An array, also of a tensor on a GPU."""
+    return np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+
+
 def _labels(values) -> np.ndarray:
-    x = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    x = _array(values)
     if x.dtype.kind not in "iub" or x.ndim != 1 or not len(x):
         raise UsageError(
             f"want an integer or bool for each face, at least one, got {x.dtype} of shape {x.shape}"

@@ -47,7 +47,8 @@ def _prepare(sr: Tensor, hr: Tensor, space: Space, border: int) -> tuple[Tensor,
         raise UsageError(
             f"a border of {border} pixels leaves nothing of a {hr.shape[3]}x{hr.shape[2]} image"
         )
-    pair = [x.double() / 255 if x.dtype == torch.uint8 else x.double() for x in (sr, hr)]
+    pair = (sr, hr.to(sr.device))
+    pair = [x.double() / 255 if x.dtype == torch.uint8 else x.double() for x in pair]
     if border:
         pair = [x[..., border:-border, border:-border] for x in pair]
     return tuple(luma(x) for x in pair) if space == "y" else tuple(pair)
@@ -74,7 +75,7 @@ def psnr(
     Returns
     -------
     float64 (N,) tensor
-        Infinite for identical images, NaN where no pixel counts.
+        On the device of ``sr``; infinite for identical images, NaN where no pixel counts.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def ssim(sr: Tensor, hr: Tensor, space: Space = "rgb", border: int = 0) -> Tenso
     Returns
     -------
     float64 (N,) tensor
-        1 for identical images.
+        On the device of ``sr``; 1 for identical images.
 
     Raises
     ------

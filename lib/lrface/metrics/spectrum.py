@@ -28,6 +28,7 @@ def power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
     frequencies : float64 (S // 2,)
         In cycles per pixel, up to 0.5.
     power : float64 (N, S // 2)
+        Both on the device of ``images``.
 
     Raises
     ------
@@ -46,14 +47,15 @@ def power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
             f"power_spectrum wants square images (N, 3, S, S), got {tuple(images.shape)}"
         )
     side = images.shape[2]
-    luma = torch.einsum("nchw,c->nhw", images.double(), torch.tensor(LUMA, dtype=torch.float64))
-    window = torch.hann_window(side, dtype=torch.float64)
+    how = {"dtype": torch.float64, "device": images.device}
+    luma = torch.einsum("nchw,c->nhw", images.double(), torch.tensor(LUMA, **how))
+    window = torch.hann_window(side, **how)
     window = window[:, None] * window
     # Without the mean under the window, which would leak into the first ring.
     luma = luma - (luma * window).sum((1, 2), keepdim=True) / window.sum()
     power = torch.fft.fft2(luma * window).abs().square() / window.square().sum()
-    f = torch.fft.fftfreq(side, dtype=torch.float64)
+    f = torch.fft.fftfreq(side, **how)
     ring = (torch.hypot(f[:, None], f) * side).round().long()
-    rings = torch.arange(1, side // 2 + 1)
+    rings = torch.arange(1, side // 2 + 1, device=images.device)
     mean = torch.stack([power[:, ring == r].mean(1) for r in rings], 1)
     return rings.double() / side, mean

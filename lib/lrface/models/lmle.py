@@ -287,6 +287,7 @@ def triple_header_hinge(
             "want embeddings (B, 5, D) and present (B, 4), "
             f"got {tuple(embeddings.shape)} and {tuple(present.shape)}"
         )
+    present = present.to(embeddings.device)
     distance = (embeddings[:, :1] - embeddings[:, 1:]).square().sum(2)
     terms = (distance.new_tensor(margins) + distance[:, :-1] - distance[:, 1:]).clamp_min(0)
     return terms.where(present[:, :-1] & present[:, 1:], 0).sum(1).mean()

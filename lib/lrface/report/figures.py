@@ -577,7 +577,7 @@ def _canvas(
     for (face, (left, top, right, bottom)), height in zip(rows, heights, strict=True):
         middles.setdefault(face, y + height / 2)
         for c, images in enumerate(columns):
-            picture = images[face].clamp(0, 1).permute(1, 2, 0).numpy()
+            picture = images[face].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
             per = side / picture.shape[0]
             down = top + (np.arange(height) + 0.5) / height * (bottom - top)
             across = left + (np.arange(TILE) + 0.5) / TILE * (right - left)

@@ -59,8 +59,9 @@ class Config(BaseModel):
     loss : str
         ``l1`` or ``mse`` between the pictures, for a restorer, or one of the method's own
         objectives (``paper``, ...).
-    precision : {"32-true", "bf16-mixed"}
-        Lightning Fabric's precision of the training.
+    precision : {"32-true", "bf16-autocast"}
+        Of the training: all in float32, or the network's forward and backward pass by bfloat16
+        autocast (:func:`lrface.numerics.autocast_in_training`).
     seed : int
         Of the initial weights and of the batches.
     split_seed : int
@@ -109,7 +110,7 @@ class Config(BaseModel):
         "cosine", "annealed", "constant", "halve", "halve-once", "halve-early", "tail", "drops"
     ] = "cosine"
     loss: str = "l1"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-autocast"] = "32-true"
     seed: int = Field(0, ge=0)
     split_seed: int = Field(0, ge=0)
     init: Config | RunRef | None = None

@@ -1,6 +1,8 @@
 """What a training would cost, from its real step on PyTorch's meta device.
 
-Tensors have a shape there and no contents, so nothing is computed or allocated.
+Tensors have a shape there and no contents, so nothing is computed or allocated. A step takes as
+long as the slowest of three: its operations, the launches of its kernels by the CPU (a small
+network keeps no GPU busy), and the decoding of its faces.
 """
 
 from __future__ import annotations
@@ -32,10 +34,22 @@ FLOPS = 40e12
 (TF32 or bfloat16)."""
 EFFICIENCY = 0.9
 """Assumed speed of eight GPUs as a fraction of eight times that of one."""
+LAUNCH = 8e-6
+"""Assumed seconds in which PyTorch sends one operation to a GPU, with autograd's share."""
+ADAM_LAUNCHES, ADAM_TENSORS = 14, 30
+"""Operations of Adam's step, and how many weights one of them takes at a time."""
+DECODE = 2e-3
+"""Seconds in which one core decodes a face of 128x128 pixels (measured; WebP)."""
+SCORE = 20e-3
+"""Seconds of one core to score a restored face: detector and landmarks (measured)."""
+CORES = 8
+"""Assumed cores beside each GPU."""
+IEEE_FLOPS = 20e12
+"""Assumed speed of one GPU in IEEE float32, in which scores are computed."""
 ASSUMPTION = (
-    f"times assume {FLOPS / 1e12:g} TFLOP/s sustained on one GPU and {EFFICIENCY:.0%} of eight "
-    "times that on eight; memory is a lower bound, in GB of 1e9 bytes; every network counts as "
-    "trained from nothing"
+    f"times assume {FLOPS / 1e12:g} TFLOP/s sustained on one GPU, {EFFICIENCY:.0%} of eight "
+    f"times that on eight, {LAUNCH * 1e6:g} microseconds a kernel and {CORES} cores beside each "
+    "GPU; memory is a lower bound, in GB of 1e9 bytes; every network counts as trained from nothing"
 )
 SECONDS = ("seconds_1_gpu", "seconds_8_gpus")
 
@@ -54,6 +68,13 @@ class Cost(NamedTuple):
     from above."""
     weights: int
     """Bytes of all weights, their gradients and Adam's two moments, whatever the batch."""
+    launches: int
+    """Operations that are sent to a GPU in one step."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of a step: activations and weights."""
+        return self.activations + self.weights
 
 
 def plan(
@@ -82,9 +103,10 @@ def plan(
         ``method, size, setting, steps, batch, epochs, parameters``; ``macs`` of a training sample
         (see :class:`Cost`), about three times those of an inference; ``memory_gb`` (1e9 bytes):
         activations and weights in float32, a lower bound, as workspaces, the allocator's gaps and
-        the framework come on top; ``seconds_1_gpu`` and ``seconds_8_gpus``: operations over an
-        assumed speed (:data:`FLOPS`, :data:`EFFICIENCY`). A network with a closed form has one
-        pass over the faces, one forward pass a sample, and no optimiser.
+        the framework come on top; ``bound``, what a step on one GPU takes longest for:
+        ``compute``, ``launches`` or ``input``; ``seconds_1_gpu`` and ``seconds_8_gpus``, by the
+        assumed speeds of this module. A network with a closed form has one pass over the faces,
+        one forward pass a sample, and no optimiser.
 
     Raises
     ------
@@ -114,12 +136,53 @@ def plan(
         faces = min(n_train, config.n_train or n_train)
         steps = config.steps if descends else math.ceil(faces / config.batch) * method.trainable
         samples = steps * config.batch if descends else faces * method.trainable
-        seconds = samples * 2 * step.macs / FLOPS
+        takes = _seconds(step, steps, samples, min(samples, faces) * (config.frames or 1))
         row = (config.method, config.size, degradation.name, steps, config.batch, samples / faces)
-        row = (*row, step.parameters, step.macs, (step.activations + step.weights) / 1e9)
-        rows.append((*row, seconds, seconds / (8 * EFFICIENCY)))
-    columns = "method size setting steps batch epochs parameters macs memory_gb"
+        row = (*row, step.parameters, step.macs, step.memory / 1e9, max(takes, key=takes.get))
+        eight = takes | {name: takes[name] / (8 * EFFICIENCY) for name in ("compute", "input")}
+        rows.append((*row, max(takes.values()), max(eight.values())))
+    columns = "method size setting steps batch epochs parameters macs memory_gb bound"
     return pd.DataFrame(rows, columns=[*columns.split(), *SECONDS])
+
+
+def _seconds(step: Cost, steps: int, samples: int, decoded: int) -> dict[str, float]:
+    """What a training on one GPU would take, were nothing else to do.
+
+    ``decoded`` pictures are decoded: each once, as they are kept in memory.
+    """
+    return {
+        "compute": samples * 2 * step.macs / FLOPS,
+        "launches": steps * step.launches * LAUNCH,
+        "input": decoded * DECODE / CORES,
+    }
+
+
+def scoring_seconds(config: Config, faces: int) -> float:
+    """What it takes on one GPU to restore and score faces with a network: the larger of its
+    forward passes in IEEE float32 and of the detector and landmarks on the CPU.
+
+    Examples
+    --------
+    >>> from lrface import degrade
+    >>> setting = degrade.setting("4x")
+    >>> config = Config(method="SRCNN", degradation=setting, data="synthetic", steps=1)
+    >>> scoring_seconds(config, 1000)
+    2.5
+    """
+    with torch.device("meta"), torch.no_grad(), _Operations() as operations:
+        net = config.build(1 if config.method in models.RECOGNISERS else None).eval()
+        size = (FACE, FACE) if config.frames is None else (HEIGHT, WIDTH)
+        t = () if config.frames in (None, 1) else (config.frames,)
+        net(torch.zeros(1, *t, 3, *(side // config.degradation.scale for side in size)))
+    return faces * max(operations.flops / IEEE_FLOPS, SCORE / CORES)
+
+
+def scoring_seconds_of(configs: Iterable[Config], faces: int) -> float:
+    """:func:`scoring_seconds` of all networks that restore faces."""
+    restorers = [c for c in configs if models.find(c.method).restores]
+    shapes = {(c.method, c.size, c.degradation.scale, c.frames): c for c in restorers}
+    took = {shape: scoring_seconds(config, faces) for shape, config in shapes.items()}
+    return sum(took[c.method, c.size, c.degradation.scale, c.frames] for c in restorers)
 
 
 def cost(config: Config, identities: int | None = None, attributes: int | None = None) -> Cost:
@@ -193,7 +256,8 @@ def _step(
     if not _descends(method):
         with torch.no_grad(), _Operations() as operations:
             net.eval()(lr)
-        return Cost(parameters, operations.flops // 2 // batch, _bytes([lr, hr]), total)
+        macs = operations.flops // 2 // batch
+        return Cost(parameters, macs, _bytes([lr, hr]), total, operations.launches)
 
     own, saved = {w.untyped_storage() for w in weights}, WeakSet()
 
@@ -208,21 +272,28 @@ def _step(
         for name in ("loss", "discriminator"):
             if name in losses:
                 losses[name].backward()
-    return Cost(parameters, operations.flops // 2 // batch, size, total)
+    trained = sum(p.requires_grad for p in weights)
+    launches = operations.launches + ADAM_LAUNCHES * math.ceil(trained / ADAM_TENSORS)
+    return Cost(parameters, operations.flops // 2 // batch, size, total, launches)
+
+
+FREE = ("empty", "new_empty", "_unsafe_view", "detach", "lift_fresh", "_reshape_alias", "sym_")
+"""Beginnings of the names of operations that launch no kernel though they are no views."""
 
 
 class _Operations(TorchDispatchMode):
-    """Counts operations by PyTorch's formulas.
+    """Counts operations by PyTorch's formulas, and how many are sent to a GPU.
 
     As its FlopCounterMode, in a third of the time: by operation, not by module. One formula is
     ours: PyTorch 2.14 counts the weight gradient of a grouped convolution as if it had one group.
     """
 
-    flops = 0
+    flops = launches = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        self.launches += not func.is_view and not func.__name__.startswith(FREE)
         if func is torch.ops.aten.convolution_backward.default:
             (gradient, x, weight), transposed, needs = args[:3], args[7], args[10]
             self.flops += sum(needs[:2]) * conv_flop_count(

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
-from lrface import settings
+from lrface import numerics, settings
 from lrface.errors import LrfaceError
 from lrface.models.objective import Objective
 
@@ -26,23 +26,30 @@ TIMEOUT = timedelta(hours=12)
 """How long a process waits for another: the first may have a million faces to read."""
 
 
-def fabric(precision: str = "32-true") -> Fabric:
+def fabric() -> Fabric:
     """Lightning Fabric on one device a process, launched; LRFACE_DEVICE=cpu keeps it off the GPU.
 
-    Under torchrun the processes form one group: NCCL on GPUs, gloo on CPUs. Raises
-    :class:`LrfaceError` if a node has fewer GPUs than processes.
+    Under torchrun the processes form one group: NCCL on GPUs, gloo on CPUs. On a GPU this process
+    computes as :func:`lrface.numerics.prepare` says from then on. Raises :class:`LrfaceError` if a
+    GPU is asked for and none can be used, or a node has fewer GPUs than processes.
     """
-    return _fabric(precision, settings.current().device)
+    return _fabric(settings.current().device)
 
 
 @lru_cache
-def _fabric(precision: str, accelerator: str) -> Fabric:
+def _fabric(asked: str) -> Fabric:
+    found = _on(numerics.accelerator(asked))
+    numerics.prepare(found.device)
+    return found
+
+
+def _on(accelerator: str) -> Fabric:
     local, world = (int(os.environ.get(n, 1)) for n in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     with warnings.catch_warnings():
         # a machine with Slurm need not be one of its jobs
         warnings.filterwarnings("ignore", ".*srun")
         if world == 1:
-            return Fabric(accelerator=accelerator, devices=1, precision=precision)
+            return Fabric(accelerator=accelerator, devices=1)
         gpus = torch.cuda.device_count() if accelerator != "cpu" else 0
         if 0 < gpus < local:
             advice = "start no more than one a GPU, or set LRFACE_DEVICE=cpu"
@@ -54,7 +61,7 @@ def _fabric(precision: str, accelerator: str) -> Fabric:
             process_group_backend="nccl" if gpus else "gloo",
         )
         size = dict(devices=local, num_nodes=world // local)
-        found = Fabric(accelerator=accelerator, strategy=strategy, precision=precision, **size)
+        found = Fabric(accelerator=accelerator, strategy=strategy, **size)
         found.launch()
     return found
 

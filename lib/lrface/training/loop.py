@@ -20,6 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from lrface import numerics
 from lrface.data import ClipSet, FaceSet
 from lrface.degrade import Degradation, round_uint8
 from lrface.errors import Diverged, LrfaceError
@@ -31,19 +32,22 @@ from lrface.training.hyperparameters import Hyperparameters
 from lrface.training.lookahead import Lookahead
 
 SAVE_SECONDS = 30.0
+"""The least time between two checkpoints."""
+SAVE_RATIO = 20
+"""And it is so many times what the last one took, so that they cost 5 % of a training at most."""
 
 
 @torch.no_grad()
 def validate(
     net: nn.Module, faces: FaceSet | ClipSet, degrade: Degradation, device: torch.device
 ) -> float:
-    """Mean RGB PSNR (dB) over a few validation faces, or the middle frames of clips, in float32.
+    """Mean RGB PSNR (dB) over a few validation faces, or the middle frames of clips.
 
     It draws the learning curve; no model is selected by it.
     """
     total, count = 0.0, 0
     for lr, hr in _validation_pairs(faces, degrade):
-        sr = net(lr.to(device)).float().cpu()
+        sr = net(lr.to(device)).cpu()
         sr = round_uint8(sr[:, sr.shape[1] // 2] if sr.ndim == 5 else sr)
         mse = (sr - hr).double().square().mean((1, 2, 3)).clamp_min(1e-12)
         total, count = total + float((-10 * mse.log10()).sum()), count + len(hr)
@@ -75,9 +79,11 @@ class _Learner:
     """The network, its objective and their optimisers on the device, and one step of them."""
 
     def __init__(self, net: nn.Module, objective: Objective, hyper: Hyperparameters):
-        self.fabric: Fabric = distributed.fabric(hyper.precision)
+        self.fabric: Fabric = distributed.fabric()
         self.objective = objective
         net = net.to(memory_format=torch.channels_last)
+        if hyper.precision == "bf16-autocast":
+            numerics.autocast_in_training(net)
         optimiser = torch.optim.Adam(objective.groups(net), hyper.lr, **objective.adam)
         if objective.lookahead is not None:
             Lookahead(optimiser, **objective.lookahead)
@@ -160,7 +166,8 @@ def train(
     hyper : Hyperparameters
         Steps, batch, patch, learning rate, schedule, precision and seed.
     checkpoint : Path
-        File with all that it takes to go on; written every half minute, read if it exists.
+        File with all that it takes to go on; written every half minute, or less often where that
+        takes long; read if it exists.
     label : str
         The training's name in messages.
     validation : FaceSet or ClipSet, optional
@@ -174,7 +181,8 @@ def train(
         ``step, loss, lr, val_psnr`` at each fiftieth of the run, and ``trivial`` beside the loss if
         the objective gives it.
     facts : dict
-        ``seconds, resumed`` (times), ``device, threads`` and, if several, ``processes``.
+        ``seconds, resumed`` (times), ``device, threads``; if several, ``processes``; on a GPU
+        ``peak_gpu_memory_mb`` (1e6 bytes).
 
     Raises
     ------
@@ -186,15 +194,18 @@ def train(
     rank, world_size = distributed.rank_and_world_size()
     distributed.check_split(net, objective, hyper.batch, label)
     learner = _Learner(net, objective, hyper)
+    device = learner.fabric.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     done = _resume(learner, checkpoint, label)
     began = saved = time.monotonic()
     spent, good, every = done.seconds, done.step, max(1, hyper.steps // 50)
-    own = slice(rank, None, world_size)
+    own, pause = slice(rank, None, world_size), SAVE_SECONDS
     show = progress(label, hyper.steps) if rank == 0 else nullcontext(lambda *_: None)
     try:
-        with show as advance:
+        with show as advance, numerics.training(device):
             advance(done.step)
-            for batch in batches(data, hyper, done.step, own):
+            for batch in batches(data, hyper, done.step, own, device):
                 loss = _step_in_memory(learner, batch, hyper, done.step, world_size, label)
                 if world_size > 1:
                     loss = learner.fabric.all_reduce(loss, reduce_op="mean")
@@ -208,17 +219,18 @@ def train(
                     done.log.append(row)
                     done.total, done.seen = torch.zeros_like(done.total), 0
                 now = time.monotonic()
-                due = rank == 0 and now - saved > SAVE_SECONDS and done.step < hyper.steps
+                due = rank == 0 and now - saved > pause and done.step < hyper.steps
                 if due and torch.isfinite(done.total).all():
                     done.seconds = spent + now - began
                     _save(learner, done, checkpoint)
                     saved, good = time.monotonic(), done.step
+                    pause = max(SAVE_SECONDS, SAVE_RATIO * (saved - now))
                 advance(1, f"loss {done.log[-1]['loss']:.4f}" if done.log else "")
     except KeyboardInterrupt:
         where = f"interrupted at step {done.step} of {hyper.steps}"
         print(f"{label}: {where}; the same command goes on from the last checkpoint")
         raise
-    cuda = learner.fabric.device.type == "cuda"
+    cuda = device.type == "cuda"
     facts = {
         "seconds": spent + time.monotonic() - began,
         "resumed": done.resumed,
@@ -226,6 +238,8 @@ def train(
         "threads": torch.get_num_threads(),
     }
     facts |= {"processes": world_size} if world_size > 1 else {}
+    if cuda:
+        facts["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
     return learner.net.module, done.log, facts
 
 
@@ -236,7 +250,8 @@ def _resume(learner: _Learner, checkpoint: Path, label: str) -> _Progress:
     if checkpoint.exists():
         fresh = {name: copy.deepcopy(part.state_dict()) for name, part in learner.parts.items()}
         try:
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            # not to the device: Adam would wait for its count of steps there, twice a parameter
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
             for name, part in learner.parts.items():
                 part.load_state_dict(state[name])
             facts = {name: state[name] for name in ("step", "log", "seen", "seconds")}
@@ -275,8 +290,10 @@ def _log_row(
 
 
 def _validate(learner: _Learner, validation: FaceSet | ClipSet, degradation: Degradation) -> float:
+    device = learner.fabric.device
     learner.net.eval()
-    psnr = validate(learner.net, validation, degradation, learner.fabric.device)
+    with numerics.ieee_float32(device):
+        psnr = validate(learner.net, validation, degradation, device)
     learner.net.train()
     return psnr
 

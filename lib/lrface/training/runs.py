@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import save as serialise
 from torch import nn
 
-from lrface import data, models
-from lrface.data import ClipSet, TrainingSet, WindowSet
+from lrface import data, models, numerics
+from lrface.data import ClipSet, FaceSet, TrainingSet, WindowSet
 from lrface.data.clips import FRAMES
 from lrface.data.eye_distance import at_eye_distance
 from lrface.data.landmarks import landmarks
@@ -270,6 +270,7 @@ def _finish(
         "images_per_second": config.steps * config.batch / facts["seconds"],
         "sha256": sha256(work / "model.safetensors"),
         **environment(),
+        **(numerics.record() if device().type == "cuda" else {}),
     }
     write_text(work / "record.json", json.dumps(record, indent=1))
     return promote(Run(work, config, record, "trained"), folder, "trained")
@@ -313,8 +314,9 @@ def init_from(net: nn.Module, run: Run, label: str) -> None:
 
 
 def device() -> torch.device:
-    """Where networks run: the GPU if there is one, unless LRFACE_DEVICE says otherwise."""
-    return distributed.fabric("32-true").device
+    """Where networks run: the GPU if there is one that can be used, unless LRFACE_DEVICE says
+    otherwise."""
+    return distributed.fabric().device
 
 
 @lru_cache(maxsize=1)

@@ -74,7 +74,7 @@ def train(
     """
     if distributed.rank_and_world_size()[1] > 1:
         raise LrfaceError(f"{label}: it is trained in stages: train it in one process")
-    device = distributed.fabric(hyper.precision).device
+    device = distributed.fabric().device
     net.to(device)
     done, facts = _resume(net, folder / "finished.pt", label), {}
     for number, (stage, steps) in enumerate(

@@ -22,12 +22,16 @@ from lrface.data import FaceSet, TrainingSet
 from lrface.errors import Diverged, LrfaceError
 from lrface.files import cache_dir, progress, relayed, write_atomic
 from lrface.settings import adopt, current, variables
-from lrface.training import runs, slurm
+from lrface.training import cost_model, runs, slurm
 from lrface.training.runs import Config, Run, RunRef
 
 Name = TypeVar("Name", bound=Hashable)
 MEMORY = 3 << 30
 """Bytes of free memory for each training at a time; the hungriest small network takes 2 GB."""
+PER_GPU = 4
+"""Most small networks that train on one GPU at once."""
+GPU_CONTEXT = 800 << 20
+"""Bytes of a GPU that each process takes before its first tensor."""
 
 
 def fit(
@@ -169,10 +173,29 @@ def _train(trainings: Trainings, where: slurm.Launcher) -> Trained:
 
 
 def _workers(trainings: Trainings) -> int:
+    if trainings and runs.device().type == "cuda":
+        return _sharing_a_gpu(trainings)
     if not all(_on_cpu(config) for config, _ in trainings.values()):
         return 1
     room = psutil.virtual_memory().available // MEMORY
     return min(len(trainings), os.cpu_count() or 1, max(1, room))
+
+
+def _sharing_a_gpu(trainings: Trainings) -> int:
+    """How many networks train on one GPU at once, each in a process of its own.
+
+    One small network leaves it idle while the CPU sends the next kernels; a large one does not.
+    """
+    if any(config.size == "paper" for config, _ in trainings.values()):
+        return 1
+    largest = 0
+    for config, faces in trainings.values():
+        people = faces.table["identity"].nunique()
+        step = cost_model.cost(config, people, len(faces.attributes)).memory
+        largest = max(largest, GPU_CONTEXT + 2 * step)
+    room = torch.cuda.mem_get_info()[0] // largest
+    room = min(room, psutil.virtual_memory().available // MEMORY)
+    return max(1, min(PER_GPU, len(trainings), (os.cpu_count() or 1) // 2, room))
 
 
 def _in_processes(trainings: Trainings, workers: int) -> Trained:

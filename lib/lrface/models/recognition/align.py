@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrface.degrade import full_precision, resize
+from lrface.degrade import resize
 from lrface.errors import UsageError
+from lrface.numerics import ieee_float32
 
 SIZE = (124, 108)
 """Rows and columns of FRNET's input (joint model, section 4.1)."""
@@ -74,6 +75,7 @@ def align(images: Tensor, points: Tensor, size: tuple[int, int] = SIZE) -> Tenso
             f"got {tuple(images.shape)}, {tuple(points.shape)}"
         )
     h, w = images.shape[2:]
+    points = points.to(images.device)
     stretch = torch.tensor([size[1] / SIZE[1], size[0] / SIZE[0]], dtype=torch.float64)
     template = (TEMPLATE * stretch).to(points.device)
     found = points.isfinite().all(2).all(1)
@@ -91,7 +93,7 @@ def align(images: Tensor, points: Tensor, size: tuple[int, int] = SIZE) -> Tenso
     rows, columns = (torch.linspace(-1, 1, n) for n in size)
     stretched = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
     grid = torch.where(found[:, None, None, None], aligned, stretched.to(aligned)).to(images.dtype)
-    with full_precision(images.device):
+    with ieee_float32(images.device):
         return F.grid_sample(
             images, grid, mode="bilinear", padding_mode="border", align_corners=True
         )

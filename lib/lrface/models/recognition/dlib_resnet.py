@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrface.data.landmarks import model_file
-from lrface.degrade import full_precision
 from lrface.errors import LrfaceError, UsageError
+from lrface.numerics import ieee_float32
 
 CHIP_SIZE = 150
 PADDING = 0.25
@@ -155,17 +155,17 @@ class DlibResNet(nn.Module):
     def forward(self, chips: Tensor) -> Tensor:
         """RGB chips (N, 3, 150, 150), uint8 or float in 0..255 (not 0..1), to float32 (N, 128).
 
-        Gradients reach a float input. Under autocast it still computes in float32: bfloat16 changes
-        a component by up to 3e-3, and a judge's scores should not depend on how the judged network
-        was trained. On CUDA, PyTorch's own TF32 setting applies (TF32 changes a component by up to
-        2e-4). Raises :class:`UsageError` for any other shape.
+        Gradients reach a float input. It computes in IEEE float32, whatever is set: bfloat16
+        changes a component by up to 3e-3 and TF32 by up to 2e-4, and a judge's scores should not
+        depend on how the judged network was trained. Raises :class:`UsageError` for any other
+        shape.
         """
         if chips.shape[1:] != (3, CHIP_SIZE, CHIP_SIZE):
             raise UsageError(
                 f"dlib's network wants chips of shape (N, 3, {CHIP_SIZE}, {CHIP_SIZE}), "
                 f"got {tuple(chips.shape)}"
             )
-        with full_precision(chips.device):
+        with ieee_float32(chips.device):
             x = (chips.to(self.mean.dtype) - self.mean) / 256
             x = F.relu(self.stem(x.contiguous(memory_format=torch.channels_last)))
             x = self.blocks(F.max_pool2d(x, 3, 2))

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrface.degrade import full_precision
 from lrface.models.layers import PReLUUnit, conv_prelu, xavier
 from lrface.models.losses import Classification
 from lrface.models.objective import Batch, Objective
 from lrface.models.recognition.align import unaligned_crop
+from lrface.numerics import ieee_float32
 
 VERSION = 1
 SIZES = {
@@ -77,7 +77,7 @@ class SphereFace(nn.Module):
         features = self.feature(self.body((faces * 255 - 127.5) / 128).flatten(1))
         if not self.training:
             return features
-        with full_precision(faces.device):  # half precision cannot resolve angles near 0
+        with ieee_float32(faces.device):  # half precision cannot resolve angles near 0
             return features, F.linear(features.float(), F.normalize(self.identity.weight))
 
 
