@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrface.cli.console import app, console, problems
 from lrface.errors import LrfaceError, UsageError
 
+if TYPE_CHECKING:  # torch takes seconds to import
+    from lrface.inference import Done
 
-def _show(written: list[Path], failed: dict[str, str], target: Path) -> None:
-    for name, reason in failed.items():
+
+def _show(done: Done, target: Path) -> None:
+    for name, reason in (done.failed | done.remarks).items():
         problems.print(f"{name}: {reason}")
-    more = f", {len(failed)} failed" if failed else ""
-    console.print(f"{len(written)} written to {target}{more}")
-    raise typer.Exit(1 if failed else 0)
+    more = f", {len(done.failed)} failed" if done.failed else ""
+    console.print(f"{len(done.written)} written to {target}{more}")
+    raise typer.Exit(1 if done.failed else 0)
 
 
 @app.command()
@@ -79,26 +82,43 @@ def hallucinate(
         done = clips.apply(source, target, net, of_clips)
     else:
         done = inference.apply(source, target, lambda image, _: inference.restore(net, image))
-    _show(*done, target)
+    _show(done, target)
 
 
 @app.command("degrade")
 def degrade_(
     source: Annotated[Path, typer.Argument(help="A high-resolution face, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help="Where the low-resolution images go.")],
-    setting: Annotated[str, typer.Option(help="2x, 4x, 4x_BD, 4x_DN or 8x.")] = "4x",
+    setting: Annotated[
+        str, typer.Option(help="2x, 4x, 4x_BD, 4x_DN or 8x; also 4x_DN10, 4x_JPEG60, ...")
+    ] = "4x",
+    kernel: Annotated[
+        Path | None,
+        typer.Option(help="Blur with this kernel first: .npy, numbers as text, or an image."),
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Sigma of the noise, of 255.", min=0, max=255)
+    ] = None,
+    jpeg: Annotated[
+        int | None, typer.Option(help="Save as JPEG of this quality, then as told.", min=1, max=100)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
 ) -> None:
     """Make low-resolution faces exactly as the studies do.
 
-    Sides are cut to a multiple of the scale.
+    Sides are cut to a multiple of the scale. Results are saved without loss.
     """
     import torch
 
     from lrface import degrade, inference
 
-    degradation = degrade.setting(setting, seed=seed)
+    given = {"seed": seed, "noise": noise, "jpeg": jpeg}
+    changes = {name: value for name, value in given.items() if value is not None}
+    degradation = degrade.setting(setting, **changes)
     scale = degradation.scale
+    if kernel:
+        changes = {"noise": degradation.noise, "jpeg": degradation.jpeg, "seed": seed}
+        degradation = degrade.with_kernel(kernel, scale, **changes)
 
     def transform(image: torch.Tensor, position: int) -> torch.Tensor:
         h, w = (side // scale * scale for side in image.shape[1:])
@@ -109,4 +129,4 @@ def degrade_(
         lr = degradation(hr, torch.tensor([position]))[0]
         return lr.mul(255).round().byte()
 
-    _show(*inference.apply(source, target, transform), target)
+    _show(inference.apply(source, target, transform, lossless=True), target)

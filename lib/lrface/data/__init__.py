@@ -13,10 +13,11 @@ from types import ModuleType
 import pandas as pd
 
 from lrface import settings
-from lrface.data import protocols, rendered_clips, scenes, splits
+from lrface.data import packed, protocols, rendered_clips, scenes, splits
 from lrface.data.clips import FRAMES, ClipSet, at_hand, usable
+from lrface.data.entries import contents
 from lrface.data.faceset import FaceSet
-from lrface.data.images import Crop
+from lrface.data.images import Crop, located
 from lrface.data.readers import (
     celeba,
     clip_folder,
@@ -43,6 +44,7 @@ __all__ = [
     "ClipSet",
     "FaceSet",
     "SceneSet",
+    "absolute",
     "check_leakage",
     "check_name",
     "data_root",
@@ -92,6 +94,23 @@ def data_root() -> Path:
     return named.resolve()
 
 
+def absolute(name: str) -> str:
+    """The name of a set with its path made absolute, if it has one.
+
+    A relative path is one from the current folder, and a notebook's is another than the command
+    line's: whatever takes a name makes it absolute first.
+
+    Examples
+    --------
+    >>> absolute("celeba"), absolute("folder:/photos/../faces")
+    ('celeba', 'folder:/faces')
+    """
+    kind, _, path = name.partition(":")
+    if kind in OWN and path:
+        return f"{kind}:{os.path.abspath(os.path.expanduser(path))}"
+    return name
+
+
 def check_name(name: str) -> None:
     """Check that a set is known and its folder is there, without reading an image.
 
@@ -102,6 +121,7 @@ def check_name(name: str) -> None:
     LrfaceError
         The data root or the set's folder is missing.
     """
+    name = absolute(name)
     if noting() and name not in _noted:
         _noted.add(name)
         note("data", name, state_or_absent(name))
@@ -134,11 +154,12 @@ def _check(name: str) -> None:
             f"unknown data set {name!r}: {hint}known are {known}, folder:PATH, video:PATH and "
             "synthetic:PATH"
         )
-    place = data_root() / getattr(readers[name], "FOLDER", name)
+    root = data_root()
+    place = root / getattr(readers[name], "FOLDER", name)
     if not place.is_dir():
         raise LrfaceError(
             f"{place} does not exist: put {name} there as {readers[name].LAYOUT}, "
-            "or set LRFACE_DATA to another root"
+            f"or set LRFACE_DATA to another root than {root}, {contents(root)}"
         )
 
 
@@ -191,6 +212,7 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
 
 
 def _load(name: str, split: str | None, limit: int | None, seed: int, clips: bool) -> FaceSet:
+    name = absolute(name)
     reader, root, table, rule = _listed(name, seed, clips)
     attributes = reader.attributes(table) if hasattr(reader, "attributes") else ()
     if split is not None:
@@ -346,11 +368,16 @@ def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     if name.partition("+")[0] == rendered_clips.NAME:
         return rendered_clips.held_out()
     table = _listed(name, seed)[2]
+    if "problem" in table:
+        table = table[table["problem"] == ""]
     return table.loc[table["split"] != "train", ["key", "identity", "split"]]
 
 
 def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     """Verification pairs in folds that share no identity.
+
+    Pairs of a set's own list that name an image that cannot be used are left out; their number is
+    said on stderr, and stands in ``attrs["left_out"]``.
 
     Parameters
     ----------
@@ -386,13 +413,36 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     if hard or (reader is rendered and kind == "images"):
         return _list(name, "pairs_hard" if hard else "pairs").assign(protocol="own")
     own = reader.pairs(root) if hasattr(reader, "pairs") else None
-    if own is not None:
-        return own.assign(protocol="own")
     table = load(name).table
+    if own is not None:
+        return _of_usable(name, own.assign(protocol="own"), table)
     if "role" in table:  # two distractors may be the same person
         table = table[table["role"] != "distractor"]
     # YouTube Faces is a test set: the official list is of everyone, and so is one made instead
     return protocols.made(name, table, of_everyone=reader is ytf)
+
+
+def _of_usable(name: str, listed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The pairs whose images, or clips, are in a set's table."""
+    on_clips = "clip" in table and listed["first"].isin(table["clip"]).any()
+    units = table["clip" if on_clips else "key"]
+    there = listed["first"].isin(units) & listed["second"].isin(units)
+    kept = listed[there].reset_index(drop=True)
+    kept.attrs["left_out"] = int((~there).sum())
+    if kept.empty:
+        raise LrfaceError(
+            f"{name}: none of the {len(listed)} pairs of its list names two usable images, "
+            f"{listed['first'].iat[0]} and {listed['second'].iat[0]} for example"
+        )
+    if kept.attrs["left_out"]:
+        gone = listed.loc[~there, ["first", "second"]].to_numpy().ravel()
+        first = next(key for key in gone if key not in set(units))
+        print(
+            f"{name}: {kept.attrs['left_out']} of {len(listed)} pairs are left out, for they name "
+            f"images that cannot be used ({first} is the first)",
+            file=sys.stderr,
+        )
+    return kept
 
 
 def identification_lists(name: str) -> pd.DataFrame:
@@ -474,13 +524,18 @@ def state(name: str) -> str:
 def _files_state(root: Path, table: pd.DataFrame, more: str = "") -> str:
     """The hash of a table, and of size and time of the files that it names."""
     digest = hashlib.sha256(str(root).encode() + table.to_csv(index=False).encode() + more.encode())
-    for path in table["path"].str.rsplit("#", n=1).str[0].unique():
+    for path in dict.fromkeys(map(_file_of, table["path"])):
         try:
             stat = os.stat(root / path)
             digest.update(f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
         except OSError:
             digest.update(f"{path}\tmissing\n".encode())
     return digest.hexdigest()
+
+
+def _file_of(path: str) -> str:
+    """The file in which the image at an entry of the column ``path`` lies."""
+    return path.rpartition("#")[0] if packed.is_packed(path) else located(path)[0]
 
 
 def state_or_absent(name: str) -> str:
@@ -495,9 +550,10 @@ def _listed(
     name: str, seed: int, clips: bool | None = None
 ) -> tuple[ModuleType, Path, pd.DataFrame, str]:
     """Reader, root, the whole table with its ``split`` column, and the rule of the split."""
+    name = absolute(name)
     check_name(name)
     reader, root, kind = _place(name, clips)
-    table = reader.read(root, kind) if reader is rendered else reader.read(root)
+    table = reader.read(root, kind) if reader is rendered else _once_each(reader.read(root))
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)
     if reader in (rendered, tinyface) or set(official.unique()) == set(SPLITS):
         table["split"], rule = official, OFFICIAL
@@ -505,6 +561,16 @@ def _listed(
         table["split"] = splits.by_identity(table["identity"], seed)
         rule = f"sha256 of identity, seed {seed}, {splits.FRACTIONS}"
     return reader, root, table, rule
+
+
+def _once_each(table: pd.DataFrame) -> pd.DataFrame:
+    """A row an image: one that a list names under two identities cannot be used."""
+    if not table["key"].duplicated().any():
+        return table
+    people = table.groupby("key")["identity"].transform("nunique")
+    problem = table["problem"] if "problem" in table else pd.Series("", table.index)
+    problem = problem.mask(people > 1, "the list names it under two identities")
+    return table.assign(problem=problem).drop_duplicates("key", ignore_index=True)
 
 
 def _usable(

@@ -81,13 +81,12 @@ def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
     listed, faces = data.pairs(name, hard), data.load(name)
     on_clips = "clip" in faces.table and listed["first"].isin(faces.table["clip"]).all()
     unit = "clip" if on_clips else "key"
+    left_out = listed.attrs.get("left_out", 0)
     if limit:
         each = max(1, limit // 20)
         listed = listed.groupby(["fold", "same"], group_keys=False).head(each)
     faces = faces.where(faces.table[unit].isin({*listed["first"], *listed["second"]}))
-    there = listed["first"].isin(faces.table[unit]) & listed["second"].isin(faces.table[unit])
     made = bool((listed["protocol"] == "made").any())
-    listed = listed[there].reset_index(drop=True)
     units = pd.Index(faces.table[unit].unique())
     return PairSet(
         faces=faces,
@@ -98,7 +97,7 @@ def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
         second=units.get_indexer(listed["second"]),
         same=listed["same"].to_numpy(bool),
         fold=listed["fold"].to_numpy(),
-        left_out=int((~there).sum()),
+        left_out=left_out,
         made=made,
     )
 
