@@ -159,7 +159,7 @@ def _check(name: str) -> None:
     if not place.is_dir():
         raise LrfaceError(
             f"{place} does not exist: put {name} there as {readers[name].LAYOUT}, "
-            f"or set LRFACE_DATA to another root than {root}, {contents(root)}"
+            f"or set LRFACE_DATA to another root ({contents(root, True)})"
         )
 
 

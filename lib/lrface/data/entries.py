@@ -35,22 +35,25 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[str]:
     return sorted(found)
 
 
-def contents(folder: Path, most: int = 4) -> str:
+def contents(folder: Path, named: bool = False, most: int = 4) -> str:
     """What a folder holds, for a sentence that says where something was looked for.
+
+    ``named``: the phrase begins with the folder's name.
 
     Examples
     --------
     >>> contents(Path("/nowhere"))
-    'which does not exist'
+    'it does not exist'
     """
+    it = f"{folder.name}/" if named else "it"
     if not folder.is_dir():
-        return "which is a file" if folder.exists() else "which does not exist"
+        return f"{it} is a file" if folder.exists() else f"{it} does not exist"
     try:
-        names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir())
+        names = sorted(name for name in os.listdir(folder) if name[0] != ".")
     except OSError as error:
-        return f"which cannot be read ({error.strerror})"
-    names = [name for name in names if not name.startswith(".")]
+        return f"{it} cannot be read: {error.strerror}"
     if not names:
-        return "which is empty"
+        return f"{it} is empty"
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"which holds {', '.join(names[:most])}{more}"
+    shown = [f"{name}/" if (folder / name).is_dir() else name for name in names[:most]]
+    return f"{it} has {', '.join(shown)}{more}"

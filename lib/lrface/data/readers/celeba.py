@@ -33,8 +33,8 @@ def _read(folder: Path, name: str, **options) -> pd.DataFrame:
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         raise LrfaceError(
-            f"CelebA: {name} is missing from {folder}, {contents(folder)} (copies of the set "
-            f"without it cannot be used); the official layout is {LAYOUT}"
+            f"CelebA: {folder / name} is missing ({contents(folder, True)}), and copies of the set "
+            f"without it cannot be used; the official layout is {LAYOUT}"
         )
     try:
         lines = text(path).splitlines()
@@ -92,8 +92,8 @@ def _paths(folder: Path, keys: pd.Series) -> pd.Series:
             if found.notna().any():
                 return found.fillna(first + keys)
     raise LrfaceError(
-        f"CelebA: none of the pictures that its lists name is in {folder / PICTURES[0]}, "
-        f"{contents(folder / PICTURES[0])}; the official layout is {LAYOUT}"
+        f"CelebA: {folder / PICTURES[0]} holds none of the pictures that the lists name "
+        f"({contents(folder / PICTURES[0])}); the official layout is {LAYOUT}"
     )
 
 

@@ -51,7 +51,7 @@ def read(root: Path, split: str | None) -> tuple[pd.DataFrame, pd.DataFrame, str
     files = [file for file in below if file.match("FDDB-fold-*-ellipseList.txt")]
     if not files:
         raise LrfaceError(
-            f"fddb: no ellipse list below {folder}, {contents(folder)}; the official layout is "
+            f"fddb: no ellipse list in {folder} ({contents(folder)}); the official layout is "
             f"{LAYOUT}"
         )
     images, faces = [], []

@@ -33,7 +33,7 @@ def read(root: Path) -> pd.DataFrame:
     table = pd.DataFrame(sorted(rows), columns=["key", "problem"]).dropna()
     if not (table["problem"] == "").any():
         raise LrfaceError(
-            f"folder {root}, {contents(root)}, holds no image one level down; lay it out as "
+            f"folder {root} holds no image one level down ({contents(root)}); lay it out as "
             f"{LAYOUT}"
         )
     identity = table["key"].str.partition("/")[0]

@@ -65,8 +65,8 @@ def _listed(protocols: Path) -> pd.DataFrame:
     file = next((protocols / name for name in LISTS if (protocols / name).is_file()), None)
     if file is None:
         raise LrfaceError(
-            f"IJB-C: {LISTS[0]} is missing from {protocols}, {contents(protocols)}: fetch it, the "
-            f"list of all pictures, from the official archive; the layout is {LAYOUT}"
+            f"IJB-C: {protocols / LISTS[0]} is missing: fetch it, the list of all pictures, from "
+            f"the official archive ({contents(protocols, True)}); the layout is {LAYOUT}"
         )
     try:
         columns = [*NAMES, *BOXES, "FRAME_NUM"]

@@ -29,14 +29,14 @@ def read(root: Path) -> pd.DataFrame:
     folder = root / PICTURES[0]
     if not folder.is_dir():
         raise LrfaceError(
-            f"LFW: {folder} is missing from {root / 'lfw'}, {contents(root / 'lfw')}; the official "
-            f"layout is {LAYOUT}, and other alignments of the set are other pictures"
+            f"LFW: {folder} is missing ({contents(root / 'lfw', True)}); the official layout is "
+            f"{LAYOUT}, and other alignments of the set are other pictures"
         )
     found = (p for place in PICTURES for p in sorted((root / place).glob("*/*")))
     paths = [p for p in found if p.suffix.lower() in (".jpg", ".png") and p.name[0] != "."]
     if not paths:
         raise LrfaceError(
-            f"LFW: no */*.jpg in {folder}, {contents(folder)}; the official layout is {LAYOUT}"
+            f"LFW: {folder} holds no */*.jpg ({contents(folder)}); the official layout is {LAYOUT}"
         )
     keys, identities = [f"{p.stem}.jpg" for p in paths], [p.parent.name for p in paths]
     table = pd.DataFrame({"key": keys, "identity": identities})
@@ -60,8 +60,8 @@ def pairs(root: Path) -> pd.DataFrame:
     file = root / "lfw" / "pairs.txt"
     if not file.is_file():
         raise LrfaceError(
-            f"LFW: {file.name}, the list of pairs that comes with the set, is missing from "
-            f"{file.parent}, {contents(file.parent)}"
+            f"LFW: {file} is missing; it is the list of pairs that comes with the set "
+            f"({contents(file.parent, True)})"
         )
     try:
         header, *lines = [line.split() for line in text(file).splitlines() if line.strip()]

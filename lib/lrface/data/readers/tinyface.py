@@ -78,8 +78,8 @@ def _images(root: Path, folder: str, what: str) -> list[str]:
     found = files_below(place / folder, {".jpg"})
     if not found:
         raise LrfaceError(
-            f"TinyFace: no *.jpg below {place / folder}, {contents(place / folder)}: fetch {what}, "
-            f"from the official archive; the layout is {LAYOUT}"
+            f"TinyFace: {place / folder} holds no *.jpg: fetch {what}, from the official archive "
+            f"({contents(place / folder)}); the layout is {LAYOUT}"
         )
     return [f"{folder}/{name}" for name in found]
 
@@ -92,8 +92,8 @@ def _list(root: Path, folder: str, which: str) -> tuple[np.ndarray, np.ndarray]:
     file = root / "tinyface" / "Testing_Set" / f"{prefix}_img_ID_pairs.mat"
     if not file.is_file():
         raise LrfaceError(
-            f"TinyFace: {file.name}, the list of {folder}, is missing from {file.parent}, "
-            f"{contents(file.parent)}: fetch it from the official archive"
+            f"TinyFace: {file} is missing: fetch it, the list of {folder}, from the official "
+            f"archive ({contents(file.parent, True)})"
         )
     try:
         lists = loadmat(file, squeeze_me=True, variable_names=[f"{which}_set", f"{which}_ids"])

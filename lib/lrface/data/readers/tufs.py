@@ -47,7 +47,7 @@ def read(root: Path) -> pd.DataFrame:
         clips = [(file.parent.relative_to(folder / "GT").as_posix(), "") for file in found]
     if not clips:
         raise LrfaceError(
-            f"TUFS-145K: no GT/id/clip/im1.png in {folder}, {contents(folder)}; the official "
+            f"TUFS-145K: {folder} holds no GT/id/clip/im1.png ({contents(folder)}); the official "
             f"layout is {LAYOUT}"
         )
     table = pd.DataFrame(clips, columns=["clip", "official"]).drop_duplicates("clip")

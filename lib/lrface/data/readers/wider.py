@@ -40,8 +40,8 @@ def boxes(root: Path, split: str = "val") -> pd.DataFrame:
         lines = text(file).splitlines()
     except OSError:
         raise LrfaceError(
-            f"WIDER: {file} is missing from {file.parent}, {contents(file.parent)}; the official "
-            f"layout is {LAYOUT}"
+            f"WIDER: {file} is missing ({contents(file.parent, True)}); the official layout is "
+            f"{LAYOUT}"
         ) from None
     rows, images, at = [], [], 0
     try:

@@ -65,8 +65,8 @@ def read(root: Path) -> pd.DataFrame:
     keys = sorted(file for file in files if re.search(r"/\d+\.\d+\.jpg$", file))
     if not keys:
         raise LrfaceError(
-            f"YTF: no Name/clip/clip.k.jpg in {folder}, {contents(folder)}; the official layout is "
-            f"{LAYOUT}"
+            f"YTF: {folder} holds no Name/clip/clip.k.jpg ({contents(folder)}); the official "
+            f"layout is {LAYOUT}"
         )
     known = _listed(marks, XY) if marks.is_file() else pd.DataFrame(columns=XY, dtype=float)
     listed = pd.concat([*_from_boxes(folder), _from_landmarks(known)])
