@@ -161,6 +161,7 @@ def apply(
     transform: Callable[[Tensor, int], Tensor],
     suffix: str = ".png",
     lossless: bool = False,
+    preview: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Done:
     """Transform every image of ``source`` and save it in ``target``; inputs are never overwritten.
 
@@ -179,6 +180,9 @@ def apply(
         File format of the results in a folder.
     lossless : bool
         Refuse a target whose format changes pixels.
+    preview : callable, optional
+        ``preview(image, result)`` gives a picture that is saved beside each result, as
+        NAME.preview.png.
 
     Returns
     -------
@@ -202,8 +206,11 @@ def apply(
     for position, (file, name) in enumerate(zip(files, names, strict=True)):
         try:
             image = torch.from_numpy(read_rgb(file).copy()).permute(2, 0, 1)
-            save(transform(image, position), name)
+            result = transform(image, position)
+            save(result, name)
             written.append(name)
+            if preview:
+                save(preview(image, result), name.with_name(f"{name.stem}.preview.png"))
         except (BadImage, LrfaceError) as problem:
             failed[file.name] = str(problem)
             continue

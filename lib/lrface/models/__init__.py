@@ -164,6 +164,7 @@ METHODS: dict[str, Method] = {
             face_size=eigenface.FACE,
             fit_closed_form=eigenface.fit_closed_form,
             recipe=eigenface.RECIPE,
+            tiles=False,
         ),
         Method(
             "DICNet",
@@ -174,6 +175,7 @@ METHODS: dict[str, Method] = {
             objectives=dic.NET_OBJECTIVES,
             needs_landmarks=True,
             recipe=dic.NET_RECIPE,
+            tiles=False,
         ),
         Method(
             "DICGAN",
@@ -184,6 +186,7 @@ METHODS: dict[str, Method] = {
             objectives=dic.GAN_OBJECTIVES,
             needs_landmarks=True,
             recipe=dic.GAN_RECIPE,
+            tiles=False,
         ),
         Method(
             "HiFaceGAN",
@@ -192,6 +195,7 @@ METHODS: dict[str, Method] = {
             hifacegan.VERSION,
             objectives=hifacegan.OBJECTIVES,
             recipe=hifacegan.RECIPE,
+            tiles=False,
         ),
         Method("VDSR", vdsr.build, "Kim et al., CVPR 2016", vdsr.VERSION),
         Method("DRRN", drrn.build, "Tai et al., CVPR 2017", drrn.VERSION),
