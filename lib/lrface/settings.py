@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     out: Path | None = Field(
         None,
         description="folder in which `results/` and `figures/` are written",
-        json_schema_extra=_unset("`LRFACE_ROOT`"),
+        json_schema_extra=_unset("`results/local` and `figures/local` of `LRFACE_ROOT`"),
     )
     root: Path | None = Field(
         None,

@@ -44,6 +44,11 @@ def check(
         console.print(f"  1:N search: {listed}")
     size = f"{faces.crop.size}x{faces.crop.size}"
     console.print(f"  crop {_crop_rule(faces)} to {size}, fingerprint {faces.fingerprint}")
+    reasons = data.cannot(name)
+    for what, reason in reasons.items():
+        console.print(f"  not for {what}: {reason}")
+    if "training" in reasons or "testing" in reasons:
+        console.print("  with trained_on=synthetic all its people are test people")
     for key, reason in faces.skipped.items():
         problems.print(f"  skipped {key}: {reason}")
     raise typer.Exit(1 if faces.skipped else 0)

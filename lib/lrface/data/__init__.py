@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
+import io
 import os
 import sys
 from functools import partial
@@ -21,6 +23,7 @@ from lrface.data.images import Crop, located
 from lrface.data.readers import (
     celeba,
     clip_folder,
+    edface,
     fddb,
     folder,
     ijbc,
@@ -45,6 +48,7 @@ __all__ = [
     "FaceSet",
     "SceneSet",
     "absolute",
+    "cannot",
     "check_leakage",
     "check_name",
     "data_root",
@@ -67,6 +71,7 @@ READERS = {
     "tinyface": tinyface,
     "tufs": tufs,
     "ijbc": ijbc,
+    "edface": edface,
 }
 """Each set that is known by name, and the module that reads it."""
 SCENES = {"wider": wider_scenes, "fddb": fddb}
@@ -171,10 +176,11 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     Parameters
     ----------
     name : str
-        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``, ``tufs`` or ``ijbc``
-        (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an identity), ``video:PATH`` (a video
-        or GIF, or a folder of them), or ``synthetic:PATH`` for a set made by ``lrface data make``.
-        ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames of the rendered clips.
+        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``, ``tufs``, ``ijbc`` or
+        ``edface`` (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an identity),
+        ``video:PATH`` (a video or GIF, or a folder of them), or ``synthetic:PATH`` for a set made
+        by ``lrface data make``. ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames
+        of the rendered clips.
     split : {"train", "val", "test"}, optional
         None: all images. Rendered sets and TinyFace (which has no ``val``) have their own
         partition, and so have CelebA and TUFS-145K if all three of its parts are there; any other
@@ -373,7 +379,7 @@ def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     return table.loc[table["split"] != "train", ["key", "identity", "split"]]
 
 
-def pairs(name: str, hard: bool = False) -> pd.DataFrame:
+def pairs(name: str, hard: bool = False, of_everyone: bool = False) -> pd.DataFrame:
     """Verification pairs in folds that share no identity.
 
     Pairs of a set's own list that name an image that cannot be used are left out; their number is
@@ -386,6 +392,9 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     hard : bool
         Impostors have the same group and gender as the person they are compared with. Only
         rendered sets have such a list.
+    of_everyone : bool
+        Pairs that are made here are of everybody, not of the test split alone: for networks that
+        were trained on other people.
 
     Returns
     -------
@@ -419,7 +428,7 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     if "role" in table:  # two distractors may be the same person
         table = table[table["role"] != "distractor"]
     # YouTube Faces is a test set: the official list is of everyone, and so is one made instead
-    return protocols.made(name, table, of_everyone=reader is ytf)
+    return protocols.made(name, table, of_everyone or reader is ytf)
 
 
 def _of_usable(name: str, listed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -443,6 +452,46 @@ def _of_usable(name: str, listed: pd.DataFrame, table: pd.DataFrame) -> pd.DataF
             file=sys.stderr,
         )
     return kept
+
+
+def cannot(name: str) -> dict[str, str]:
+    """What studies do that a set is not fit for, and why; empty if it is fit for all.
+
+    Returns
+    -------
+    dict
+        ``training``, ``testing``, ``verification``, ``search``, ``attributes``, ``people`` or
+        ``native faces`` -> reason.
+
+    Examples
+    --------
+    >>> cannot("synthetic")
+    {}
+    """
+    faces = load(name)
+    table, found = faces.table, {}
+    people = table.groupby("split", observed=True)["identity"].nunique()
+    for split, what in (("train", "training"), ("test", "testing")):
+        if split not in people:
+            found[what] = f"nobody is in its {split} split ({faces.split_rule})"
+        elif people[split] < 3 and not name.startswith("synthetic"):
+            found[what] = f"{people[split]} people in its {split} split, and three are needed"
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            pairs(name)
+    except LrfaceError as reason:
+        found["verification"] = str(reason)
+    try:
+        identification_lists(name)
+    except LrfaceError:
+        found["search"] = "it has no lists of a gallery and of probes"
+    if not faces.attributes:
+        found["attributes"] = "none are known of its faces"
+    if table["identity"].str.startswith("?/").all():
+        found["people"] = "they are not known: each image counts as one, intervals are over images"
+    if "native_height" not in table and "side" not in table:
+        found["native faces"] = "it has no native low-resolution faces"
+    return found
 
 
 def identification_lists(name: str) -> pd.DataFrame:
@@ -555,7 +604,7 @@ def _listed(
     reader, root, kind = _place(name, clips)
     table = reader.read(root, kind) if reader is rendered else _once_each(reader.read(root))
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)
-    if reader in (rendered, tinyface) or set(official.unique()) == set(SPLITS):
+    if reader in (rendered, tinyface, edface) or set(official.unique()) == set(SPLITS):
         table["split"], rule = official, OFFICIAL
     else:
         table["split"] = splits.by_identity(table["identity"], seed)

@@ -50,7 +50,9 @@ class PairSet:
         return vectors.groupby(self.unit).mean().to_numpy()
 
 
-def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
+def load(
+    name: str, limit: int | None = None, hard: bool = False, of_everyone: bool = False
+) -> PairSet:
     """The pairs of a set (:func:`lrface.data.pairs`) with their faces.
 
     Parameters
@@ -61,6 +63,8 @@ def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
         About this many pairs, as many of each fold and kind.
     hard : bool
         The list whose impostors share group and gender; only rendered sets have one.
+    of_everyone : bool
+        Pairs that are made are of everybody (:func:`lrface.data.pairs`).
 
     Returns
     -------
@@ -78,7 +82,7 @@ def load(name: str, limit: int | None = None, hard: bool = False) -> PairSet:
     >>> len(pairs.same), int(pairs.same.sum()), pairs.left_out
     (20, 10, 0)
     """
-    listed, faces = data.pairs(name, hard), data.load(name)
+    listed, faces = data.pairs(name, hard, of_everyone), data.load(name)
     on_clips = "clip" in faces.table and listed["first"].isin(faces.table["clip"]).all()
     unit = "clip" if on_clips else "key"
     left_out = listed.attrs.get("left_out", 0)

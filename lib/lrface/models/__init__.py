@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lrface.degrade import to_uint8
 from lrface.errors import UsageError
 from lrface.models import csri, joint, losses, own
 from lrface.models.recipe import Recipe
@@ -73,6 +74,7 @@ __all__ = [
     "recogniser",
     "register",
     "register_embedder",
+    "restored",
     "restorer",
 ]
 
@@ -688,3 +690,36 @@ def in_batches(
         rows = (x.to(device) if torch.is_tensor(x) else x for x in rows)
         found.append(function(*rows).cpu())
     return torch.cat(found)
+
+
+def restored(
+    net: nn.Module, lr: Tensor, size: int = 8, device: str | torch.device = "cpu"
+) -> Tensor:
+    """Faces restored by a network and rounded to 8 bits at once, so many at a time.
+
+    Parameters
+    ----------
+    net : Module
+        A restorer in evaluation mode, on ``device``.
+    lr : Tensor
+        Small faces, uint8 (N, 3, h, w), or float in [0, 1]: as uint8 they take a quarter of the
+        memory.
+    size : int
+        Faces a batch.
+    device : str or device
+
+    Returns
+    -------
+    Tensor
+        uint8 (N, 3, H, W), on the CPU.
+
+    Examples
+    --------
+    >>> restored(restorer("bicubic", 2), torch.zeros(3, 3, 8, 8, dtype=torch.uint8)).shape
+    torch.Size([3, 3, 16, 16])
+    """
+
+    def one(faces: Tensor) -> Tensor:
+        return to_uint8(net(faces if faces.is_floating_point() else faces.float() / 255))
+
+    return in_batches(one, lr, size=size, device=device)

@@ -219,5 +219,6 @@ class Study:
 
 def _output(path: Path) -> Path:
     """The path, noted for the runner: a run has succeeded only if all its outputs are there."""
-    note("output", path.relative_to(output_root()).as_posix())
+    if noting():
+        note("output", path.relative_to(output_root()).as_posix())
     return path

@@ -165,16 +165,16 @@ def listing(found: Iterable[Run]) -> pd.DataFrame:
 
 
 def best_run(method: str, setting: str, data: str | None = None) -> Run:
-    """The best-trained run at hand of a restoration method, for photographs of your own.
+    """The best-trained run at hand of a method, for photographs or faces of your own.
 
     Paper size comes first, then most steps, most training faces, newest.
 
     Parameters
     ----------
     method : str
-        A restoration method (:func:`lrface.models.method`).
+        A method (:func:`lrface.models.find`).
     setting : str
-        The degradation's name, as ``4x_BD``.
+        The degradation's name, as ``4x_BD``; of recognisers of whole faces ``HR``.
     data : str, optional
         The face set that it was trained on; any by default.
 
@@ -193,7 +193,7 @@ def best_run(method: str, setting: str, data: str | None = None) -> Run:
     >>> best_run("EDSR", "8x").config.label
     'EDSR-small 8x on synthetic'
     """
-    asked = (method, setting, models.method(method).version, LOOP_VERSION)
+    asked = (method, setting, models.find(method).version, LOOP_VERSION)
     found = []
     for place, source in stores("checkpoints", "runs"):
         for file in place.glob("*/record.json"):
@@ -215,9 +215,11 @@ def best_run(method: str, setting: str, data: str | None = None) -> Run:
 
 def _no_run(method: str, setting: str, data: str | None) -> str:
     """That there is no such run, and the way to get one."""
-    chosen = models.method(method)
+    chosen = models.find(method)
     scales = [scale for scale in chosen.scales if scale != 3]
     what = f"no trained {method} for {setting}" + (f" on {data}" if data else "")
+    if method in models.RECOGNISERS:
+        return f"{what} is at hand: the study that trains it does so once, and keeps it"
     if not any(setting.startswith(f"{scale}x") for scale in chosen.scales):
         works = ", ".join(f"{scale}x" for scale in scales)
         return f"{method} does not work at {setting.partition('_')[0]}: choose --scale for {works}"
