@@ -47,6 +47,7 @@ __all__ = [
     "ClipSet",
     "FaceSet",
     "SceneSet",
+    "absent",
     "absolute",
     "cannot",
     "check_leakage",
@@ -585,6 +586,30 @@ def _files_state(root: Path, table: pd.DataFrame, more: str = "") -> str:
 def _file_of(path: str) -> str:
     """The file in which the image at an entry of the column ``path`` lies."""
     return path.rpartition("#")[0] if packed.is_packed(path) else located(path)[0]
+
+
+def absent(name: str) -> str | None:
+    """Why a set cannot be read: a sentence, or None. Only its lists and one file are looked at.
+
+    For sets that a study uses if they are there: half of one is passed over with this remark, and
+    not found after hours of training.
+
+    Examples
+    --------
+    >>> absent("synthetic") is None
+    True
+    """
+    try:
+        check_name(name)
+        if name in SCENES:
+            root, table = data_root(), SCENES[name].read(data_root(), None)[0]
+        else:
+            _, root, table, _ = _listed(name, 0)
+    except LrfaceError as reason:
+        return str(reason)
+    if not any((root / _file_of(path)).is_file() for path in table["path"]):
+        return f"{name}: none of the {len(table)} pictures of its lists is in {root}"
+    return None
 
 
 def state_or_absent(name: str) -> str:

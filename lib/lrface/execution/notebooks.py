@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 
 def folder() -> Path:
-    """The folder of the studies' notebooks."""
-    return project_root() / "notebooks"
+    """The folder of the studies' notebooks: the repository's, else those that a wheel brings."""
+    here = project_root() / "notebooks"
+    return here if here.is_dir() else Path(__file__).parents[1] / "notebooks"
 
 
 def every() -> list[Path]:
