@@ -130,7 +130,7 @@ def test_all_faces_are_found_and_restored_from_the_command_line(crowd, lrface, t
         code, out, _ = lrface("hallucinate", tmp_path / "a.png", tmp_path / "b.png", *words)
     finally:
         models.METHODS.pop("Mine", None)
-    assert code == 0 and "a.png: 2 faces, 5" in out
+    assert code == 0 and "a.png: 2 faces, 6" in out
     assert Image.open(tmp_path / "b.png").size == (960, 512)
     assert Image.open(tmp_path / "b.preview.png").size[0] <= 1608
 

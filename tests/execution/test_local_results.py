@@ -84,3 +84,10 @@ def test_a_kernel_is_this_python_with_plain_figures(monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "TkAgg")
     given = kernel._environment()
     assert "MPLBACKEND" not in given and given["MATPLOTLIBRC"] == str(kernel.MATPLOTLIBRC)
+
+
+def test_kernels_compile_into_the_cache_where_nothing_else_can_be_written(monkeypatch, own_places):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    assert "NUMBA_CACHE_DIR" not in kernel._environment()
+    monkeypatch.setattr(kernel.os, "access", lambda *_: False)
+    assert kernel._environment()["NUMBA_CACHE_DIR"] == str(own_places / "cache" / "numba")

@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 import tempfile
 import time
 import warnings
@@ -28,7 +29,7 @@ import psutil
 from filelock import FileLock
 
 from lrface.errors import LrfaceError
-from lrface.files import clock, project_root, relayed, write_atomic
+from lrface.files import cache_dir, clock, project_root, relayed, write_atomic
 from lrface.settings import current
 
 Kind = Literal[
@@ -171,9 +172,17 @@ def execute(
 
 
 def _environment() -> dict[str, str]:
-    """This process's variables, without the user's own settings of figures."""
+    """This process's variables, without the user's own settings of figures.
+
+    Packages that compile with Numba (umap) keep the result beside their files, else in HOME, and
+    fail where neither can be written: kernels then get a folder in the cache.
+    """
     given = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    return given | {"MATPLOTLIBRC": str(MATPLOTLIBRC)}
+    given["MATPLOTLIBRC"] = str(MATPLOTLIBRC)
+    homes = sysconfig.get_paths()["purelib"], os.path.expanduser("~")
+    if not any(os.access(place, os.W_OK) for place in homes):
+        given.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
+    return given
 
 
 def _first_line(message: str) -> str:
