@@ -55,7 +55,7 @@ def test_networks_that_are_not_there_are_one_sentence():
 def test_what_a_small_set_is_not_fit_for_is_said_first(tmp_path, lrface):
     name = make_faces(tmp_path / "me", people=3)
     code, out, _ = lrface("data", "check", name)
-    assert code == 0 and "not for verification: " in out and "need four: add some" in out
+    assert code == 0 and "not for verification: " in out and "need six: add some" in out
     assert "not for testing: " in out and "with trained_on=synthetic all its people" in out
     assert "not for attributes: none are known" in out
     assert data.cannot("celeba").keys() == {"search", "native faces"}

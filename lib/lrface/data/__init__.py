@@ -469,6 +469,11 @@ def cannot(name: str) -> dict[str, str]:
     >>> cannot("synthetic")
     {}
     """
+    with contextlib.redirect_stderr(io.StringIO()):  # what is skipped has been said before
+        return _cannot(name)
+
+
+def _cannot(name: str) -> dict[str, str]:
     faces = load(name)
     table, found = faces.table, {}
     people = table.groupby("split", observed=True)["identity"].nunique()
@@ -478,8 +483,7 @@ def cannot(name: str) -> dict[str, str]:
         elif people[split] < 3 and not name.startswith("synthetic"):
             found[what] = f"{people[split]} people in its {split} split, and three are needed"
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            pairs(name)
+        pairs(name)
     except LrfaceError as reason:
         found["verification"] = str(reason)
     try:

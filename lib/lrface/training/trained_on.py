@@ -64,7 +64,7 @@ def networks(trained_on: str, cells: Mapping[Hashable, tuple[str, str]]) -> Foun
     >>> list(found.runs), list(found.absent)
     (['a'], ['b'])
     >>> found.whose
-    'networks trained elsewhere: 1 on synthetic (4,080 faces, released); 1 not at hand'
+    'networks trained elsewhere: 1 on synthetic (3,384 faces, released); 1 not at hand'
     """
     runs, absent = {}, {}
     one = _of_key(trained_on)
