@@ -43,6 +43,8 @@ MAGIC = {
     b"%PDF": "PDF",
 }
 """How files begin that are pictures of a kind that may not be readable here."""
+READ = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+"""How files begin that are of a kind that is read, and of which too little is left."""
 Square = tuple[int, int, int]
 """``left, top, side`` of a face in a larger image, in its pixels; ``side`` 0 if unknown."""
 
@@ -142,6 +144,8 @@ def _to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | N
 def _unidentified(source: bytes | Path) -> str:
     """Why Pillow does not know a file: a kind of picture that it cannot read, or no picture."""
     start = source[:16] if isinstance(source, bytes) else _start(source)
+    if start.startswith(READ):
+        return "truncated or corrupt"
     kind = next((name for begin, name in MAGIC.items() if start.startswith(begin)), None)
     if start[4:8] == b"ftyp":
         brand = start[8:12]
