@@ -19,6 +19,7 @@ export PYTHONHASHSEED := 0
 
 help:
 	@echo "make reproduce [DATA=synthetic] [STUDY=all] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
+	@echo "               in results/local and figures/local, and compare them with the committed ones"
 	@echo "               [RETRAIN=1]: train every network here instead of taking the released ones"
 	@echo "make setup [TORCH=cpu]   the environment alone; TORCH=cpu: without the CUDA libraries"
 	@echo "make test        pass the tests        make lint        style and formatting"
@@ -62,7 +63,7 @@ verify: setup
 # What the notebooks write goes elsewhere: the committed results are not this run's.
 nbval: setup
 	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
-	  LRFACE_OUT="$$out" $(BIN)/python -m pytest --nbval-lax --numprocesses 0 -p no:cacheprovider --nbval-cell-timeout=3600 $(ARGS) notebooks
+	  LRFACE_OUT="$$out" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --numprocesses 0 -p no:cacheprovider --nbval-cell-timeout=3600 $(ARGS) notebooks
 
 notebooks: setup
 	@$(BIN)/lrface publish

@@ -200,7 +200,7 @@ def test_names_that_would_collide_keep_both(tmp_path):
     (tmp_path / "in").mkdir()
     for suffix in ("png", "jpg"):
         Image.fromarray(draw(0, 16, 16)).save(tmp_path / "in" / f"a.{suffix}")
-    written, failed = inference.apply(tmp_path / "in", tmp_path / "out", lambda image, _: image)
+    written, failed, _ = inference.apply(tmp_path / "in", tmp_path / "out", lambda image, _: image)
     assert sorted(p.name for p in written) == ["a.jpg.png", "a.png.png"] and not failed
 
 

@@ -158,7 +158,7 @@ def test_frames_of_40_rows_are_taken_whole(tmp_path, trained):
     net, frames = trained(Middle(all_frames=True)), tiny(2, 60, 40)
     for k, frame in enumerate(frames):
         Image.fromarray(frame).save(tmp_path / f"{k}.png")
-    written, _ = clips.apply(tmp_path, tmp_path / "out", net, of_clips=True)
+    written, _, _ = clips.apply(tmp_path, tmp_path / "out", net, of_clips=True)
     assert [file.name for file in written] == ["0.png", "1.png"]
     lr = degrade.resize(torch.from_numpy(frames[1]).permute(2, 0, 1).float() / 255, (16, 12))
     assert torch.equal(net.seen[0][1, 3], degrade.round_uint8(lr))

@@ -88,3 +88,21 @@ def test_a_notebook_s_cells_are_short_and_it_begins_with_what_came_out(path):
     lines = [len(source.splitlines()) for source in code]
     assert max(lines) <= 40 and sorted(lines)[len(lines) // 2] <= 20
     assert "summary = report.Summary(" in code[0] and "summary.fill(" in "".join(code[-2:])
+
+
+def test_the_citation_names_the_studies_and_the_version_that_there_are():
+    from lrface import __version__
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    notes = [work["notes"] for work in citation["references"]]
+    cited = {n for note in notes if note.startswith("Stud") for n in re.findall(r"\b\d\d\b", note)}
+    assert cited == {path.stem[:2] for path in NOTEBOOKS}
+    assert citation["version"] == __version__
+
+
+def test_a_wheel_brings_the_notebooks():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"notebooks": "lrface/notebooks"}

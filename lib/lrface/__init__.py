@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from types import ModuleType
 
+__version__ = "0.1.0"
+
 # joblib replaces a worker that has grown by 300 MB, as a training does, between two jobs: nothing
 # is lost.
 warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)

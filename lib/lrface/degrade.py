@@ -14,17 +14,23 @@ passes is not documented; here it is rounded once, at the end.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from lrface.errors import UsageError
-from lrface.numerics import ieee_float32
+from lrface.numerics import behaviour, ieee_float32
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -198,9 +204,9 @@ class Degradation:
 
     name: str
     scale: int
-    kernel: Literal["bicubic", "gaussian", "gaussian+bicubic"] = "bicubic"
+    kernel: Literal["bicubic", "gaussian", "gaussian+bicubic", "own"] = "bicubic"
     """``gaussian``: blurred, then sampled at the centres of the LR pixels; ``gaussian+bicubic``:
-    blurred, then resized as ``bicubic`` does."""
+    blurred, then resized as ``bicubic`` does; ``own``: :func:`with_kernel`."""
     kernel_size: int = 0
     """Taps of the Gaussian along one axis (0 for bicubic); odd for ``gaussian+bicubic``."""
     sigma: float = 0.0
@@ -216,19 +222,32 @@ class Degradation:
     between the eye centres in HR pixels. None: faces as they are cropped."""
     window: int | None = None
     """The side in pixels of the HR window that then holds the face."""
+    values: tuple[tuple[float, ...], ...] | None = None
+    """Of a kernel of your own: its rows (:func:`with_kernel`)."""
+    jpeg: int | None = None
+    """Quality, 1 to 100, of a JPEG file as which the small image is saved at last."""
+    code: ClassVar[str | None] = None
+    """Of a subclass: 16 hex digits of what it does to a random face."""
 
     def __post_init__(self) -> None:
-        # These came later, and settings are stored by their vars(): without a value they are no
-        # part of it, and what was stored before stays valid.
-        for name in ("eye_distance", "window"):
+        # Fields that came later, and the code of a subclass, stand in ``vars`` (which keys of
+        # scores are made of) only where they are used.
+        for name in ("eye_distance", "window", "values", "jpeg"):
             if getattr(self, name) is None:
                 object.__delattr__(self, name)
-        known = self.kernel in BUILDERS and self.rounding in ("uint8", "none")
+        known = self.kernel in (*BUILDERS, "own") and self.rounding in ("uint8", "none")
         if self.scale < 1 or self.noise < 0 or not known:
             raise UsageError(f"degradation {self.name!r} is not valid: {vars(self)}")
         if (self.eye_distance is None) != (self.window is None):
             raise UsageError(f"degradation {self.name!r} wants eye_distance and window together")
-        if self.kernel != "bicubic" and (self.kernel_size < 1 or self.sigma <= 0):
+        if (self.kernel == "own") != (self.values is not None):
+            raise UsageError(f"degradation {self.name!r}: a kernel 'own' has values, no other has")
+        if self.jpeg is not None and not (1 <= self.jpeg <= 100 and self.rounding == "uint8"):
+            raise UsageError(
+                f"degradation {self.name!r}: JPEG has a quality from 1 to 100 and uint8"
+            )
+        gaussian = self.kernel.startswith("gaussian")
+        if gaussian and (self.kernel_size < 1 or self.sigma <= 0):
             raise UsageError(
                 f"degradation {self.name!r} blurs with a Gaussian but has "
                 f"kernel_size {self.kernel_size}, sigma {self.sigma}"
@@ -238,9 +257,24 @@ class Degradation:
                 f"degradation {self.name!r} resizes after a Gaussian of {self.kernel_size} taps: "
                 "an even number would shift the picture by half a pixel, give an odd kernel_size"
             )
+        if type(self) is not Degradation:
+            self.__dict__["code"] = behaviour(self._random_face)
+
+    def _random_face(self, dtype: torch.dtype) -> list[Tensor]:
+        side = 128 // self.scale * self.scale
+        face = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+        return [self(face.to(dtype))]
 
     def matrix(self, n: int) -> np.ndarray:
-        """The float64 matrix (n / scale, n) applied along an axis of n pixels."""
+        """The float64 matrix (n / scale, n) applied along an axis of n pixels.
+
+        Raises
+        ------
+        UsageError
+            The kernel is your own, which need not be separable.
+        """
+        if self.kernel == "own":
+            raise UsageError(f"{self.name} has a kernel of its own, which is no matrix")
         return self._builder(*self._arguments(n))
 
     @property
@@ -262,10 +296,7 @@ class Degradation:
         if hr.ndim != 4 or not hr.is_floating_point():
             got = f"{hr.dtype} of shape {tuple(hr.shape)}"
             raise UsageError(f"{self.name} wants float (N, 3, H, W) in [0, 1], got {got}")
-        h, w = hr.shape[-2:]
-        rows = _bands(self._builder, self._arguments(h), hr.device, hr.dtype)
-        columns = _bands(self._builder, self._arguments(w), hr.device, hr.dtype)
-        lr = _sandwich(hr, rows, columns)
+        lr = self._small(hr)
         if self.rounding == "uint8":
             lr = round_uint8(lr)
         if self.noise:
@@ -273,7 +304,15 @@ class Degradation:
             lr = lr + (self.noise / 255) * self._noise(index, lr.shape[1:]).to(lr.device, lr.dtype)
             if self.rounding == "uint8":
                 lr = round_uint8(lr)
-        return lr
+        return lr if self.jpeg is None else _as_jpeg(lr, self.jpeg)
+
+    def _small(self, hr: Tensor) -> Tensor:
+        """Blurred and down-sampled."""
+        arguments = [self._arguments(side) for side in hr.shape[-2:]]
+        if self.kernel == "own":
+            return _filtered(hr, self.scale, np.array(self.values))
+        rows, columns = (_bands(self._builder, a, hr.device, hr.dtype) for a in arguments)
+        return _sandwich(hr, rows, columns)
 
     def _noise(self, index, shape) -> Tensor:
         # One counter-based stream an image: the same noise on any device, in any batch, and when a
@@ -281,6 +320,38 @@ class Degradation:
         streams = (np.random.Generator(np.random.Philox(key=[self.seed, i])) for i in index)
         draws = [stream.standard_normal(shape, np.float32) for stream in streams]
         return torch.from_numpy(np.stack(draws))
+
+
+def _filtered(hr: Tensor, scale: int, kernel: np.ndarray) -> Tensor:
+    """Correlated with a kernel, the border replicated, and sampled as :func:`blur_matrix` does."""
+    weights = torch.tensor(kernel, device=hr.device, dtype=hr.dtype)[None, None]
+    before = [(size - 1) // 2 - (scale - 1) // 2 for size in kernel.shape]
+    sides = [side // scale for side in hr.shape[-2:]]
+    # what the last sample's taps need beyond the image
+    after = [
+        (n - 1) * scale + size - b - side
+        for n, size, b, side in zip(sides, kernel.shape, before, hr.shape[-2:], strict=True)
+    ]
+    n, channels = hr.shape[:2]
+    planes = hr.reshape(n * channels, 1, *hr.shape[-2:])
+    taps = [
+        torch.arange(-b, side + a, device=hr.device).clamp(0, side - 1)
+        for b, a, side in zip(before, after, hr.shape[-2:], strict=True)
+    ]
+    planes = planes[:, :, taps[0]][:, :, :, taps[1]]
+    with ieee_float32(hr.device):
+        return F.conv2d(planes, weights, stride=scale).view(n, channels, *sides)
+
+
+def _as_jpeg(lr: Tensor, quality: int) -> Tensor:
+    """Saved as JPEG (chroma at half resolution, as files mostly are) and read again."""
+    pictures = []
+    for picture in lr.detach().mul(255).round().byte().cpu().permute(0, 2, 3, 1).numpy():
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+        pictures.append(np.array(Image.open(file)))
+    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    return stacked.to(lr.device, lr.dtype).div(255)
 
 
 SETTINGS: dict[str, Degradation] = {
@@ -318,9 +389,12 @@ def setting(name: str, **changes) -> Degradation:
 
     Parameters
     ----------
-    name : {"2x", "4x", "4x_BD", "4x_DN", "8x", "3x", "3px", "5px", "8px", "10px"}
-        BD: blurred by a Gaussian, then sampled; DN: bicubic with noise; else bicubic. ``5px`` and
-        the like are for faces of one size, see ``eye_distance`` of :class:`Degradation`.
+    name : str
+        ``2x``, ``4x``, ``4x_BD``, ``4x_DN`` or ``8x``. BD: blurred by a Gaussian, then sampled; DN:
+        bicubic with noise; else bicubic. Noise of another sigma is written ``4x_DN10``, and files
+        saved as JPEG of a quality ``4x_JPEG60``, ``8x_DN10_JPEG60``, ``4x_BD_JPEG60``. Of CBN:
+        ``3x``, and ``3px``, ``5px``, ``8px``, ``10px`` for faces of one size (``eye_distance`` of
+        :class:`Degradation`).
     **changes
         Fields of :class:`Degradation` to replace, such as ``seed=1`` or ``rounding="none"``.
 
@@ -348,13 +422,89 @@ def setting(name: str, **changes) -> Degradation:
     >>> degrade.setting("4x_DN", seed=1).noise
     30.0
     """
+    parts = re.fullmatch(r"(\d+x(?:_BD)?)(?:_DN(\d+(?:\.\d+)?))?(?:_JPEG(\d+))?", name)
     known = SETTINGS | OTHERS
-    if name not in known:
+    base = name if name in known else parts and parts[1]
+    if base not in known:
         raise UsageError(
-            f"unknown degradation setting {name!r}: choose one of {', '.join(known)}, "
-            "or make a Degradation of your own"
+            f"unknown degradation setting {name!r}: choose one of {', '.join(known)}, with your "
+            "own noise or JPEG quality if you like (4x_DN10, 4x_JPEG60, 8x_DN10_JPEG60), or make a "
+            "Degradation of your own"
         )
-    return replace(known[name], **changes)
+    if base == name:
+        return replace(known[name], **changes)
+    own = {"name": name, "noise": float(parts[2] or 0), "jpeg": parts[3] and int(parts[3])}
+    return replace(known[base], **own | changes)
+
+
+def with_kernel(
+    kernel: np.ndarray | str | Path, scale: int, name: str = "", **changes
+) -> Degradation:
+    """A degradation with a blur kernel of your own.
+
+    Parameters
+    ----------
+    kernel : array (rows, columns), or a file
+        At most 64 taps a side, correlated with the image (as MATLAB's ``imfilter`` does), every
+        ``scale``-th result taken, at the centres of the small pixels: an even side is anchored
+        right of its middle. It is divided by its sum. Files: ``.npy``, numbers as text (``.txt``,
+        ``.csv``), or a greyscale image.
+    scale : int
+    name : str
+        Default: ``SCALEx_own`` and a hash of the kernel.
+    **changes
+        Other fields of :class:`Degradation`: ``noise``, ``jpeg``, ``seed``, ...
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or holds no kernel: two dimensions, finite, a sum above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> box = with_kernel(np.ones((4, 4)), scale=4, name="4x_box", rounding="none")
+    >>> hr = torch.rand(1, 3, 8, 8, dtype=torch.float64)
+    >>> bool(torch.allclose(box(hr), torch.nn.functional.avg_pool2d(hr, 4)))
+    True
+    """
+    values = _read_kernel(Path(kernel)) if isinstance(kernel, str | Path) else np.asarray(kernel)
+    if (
+        values.ndim != 2
+        or not values.size
+        or max(values.shape) > 64
+        or values.dtype.kind not in "iuf"
+    ):
+        got = f"{values.dtype} of shape {values.shape}"
+        raise UsageError(f"a kernel is an array of numbers (rows, columns) up to 64, got {got}")
+    total = float(values.sum())
+    if not (np.isfinite(values).all() and total > 0):
+        raise UsageError(f"a kernel is finite, with a sum above 0; this one's is {total:g}")
+    rows = tuple(map(tuple, (values / total).tolist()))
+    name = name or f"{scale}x_own{hash_of(rows)}"
+    return Degradation(name, scale, kernel="own", values=rows, **changes)
+
+
+def hash_of(rows: tuple[tuple[float, ...], ...]) -> str:
+    """Six hex digits of a kernel's values."""
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:6]
+
+
+def _read_kernel(file: Path) -> np.ndarray:
+    try:
+        if file.suffix.lower() == ".npy":
+            return np.load(file, allow_pickle=False)
+        if file.suffix.lower() in (".txt", ".csv"):
+            lines = file.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
+            return np.loadtxt(lines, ndmin=2)
+        with Image.open(file) as image:
+            return np.asarray(image.convert("F"), np.float64)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        first = (str(error).splitlines() or ["unreadable"])[0]
+        raise UsageError(
+            f"{file} holds no kernel ({first}): give .npy, .txt, .csv or an image"
+        ) from None
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -57,9 +57,26 @@ def cache_dir(*parts: str) -> Path:
     return folder
 
 
+KINDS = ("results", "figures")
+"""The two folders that studies write to."""
+LOCAL = "local"
+"""What lies under this name in them is a user's own; beside it lies the committed reference."""
+
+
 def output_root() -> Path:
     """The folder of ``results/`` and ``figures/``: LRFACE_OUT, else the repository."""
     return settings.current().out or project_root()
+
+
+def output_folder(kind: str) -> Path:
+    """Where runs write their results or figures: under LRFACE_OUT, if that is set.
+
+    Else ``results/local`` or ``figures/local`` of the repository, whatever starts the run: the
+    reference beside it is changed by ``lrface publish`` alone, which sets LRFACE_OUT.
+    """
+    if out := settings.current().out:
+        return out / kind
+    return project_root() / kind / LOCAL
 
 
 def slug(data: str) -> str:
@@ -93,7 +110,7 @@ def slug(data: str) -> str:
 def study_folders(data: str, preset: str, study: str) -> tuple[Path, Path]:
     """The results folder and the figures folder of one study on one set at one preset."""
     inside = Path(slug(data), preset, study)
-    return output_root() / "results" / inside, output_root() / "figures" / inside
+    return output_folder("results") / inside, output_folder("figures") / inside
 
 
 def noting() -> bool:

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     out: Path | None = Field(
         None,
         description="folder in which `results/` and `figures/` are written",
-        json_schema_extra=_unset("`LRFACE_ROOT`"),
+        json_schema_extra=_unset("`results/local` and `figures/local` of `LRFACE_ROOT`"),
     )
     root: Path | None = Field(
         None,
@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         description="set by the runner: file for the progress line of a kernel or worker",
         json_schema_extra=_unset("the terminal"),
     )
+
+    @field_validator("data", "cache", "out", "root", "notes", "progress")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path and Path(os.path.abspath(path.expanduser()))
 
     @field_validator("jobs")
     @classmethod
@@ -115,6 +120,12 @@ def current() -> Settings:
 def variables() -> dict[str, str]:
     """All ``LRFACE_*`` variables that are set, as texts: what a worker process must be given."""
     return {n: value for n, value in os.environ.items() if n.upper().startswith(PREFIX)}
+
+
+def fix_paths() -> None:
+    """Make the paths in the variables absolute, for processes that run in another folder."""
+    paths = {k: v for k, v in current() if isinstance(v, Path)}
+    _set({f"{PREFIX}{name.upper()}": path for name, path in paths.items()})
 
 
 def adopt(given: dict[str, str]) -> None:

@@ -28,7 +28,7 @@ def check(pairs, table, unit="key"):
     first, second = of.loc[pairs["first"]].to_numpy(), of.loc[pairs["second"]].to_numpy()
     assert ((first == second) == pairs["same"]).all() and (pairs["first"] != pairs["second"]).all()
     assert not pairs.duplicated(["first", "second"]).any() and (pairs["protocol"] == "made").all()
-    assert pairs.groupby(["fold", "same"]).size().nunique() == 1 and pairs["fold"].nunique() >= 2
+    assert pairs.groupby(["fold", "same"]).size().nunique() == 1 and pairs["fold"].nunique() >= 3
     places = pd.concat(
         [pd.DataFrame({"identity": side, "fold": pairs["fold"]}) for side in (first, second)]
     )
@@ -44,8 +44,8 @@ def check(pairs, table, unit="key"):
 )
 def test_folds_share_nobody_and_are_balanced_whatever_the_set(counts, unit, random):
     table = table_of(counts, unit)
-    if sum(n > 1 for n in counts) < 4:
-        with pytest.raises(LrfaceError, match="two folds that share nobody need four"):
+    if sum(n > 1 for n in counts) < 6:
+        with pytest.raises(LrfaceError, match="three folds that share nobody need six"):
             protocols.made("toy", table)
         return
     pairs = protocols.made("toy", table)

@@ -399,11 +399,12 @@ def test_the_official_pairs_are_read_from_either_file(root):
     file.write_text(
         "\n".join(["split number, pair number, first name, second name, is same", *LINES])
     )
-    pairs = data.pairs("ytf")
+    pairs = ytf.pairs(root)
     assert pairs.values.tolist()[1:3] == [
-        ["Ada_One/0", "Bob_Two/1", False, 0, "own"],
-        ["Cy_Six/0", "Cy_Six/2", True, 1, "own"],
+        ["Ada_One/0", "Bob_Two/1", False, 0],
+        ["Cy_Six/0", "Cy_Six/2", True, 1],
     ]
+    assert set(data.pairs("ytf")["protocol"]) == {"own"}
     file.unlink()
     names = np.array(
         ["Ada_One/0", "Ada_One/3", "Bob_Two/1", "Cy_Six/0", "Cy_Six/2", "Dee_Ten/1"], dtype=object
@@ -414,7 +415,7 @@ def test_the_official_pairs_are_read_from_either_file(root):
         root / "ytf" / "meta_data" / "meta_and_splits.mat",
         {"video_names": names[:, None], "Splits": splits},
     )
-    pd.testing.assert_frame_equal(data.pairs("ytf"), pairs)
+    pd.testing.assert_frame_equal(ytf.pairs(root), pairs)
 
 
 @pytest.mark.parametrize(

@@ -347,3 +347,19 @@ def test_a_tolerance_of_the_study_holds_in_worker_processes(monkeypatch):
 def test_every_row_is_scored():
     with pytest.raises(UsageError, match="EDSR 4x have 49 rows, where 50 are asked for"):
         compute(lambda cell, rows: true_scores(cell, rows[1:]), workers="serial")
+
+
+def test_scores_are_computed_in_pieces_unless_rows_hang_together(monkeypatch):
+    monkeypatch.setattr(score_cache, "PIECE", 4)
+    asked = []
+
+    def score(cell, rows):
+        asked.append(len(rows))
+        return pd.DataFrame({"psnr": 20.0 + rows})
+
+    how = dict(key=lambda cell: score_cache.key(cell=cell), score=score, rows=10)
+    scores = score_cache.compute(["pieces"], **how)
+    assert scores["pieces"]["psnr"].tolist() == [20.0 + k for k in range(10)]
+    assert max(asked) <= 4 and sum(asked) == 10
+    score_cache.compute(["whole"], check=lambda cell, stored: None, **how)
+    assert asked[-1] == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -245,3 +246,31 @@ def _difference(
     if off <= allowed[0] * (1 + 1e-9):  # six digits are stored: exactly the tolerance is within it
         return []
     return [Drift(file, allowed[1], row, column, *texts, off, allowed[0])]
+
+
+class Compared(NamedTuple):
+    """Two numbers of one cell, how far apart they are, and how far they may be."""
+
+    row: str
+    column: str
+    off: float
+    allowed: float
+
+
+def numbers(committed: pd.DataFrame, now: pd.DataFrame) -> Iterator[Compared]:
+    """Every number of one table that is compared with another's (:func:`compare`).
+
+    Rows and columns that only one of them has are left out.
+    """
+    both = [column for column in committed if column in now]
+    by = [column for column in identifying(committed) if column in both]
+    before, after = indexed(committed[both], by), indexed(now[both], by)
+    shared = before.index.intersection(after.index, sort=False)
+    before, after = before.loc[shared], after.loc[shared]
+    for at, key in enumerate(shared):
+        row = before.iloc[at]
+        for column in both:
+            value = number(row[column])
+            allowed = None if value is None else _allowed(row, column)
+            if allowed is not None and (other := number(after.iloc[at][column])) is not None:
+                yield Compared(row_name(by, key), column, abs(value - other), allowed[0])

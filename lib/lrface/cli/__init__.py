@@ -6,6 +6,7 @@ share.
 
 from __future__ import annotations
 
+import io
 import sys
 
 from lrface.cli.console import app, problems
@@ -20,6 +21,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Entry point: turns an expected error into one sentence and its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal may not know every character
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except UsageError as error:

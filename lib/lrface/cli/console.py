@@ -22,4 +22,4 @@ problems = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 @app.callback()
 def _check_settings() -> None:
-    settings.current()
+    settings.fix_paths()

@@ -1,18 +1,20 @@
-"""Commands for face sets: ``data check`` and ``data make``."""
+"""Commands for face sets: ``data check``, ``data fetch`` and ``data make``."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrface.cli.console import app, console, problems
+from lrface.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from lrface.data import FaceSet
 
-data_app = typer.Typer(no_args_is_help=True, help="Check and make face sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Check, fetch and make face sets.")
 app.add_typer(data_app, name="data")
 
 
@@ -44,6 +46,11 @@ def check(
         console.print(f"  1:N search: {listed}")
     size = f"{faces.crop.size}x{faces.crop.size}"
     console.print(f"  crop {_crop_rule(faces)} to {size}, fingerprint {faces.fingerprint}")
+    reasons = data.cannot(name)
+    for what, reason in reasons.items():
+        console.print(f"  not for {what}: {reason}")
+    if "training" in reasons or "testing" in reasons:
+        console.print("  with trained_on=synthetic all its people are test people")
     for key, reason in faces.skipped.items():
         problems.print(f"  skipped {key}: {reason}")
     raise typer.Exit(1 if faces.skipped else 0)
@@ -55,6 +62,25 @@ def _crop_rule(faces: FaceSet) -> str:
     if faces.crop.box:
         return str(faces.crop.box)
     return "a square around each face" if "side" in faces.table else "largest centred square"
+
+
+@data_app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="celeba, lfw or wider; of others the address.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the terms that are shown.")] = False,
+) -> None:
+    """Fetch a set into LRFACE_DATA after showing its terms; an interrupted command goes on."""
+    from lrface import data
+    from lrface.data import fetch as sets
+
+    console.print(sets.terms(name))
+    root = data.data_root()
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Do you agree?")):
+        raise UsageError(f"nothing was fetched: agree to the terms of {name} with --yes")
+    todo = sets.fetch(name, root)
+    console.print(
+        f"{name}: {todo}" if todo else f"{name} is in {root}; check it: data check {name}"
+    )
 
 
 @data_app.command("make")

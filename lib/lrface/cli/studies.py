@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,12 @@ def _selected(study: str) -> list[Path]:
     from lrface.execution import notebooks
 
     if study == "all":
-        return notebooks.every()
+        if not (found := notebooks.every()):
+            raise UsageError(
+                f"no study found: {notebooks.folder()} holds none; set LRFACE_ROOT to a copy "
+                "of the repository"
+            )
+        return found
     return [notebooks.find(name.strip()) for name in study.split(",")]
 
 
@@ -82,6 +88,7 @@ def reproduce(
     ] = None,
 ) -> None:
     """Execute studies, and say where their tables and figures are."""
+    from lrface.checks import reproduced
     from lrface.execution import notebooks, runner
     from lrface.training import slurm
 
@@ -117,6 +124,9 @@ def reproduce(
         _show(outcome)
     counts = {s: sum(o.status == s for o in outcomes) for s in ("computed", "reused", "failed")}
     console.print(", ".join(f"{name} {n}" for name, n in counts.items()))
+    whole = [outcome for outcome in outcomes if outcome.status != "failed"]
+    for line in reproduced.lines(reproduced.study(o.results, o.figures) for o in whole):
+        console.print(line)
     raise typer.Exit(1 if counts["failed"] else 0)
 
 
@@ -197,16 +207,19 @@ def list_() -> None:
     """Show the studies with their parameters and last run times, and the data sets at hand."""
     from lrface import data as sets
     from lrface.execution import notebooks
-    from lrface.files import output_root
+    from lrface.files import KINDS, output_folder, project_root
 
+    places = dict.fromkeys([output_folder(KINDS[0]), project_root() / KINDS[0]])
     table = Table("study", "parameters (defaults)", "last runs", title="Studies")
     for path in notebooks.every():
         fields = notebooks.contract(path).model_fields
         runs = []
-        for record in sorted(output_root().glob(f"results/*/*/{path.stem}/record.json")):
+        found = (sorted(place.glob(f"*/*/{path.stem}*/record.json")) for place in places)
+        for record in chain.from_iterable(found):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 seconds = json.loads(record.read_text())["seconds"]
-                runs.append(f"{record.parts[-4]}/{record.parts[-3]}: {seconds:.0f} s")
+                variant = record.parts[-2].removeprefix(path.stem)
+                runs.append(f"{record.parts[-4]}/{record.parts[-3]}{variant}: {seconds:.0f} s")
         defaults = "\n".join(f"{name} = {field.default!r}" for name, field in fields.items())
         table.add_row(path.stem, defaults, "\n".join(runs) or "–")
     console.print(table)
@@ -227,7 +240,14 @@ def list_() -> None:
 
 @app.command()
 def publish(study: Studies = "all") -> None:
-    """Execute notebooks with their own defaults, and commit them executed."""
+    """Execute notebooks with their own defaults, and commit them executed: the new reference."""
+    from lrface.files import project_root
+
+    with settings.override(out=project_root()):
+        _publish(study)
+
+
+def _publish(study: str) -> None:
     from lrface.execution import notebooks, publishing, runner
 
     executed = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
+import io
 import os
 import sys
 from functools import partial
@@ -13,13 +15,23 @@ from types import ModuleType
 import pandas as pd
 
 from lrface import settings
-from lrface.data import protocols, rendered_clips, rendered_scenes, scenes, splits, windows
+from lrface.data import (
+    packed,
+    protocols,
+    rendered_clips,
+    rendered_scenes,
+    scenes,
+    splits,
+    windows,
+)
 from lrface.data.clips import FRAMES, ClipSet, at_hand, usable
+from lrface.data.entries import contents
 from lrface.data.faceset import FaceSet
-from lrface.data.images import Crop
+from lrface.data.images import Crop, located
 from lrface.data.readers import (
     celeba,
     clip_folder,
+    edface,
     fddb,
     folder,
     ijbc,
@@ -46,6 +58,9 @@ __all__ = [
     "SceneSet",
     "TrainingSet",
     "WindowSet",
+    "absent",
+    "absolute",
+    "cannot",
     "check_leakage",
     "check_name",
     "data_root",
@@ -71,6 +86,7 @@ READERS = {
     "tinyface": tinyface,
     "tufs": tufs,
     "ijbc": ijbc,
+    "edface": edface,
 }
 """Each set that is known by name, and the module that reads it."""
 SCENES = {"wider": wider_scenes, "fddb": fddb}
@@ -98,6 +114,23 @@ def data_root() -> Path:
     return named.resolve()
 
 
+def absolute(name: str) -> str:
+    """The name of a set with its path made absolute, if it has one.
+
+    A relative path is one from the current folder, and a notebook's is another than the command
+    line's: whatever takes a name makes it absolute first.
+
+    Examples
+    --------
+    >>> absolute("celeba"), absolute("folder:/photos/../faces")
+    ('celeba', 'folder:/faces')
+    """
+    kind, _, path = name.partition(":")
+    if kind in OWN and path:
+        return f"{kind}:{os.path.abspath(os.path.expanduser(path))}"
+    return name
+
+
 def check_name(name: str) -> None:
     """Check that a set is known and its folder is there, without reading an image.
 
@@ -108,6 +141,7 @@ def check_name(name: str) -> None:
     LrfaceError
         The data root or the set's folder is missing.
     """
+    name = absolute(name)
     if noting() and name not in _noted:
         _noted.add(name)
         note("data", name, state_or_absent(name))
@@ -143,11 +177,12 @@ def _check(name: str) -> None:
             f"unknown data set {name!r}: {hint}known are {known}, folder:PATH, video:PATH and "
             "synthetic:PATH"
         )
-    place = data_root() / getattr(readers[name], "FOLDER", name)
+    root = data_root()
+    place = root / getattr(readers[name], "FOLDER", name)
     if not place.is_dir():
         raise LrfaceError(
             f"{place} does not exist: put {name} there as {readers[name].LAYOUT}, "
-            "or set LRFACE_DATA to another root"
+            f"or set LRFACE_DATA to another root ({contents(root, True)})"
         )
 
 
@@ -159,10 +194,11 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     Parameters
     ----------
     name : str
-        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``, ``tufs`` or ``ijbc``
-        (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an identity), ``video:PATH`` (a video
-        or GIF, or a folder of them), or ``synthetic:PATH`` for a set made by ``lrface data make``.
-        ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames of the rendered clips.
+        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``, ``tufs``, ``ijbc`` or
+        ``edface`` (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an identity),
+        ``video:PATH`` (a video or GIF, or a folder of them), or ``synthetic:PATH`` for a set made
+        by ``lrface data make``. ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames
+        of the rendered clips.
     split : {"train", "val", "test"}, optional
         None: all images. Rendered sets and TinyFace (which has no ``val``) have their own
         partition, and so have CelebA and TUFS-145K if all three of its parts are there; any other
@@ -200,6 +236,7 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
 
 
 def _load(name: str, split: str | None, limit: int | None, seed: int, clips: bool) -> FaceSet:
+    name = absolute(name)
     reader, root, table, rule = _listed(name, seed, clips)
     attributes = reader.attributes(table) if hasattr(reader, "attributes") else ()
     if split is not None:
@@ -439,11 +476,16 @@ def held_out(name: str, seed: int = 0) -> pd.DataFrame:
         table = table.assign(identity=table["key"])
         return table.loc[table["split"] != "train", ["key", "identity", "split"]]
     table = _listed(name, seed)[2]
+    if "problem" in table:
+        table = table[table["problem"] == ""]
     return table.loc[table["split"] != "train", ["key", "identity", "split"]]
 
 
-def pairs(name: str, hard: bool = False) -> pd.DataFrame:
+def pairs(name: str, hard: bool = False, of_everyone: bool = False) -> pd.DataFrame:
     """Verification pairs in folds that share no identity.
+
+    Pairs of a set's own list that name an image that cannot be used are left out; their number is
+    said on stderr, and stands in ``attrs["left_out"]``.
 
     Parameters
     ----------
@@ -452,6 +494,9 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     hard : bool
         Impostors have the same group and gender as the person they are compared with. Only
         rendered sets have such a list.
+    of_everyone : bool
+        Pairs that are made here are of everybody, not of the test split alone: for networks that
+        were trained on other people.
 
     Returns
     -------
@@ -479,13 +524,80 @@ def pairs(name: str, hard: bool = False) -> pd.DataFrame:
     if hard or (reader is rendered and kind == "images"):
         return _list(name, "pairs_hard" if hard else "pairs").assign(protocol="own")
     own = reader.pairs(root) if hasattr(reader, "pairs") else None
-    if own is not None:
-        return own.assign(protocol="own")
     table = load(name).table
+    if own is not None:
+        return _of_usable(name, own.assign(protocol="own"), table)
     if "role" in table:  # two distractors may be the same person
         table = table[table["role"] != "distractor"]
     # YouTube Faces is a test set: the official list is of everyone, and so is one made instead
-    return protocols.made(name, table, of_everyone=reader is ytf)
+    return protocols.made(name, table, of_everyone or reader is ytf)
+
+
+def _of_usable(name: str, listed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The pairs whose images, or clips, are in a set's table."""
+    on_clips = "clip" in table and listed["first"].isin(table["clip"]).any()
+    units = table["clip" if on_clips else "key"]
+    there = listed["first"].isin(units) & listed["second"].isin(units)
+    kept = listed[there].reset_index(drop=True)
+    kept.attrs["left_out"] = int((~there).sum())
+    if kept.empty:
+        raise LrfaceError(
+            f"{name}: none of the {len(listed)} pairs of its list names two usable images, "
+            f"{listed['first'].iat[0]} and {listed['second'].iat[0]} for example"
+        )
+    if kept.attrs["left_out"]:
+        gone = listed.loc[~there, ["first", "second"]].to_numpy().ravel()
+        first = next(key for key in gone if key not in set(units))
+        print(
+            f"{name}: {kept.attrs['left_out']} of {len(listed)} pairs are left out, for they name "
+            f"images that cannot be used ({first} is the first)",
+            file=sys.stderr,
+        )
+    return kept
+
+
+def cannot(name: str) -> dict[str, str]:
+    """What studies do that a set is not fit for, and why; empty if it is fit for all.
+
+    Returns
+    -------
+    dict
+        ``training``, ``testing``, ``verification``, ``search``, ``attributes``, ``people`` or
+        ``native faces`` -> reason.
+
+    Examples
+    --------
+    >>> cannot("synthetic")
+    {}
+    """
+    with contextlib.redirect_stderr(io.StringIO()):  # what is skipped has been said before
+        return _cannot(name)
+
+
+def _cannot(name: str) -> dict[str, str]:
+    faces = load(name)
+    table, found = faces.table, {}
+    people = table.groupby("split", observed=True)["identity"].nunique()
+    for split, what in (("train", "training"), ("test", "testing")):
+        if split not in people:
+            found[what] = f"nobody is in its {split} split ({faces.split_rule})"
+        elif people[split] < 3 and not name.startswith("synthetic"):
+            found[what] = f"{people[split]} people in its {split} split, and three are needed"
+    try:
+        pairs(name)
+    except LrfaceError as reason:
+        found["verification"] = str(reason)
+    try:
+        identification_lists(name)
+    except LrfaceError:
+        found["search"] = "it has no lists of a gallery and of probes"
+    if not faces.attributes:
+        found["attributes"] = "none are known of its faces"
+    if table["identity"].str.startswith("?/").all():
+        found["people"] = "they are not known: each image counts as one, intervals are over images"
+    if "native_height" not in table and "side" not in table:
+        found["native faces"] = "it has no native low-resolution faces"
+    return found
 
 
 def identification_lists(name: str) -> pd.DataFrame:
@@ -569,13 +681,42 @@ def state(name: str) -> str:
 def _files_state(root: Path, table: pd.DataFrame, more: str = "") -> str:
     """The hash of a table, and of size and time of the files that it names."""
     digest = hashlib.sha256(str(root).encode() + table.to_csv(index=False).encode() + more.encode())
-    for path in table["path"].str.rsplit("#", n=1).str[0].unique():
+    for path in dict.fromkeys(map(_file_of, table["path"])):
         try:
             stat = os.stat(root / path)
             digest.update(f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
         except OSError:
             digest.update(f"{path}\tmissing\n".encode())
     return digest.hexdigest()
+
+
+def _file_of(path: str) -> str:
+    """The file in which the image at an entry of the column ``path`` lies."""
+    return path.rpartition("#")[0] if packed.is_packed(path) else located(path)[0]
+
+
+def absent(name: str) -> str | None:
+    """Why a set cannot be read: a sentence, or None. Only its lists and one file are looked at.
+
+    For sets that a study uses if they are there: half of one is passed over with this remark, and
+    not found after hours of training.
+
+    Examples
+    --------
+    >>> absent("synthetic") is None
+    True
+    """
+    try:
+        check_name(name)
+        if name in SCENES:
+            root, table = data_root(), SCENES[name].read(data_root(), None)[0]
+        else:
+            _, root, table, _ = _listed(name, 0)
+    except LrfaceError as reason:
+        return str(reason)
+    if not any((root / _file_of(path)).is_file() for path in table["path"]):
+        return f"{name}: none of the {len(table)} pictures of its lists is in {root}"
+    return None
 
 
 def state_or_absent(name: str) -> str:
@@ -590,16 +731,27 @@ def _listed(
     name: str, seed: int, clips: bool | None = None
 ) -> tuple[ModuleType, Path, pd.DataFrame, str]:
     """Reader, root, the whole table with its ``split`` column, and the rule of the split."""
+    name = absolute(name)
     check_name(name)
     reader, root, kind = _place(name, clips)
-    table = reader.read(root, kind) if reader is rendered else reader.read(root)
+    table = reader.read(root, kind) if reader is rendered else _once_each(reader.read(root))
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)
-    if reader in (rendered, tinyface) or set(official.unique()) == set(SPLITS):
+    if reader in (rendered, tinyface, edface) or set(official.unique()) == set(SPLITS):
         table["split"], rule = official, OFFICIAL
     else:
         table["split"] = splits.by_identity(table["identity"], seed)
         rule = f"sha256 of identity, seed {seed}, {splits.FRACTIONS}"
     return reader, root, table, rule
+
+
+def _once_each(table: pd.DataFrame) -> pd.DataFrame:
+    """A row an image: one that a list names under two identities cannot be used."""
+    if not table["key"].duplicated().any():
+        return table
+    people = table.groupby("key")["identity"].transform("nunique")
+    problem = table["problem"] if "problem" in table else pd.Series("", table.index)
+    problem = problem.mask(people > 1, "the list names it under two identities")
+    return table.assign(problem=problem).drop_duplicates("key", ignore_index=True)
 
 
 def _usable(

@@ -6,12 +6,45 @@ import contextlib
 import io
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".gif", ".avif", ".jp2"),
+}
+"""Of images that are read."""
+UNREAD = {
+    *(".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw"),
+}
+"""Of images that need another program."""
+LOSSLESS = {
+    **dict.fromkeys([".png", ".bmp", ".tif", ".tiff", ".ppm"], {}),
+    ".webp": {"lossless": True, "exact": True},
+}
+"""Suffixes under which every pixel is kept, and what Pillow must be told for it."""
+LOSSY = {
+    **dict.fromkeys([".jpg", ".jpeg", ".jpe", ".jfif"], {"quality": 95, "subsampling": 0}),
+    ".avif": {"quality": 95},
+    ".jp2": {},
+    ".gif": {},
+}
+"""Other suffixes under which results can be saved."""
+MAGIC = {
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"8BPS": "Photoshop",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL": "JPEG XL",
+    b"%PDF": "PDF",
+}
+"""How files begin that are pictures of a kind that may not be readable here."""
+READ = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+"""How files begin that are of a kind that is read, and of which too little is left."""
 Square = tuple[int, int, int]
 """``left, top, side`` of a face in a larger image, in its pixels; ``side`` 0 if unknown."""
 
@@ -21,11 +54,13 @@ class BadImage(Exception):
 
 
 def read_rgb(source: str | Path | bytes) -> np.ndarray:
-    """Read an image of any common format, a file or its content, as uint8 (H, W, 3).
+    """Read an image of any common format, a file or its content, as uint8 (H, W, 3), in sRGB.
 
-    Greyscale, palette and CMYK images are converted; of 16-bit greyscale the high byte is used;
-    transparency is dropped; the EXIF orientation is applied. Raises :class:`BadImage` if the file
-    is empty, truncated, corrupt, or no image.
+    Greyscale, palette, CMYK and LAB images are converted, and colours by the colour profile that
+    comes with them. Of 16-bit greyscale the high byte is used, of 32-bit integers above 65,535 the
+    highest eight bits below the sign; floating-point greyscale is in [0, 1] or [0, 255].
+    Transparency is dropped; of an animation the first frame is taken; the EXIF orientation is
+    applied. Raises :class:`BadImage` if the file is empty, truncated, corrupt, or no image.
     """
     packed = isinstance(source, bytes)
     try:
@@ -35,25 +70,98 @@ def read_rgb(source: str | Path | bytes) -> np.ndarray:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise BadImage("more pixels than any face photo has")
             image.load()
-            if image.mode.startswith("I;16") or image.mode == "I":
-                grey = np.asarray(image)
-                if grey.max(initial=0) > 255:
-                    grey = grey >> 8
-                image = Image.fromarray(grey.astype(np.uint8))
+            profile = image.info.get("icc_profile")
+            if image.mode.startswith("I") or image.mode == "F":
+                image = Image.fromarray(_eight_bits(np.asarray(image)))
             with contextlib.suppress(Exception):  # the pixels are good if the EXIF block is not
                 image = ImageOps.exif_transpose(image)
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(_srgb(image, profile))
     except BadImage:
         raise
     except FileNotFoundError:
         raise BadImage("the file is missing") from None
+    except IsADirectoryError:
+        raise BadImage("it is a folder") from None
     except UnidentifiedImageError:
-        raise BadImage("not an image") from None
+        raise BadImage(_unidentified(source if packed else Path(source))) from None
     except Image.DecompressionBombError:
         raise BadImage("more pixels than any face photo has") from None
     except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # permission, device, ...
+            raise BadImage(f"it cannot be read ({error.strerror})") from None
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadImage(f"truncated or corrupt ({first_line})") from None
+
+
+def _eight_bits(grey: np.ndarray) -> np.ndarray:
+    """Greyscale of more than eight bits as uint8."""
+    if not grey.size:
+        raise BadImage("it has no pixels")
+    low, high = grey.min(), grey.max()
+    if grey.dtype.kind == "f":
+        if not (low >= 0 and high <= 255):  # NaN, too
+            raise BadImage(
+                f"its pixels are numbers from {low:g} to {high:g}: save it in [0, 1] or [0, 255]"
+            )
+        return np.floor(grey * (255.0 if high <= 1 else 1.0) + 0.5).astype(np.uint8)
+    if low < 0:
+        raise BadImage(
+            f"its pixels are numbers from {low} to {high}: save it without negative ones"
+        )
+    shift = 0 if high <= 255 else 8 if high <= 65535 else 23
+    return (grey >> shift).astype(np.uint8)
+
+
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """The image in RGB, its colours by its profile if it has a usable one."""
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGB")
+    elif image.mode in ("RGBA", "RGBX", "RGBa"):
+        image = image.convert("RGBA").convert("RGB")
+    elif image.mode in ("LA", "La"):
+        image = image.convert("LA").convert("L")
+    if profile or image.mode == "LAB":
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            if transform := _to_srgb(profile if image.mode != "LAB" else None, image.mode):
+                return ImageCms.applyTransform(image, transform)
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The transform from a profile to sRGB; None if the profile is sRGB itself."""
+    srgb = ImageCms.createProfile("sRGB")
+    if profile is None:
+        return ImageCms.buildTransform(ImageCms.createProfile("LAB"), srgb, "LAB", "RGB")
+    own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if "srgb" in ImageCms.getProfileDescription(own).lower():
+        return None
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    return ImageCms.buildTransform(own, srgb, mode, "RGB", intent, flags)
+
+
+def _unidentified(source: bytes | Path) -> str:
+    """Why Pillow does not know a file: a kind of picture that it cannot read, or no picture."""
+    start = source[:16] if isinstance(source, bytes) else _start(source)
+    if start.startswith(READ):
+        return "truncated or corrupt"
+    kind = next((name for begin, name in MAGIC.items() if start.startswith(begin)), None)
+    if start[4:8] == b"ftyp":
+        brand = start[8:12]
+        kind = "HEIC" if brand[:3] in (b"hei", b"hev", b"mif", b"msf") else None
+        kind = "AVIF" if brand[:3] == b"avi" else kind
+    return unread(kind) if kind else "not an image"
+
+
+def unread(kind: str) -> str:
+    """That images of a kind (a name or suffix) need another program, as a phrase."""
+    return f"{kind.removeprefix('.').upper()} cannot be read here: save it as PNG"
+
+
+def _start(file: Path) -> bytes:
+    with open(file, "rb") as content:
+        return content.read(16)
 
 
 def address(file: str, square: Square) -> str:

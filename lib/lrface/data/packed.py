@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -27,7 +28,7 @@ def address(file: str, row: int) -> str:
 
 def is_packed(path: str) -> bool:
     """Whether a path is the address of a row of a Parquet file."""
-    return ".parquet#" in path
+    return re.fullmatch(r".+\.parquet#\d+", path, re.DOTALL) is not None
 
 
 def _file(path: Path) -> tuple[pq.ParquetFile, np.ndarray]:

@@ -55,6 +55,7 @@ def load(
     name: str,
     limit: int | None = None,
     hard: bool = False,
+    of_everyone: bool = False,
     eyes: tuple[float, int] | None = None,
 ) -> PairSet:
     """The pairs of a set (:func:`lrface.data.pairs`) with their faces.
@@ -67,6 +68,8 @@ def load(
         About this many pairs, as many of each fold and kind.
     hard : bool
         The list whose impostors share group and gender; only rendered sets have one.
+    of_everyone : bool
+        Pairs that are made are of everybody (:func:`lrface.data.pairs`).
     eyes : (float, int), optional
         Distance between the eye centres and side of the window, both in pixels, that faces are
         brought to; pairs of those that cannot be are left out
@@ -88,18 +91,19 @@ def load(
     >>> len(pairs.same), int(pairs.same.sum()), pairs.left_out
     (20, 10, 0)
     """
-    listed, faces = data.pairs(name, hard), data.load(name)
+    listed, faces = data.pairs(name, hard, of_everyone), data.load(name)
     on_clips = "clip" in faces.table and listed["first"].isin(faces.table["clip"]).all()
     unit = "clip" if on_clips else "key"
+    left_out = listed.attrs.get("left_out", 0)
     if limit:
         each = max(1, limit // 20)
         listed = listed.groupby(["fold", "same"], group_keys=False).head(each)
     faces = faces.where(faces.table[unit].isin({*listed["first"], *listed["second"]}))
     if eyes is not None:
         faces = at_eye_distance(faces, *eyes).faces
-    there = listed["first"].isin(faces.table[unit]) & listed["second"].isin(faces.table[unit])
+        there = listed["first"].isin(faces.table[unit]) & listed["second"].isin(faces.table[unit])
+        listed = listed[there].reset_index(drop=True)
     made = bool((listed["protocol"] == "made").any())
-    listed = listed[there].reset_index(drop=True)
     units = pd.Index(faces.table[unit].unique())
     return PairSet(
         faces=faces,
@@ -110,7 +114,7 @@ def load(
         second=units.get_indexer(listed["second"]),
         same=listed["same"].to_numpy(bool),
         fold=listed["fold"].to_numpy(),
-        left_out=int((~there).sum()),
+        left_out=left_out,
         made=made,
     )
 

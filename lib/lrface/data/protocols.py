@@ -11,6 +11,8 @@ from lrface.errors import LrfaceError
 
 FOLDS, HALF = 10, 250
 """At most ten folds of 250 genuine, 250 impostor pairs, as YouTube Faces has (Wolf et al. 2011)."""
+LEAST = 3
+"""Folds at least: curves are drawn with one fold left out, and thresholds chosen on others."""
 
 
 def made(name: str, table: pd.DataFrame, of_everyone: bool = False) -> pd.DataFrame:
@@ -37,24 +39,24 @@ def made(name: str, table: pd.DataFrame, of_everyone: bool = False) -> pd.DataFr
     Raises
     ------
     LrfaceError
-        Too few people for two folds.
+        Too few people for three folds.
     """
     unit = "clip" if "clip" in table else "key"
     items = table.drop_duplicates(unit).sort_values(unit)
     tested = items if of_everyone else items[items["split"] == "test"]
     about = "all its people" if of_everyone else "the people of its test split"
-    if _folds(tested) < 2:
+    if _folds(tested) < LEAST:
         tested = items
         about = (
             "all its people, for its test split has too few: judge nothing by them that was "
             "trained on this set"
         )
-    if (folds := _folds(tested)) < 2:
+    if (folds := _folds(tested)) < LEAST:
         number = (items.groupby("identity").size() > 1).sum()
         what = unit.replace("key", "image")
         raise LrfaceError(
-            f"{name} has {number} people with two {what}s or more, and pairs in two folds that "
-            "share nobody need four: add some, or use another set"
+            f"{name} has {number} people with two {what}s or more, and pairs in three folds that "
+            "share nobody need six: add some, or use another set"
         )
     # people with many items first, so that dealing them out in turn gives folds of like size
     people = sorted(

@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import warnings
@@ -29,7 +30,7 @@ import nbformat
 import psutil
 from filelock import FileLock
 
-from lrface.files import clock, project_root, relayed, write_atomic
+from lrface.files import cache_dir, clock, project_root, relayed, write_atomic
 from lrface.settings import current
 
 Kind = Literal[
@@ -45,6 +46,10 @@ GRACE_SECONDS = 10.0
 """How long the processes of an ended notebook may take to exit before they are killed."""
 START_SECONDS = 300
 """How long a kernel may take to start: a busy machine may need a minute."""
+
+
+MATPLOTLIBRC = Path(__file__).with_name("matplotlibrc")
+"""Of kernels: matplotlib's defaults. A user's own may ask for LaTeX, or another backend."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def execute(
                     # even loopback, and nobody else can listen.
                     config=Config({"KernelManager": {"transport": "ipc", "ip": ip}}),
                     state=state,
-                    env={**os.environ, **environment},
+                    env=_environment() | environment,
                 )
             finally:
                 if state.pid is not None:
@@ -165,6 +170,20 @@ def execute(
             return Failure("time-out", f"the kernel did not start within {START_SECONDS} s")
         return Failure("exception", f"{type(error).__name__}: {first}")
     return None
+
+
+def _environment() -> dict[str, str]:
+    """This process's variables, without the user's own settings of figures.
+
+    Packages that compile with Numba (umap) keep the result beside their files, else in HOME, and
+    fail where neither can be written: kernels then get a folder in the cache.
+    """
+    given = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    given["MATPLOTLIBRC"] = str(MATPLOTLIBRC)
+    homes = sysconfig.get_paths()["purelib"], os.path.expanduser("~")
+    if not any(os.access(place, os.W_OK) for place in homes):
+        given.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
+    return given
 
 
 def _first_line(message: str) -> str:
@@ -210,12 +229,23 @@ def _oom_kills(root: Path = Path("/")) -> int:
 
 def _engine() -> str:
     """Register papermill's engine with a client that keeps a :class:`KernelState` up to date."""
+    from jupyter_client.kernelspec import KernelSpec
     from nbclient.exceptions import DeadKernelError
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
 
     class Client(PapermillNotebookClient):
         state: KernelState
+
+        def create_kernel_manager(self):
+            # a kernelspec named python3 of the user's may start another environment's Python
+            manager = super().create_kernel_manager()
+            manager._kernel_spec = KernelSpec(
+                argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                display_name="this Python",
+                language="python",
+            )
+            return manager
 
         def start_new_kernel(self, **kwargs):
             super().start_new_kernel(**kwargs, env=self.env)

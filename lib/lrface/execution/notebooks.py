@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 
 def folder() -> Path:
-    """The folder of the studies' notebooks."""
-    return project_root() / "notebooks"
+    """The folder of the studies' notebooks: the repository's, else those that a wheel brings."""
+    here = project_root() / "notebooks"
+    return here if here.is_dir() else Path(__file__).parents[1] / "notebooks"
 
 
 def every() -> list[Path]:
@@ -143,10 +144,20 @@ def _listed(kind: Any) -> bool:
     return get_origin(kind) is list or any(_listed(part) for part in get_args(kind))
 
 
+def _absolute(value: Any) -> Any:
+    """The value, with the names of face sets in it made absolute: notebooks run elsewhere."""
+    from lrface import data
+
+    if isinstance(value, list):
+        return [_absolute(one) for one in value]
+    return data.absolute(value) if isinstance(value, str) else value
+
+
 def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
     """Read ``name=value`` texts by the types of :func:`contract`, and fill in the defaults.
 
-    A ``str`` is taken as it is, lists may be written ``a,b`` or ``[a, b]``, the rest is YAML.
+    A ``str`` is taken as it is, lists may be written ``a,b`` or ``[a, b]``, the rest is YAML. The
+    path of a face set (``folder:PATH``) is made absolute.
 
     Raises
     ------
@@ -172,7 +183,7 @@ def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
             except yaml.YAMLError:
                 values[name] = text
     try:
-        return model(**values).model_dump()
+        return {name: _absolute(value) for name, value in model(**values).model_dump().items()}
     except ValidationError as error:
         first = error.errors()[0]
         name = first["loc"][0]

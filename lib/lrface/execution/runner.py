@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import shutil
 import time
@@ -22,12 +24,12 @@ from typing import Any, Literal
 import pandas as pd
 from filelock import Timeout
 
-from lrface import data
+from lrface import data, settings
 from lrface.errors import LrfaceError
 from lrface.execution import kernel, notebooks, provenance
 from lrface.execution.kernel import Failure
 from lrface.execution.staging import Stage
-from lrface.files import cache_dir, output_root, sha256, study_folders
+from lrface.files import cache_dir, output_root, sha256
 
 FREE_MB = {"smoke": 200, "quick": 500, "gpu": 2000, "paper": 20000}
 """Disk space that a run at a preset may need for checkpoints, figures and tables."""
@@ -68,9 +70,19 @@ def check(path: Path, values: dict[str, Any]) -> None:
     """
     check_names(path, values)
     kernel.check_gpu(values["preset"])
-    results, figures = study_folders(values["data"], values["preset"], path.stem)
-    for folder in (results, figures, cache_dir("runs"), output_root() / ".lrface"):
+    for folder in (*stage_of(path, values).final, cache_dir("runs"), output_root() / ".lrface"):
         _check_folder(folder, FREE_MB[values["preset"]])
+
+
+def stage_of(path: Path, values: dict[str, Any]) -> Stage:
+    """The stage of a run. In ``results/local`` one with other parameters has a folder apart."""
+    where = values["data"], values["preset"], path.stem
+    if settings.current().out is not None:
+        return Stage(*where)
+    usual = notebooks.contract(path).model_fields
+    own = {k: v for k, v in values.items() if k not in ("data", "preset") and v != usual[k].default}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:6]
+    return Stage(*where, digest if own else "")
 
 
 def _check_folder(folder: Path, megabytes: int) -> None:
@@ -96,11 +108,11 @@ def _check_folder(folder: Path, megabytes: int) -> None:
 def reusable(path: Path, values: dict[str, Any]) -> Outcome | None:
     """The results of an earlier run if they are whole and current, else None. Only reads."""
     began = time.monotonic()
-    stage = Stage(values["data"], values["preset"], path.stem)
+    stage = stage_of(path, values)
     if (stage.folder / "record.json").exists():  # a complete run waits to be promoted
         return None
     record = stage.record()
-    reason, _ = _outdated(record, path, values)
+    reason, _ = _outdated(stage, record, path, values)
     return None if reason else _reused(stage, record, began)
 
 
@@ -110,7 +122,7 @@ def _reused(stage: Stage, record: dict[str, Any], began: float) -> Outcome:
 
 
 def _outdated(
-    record: dict[str, Any], path: Path, values: dict[str, Any]
+    stage: Stage, record: dict[str, Any], path: Path, values: dict[str, Any]
 ) -> tuple[str, dict[str, str]]:
     """Why the results of a record are out of date (empty if they are not), and the parts now."""
     then = record.get("provenance")
@@ -123,7 +135,7 @@ def _outdated(
     if changed := provenance.difference(now, then):
         return changed, now
     for name, digest in record["outputs"].items():
-        file = output_root() / name
+        file = stage.place(name)
         if not file.is_file():
             return f"{file.name} is missing", now
         if sha256(file) != digest:
@@ -154,7 +166,7 @@ def run(
         Failures included: nothing is raised for them.
     """
     began = time.monotonic()
-    stage = Stage(values["data"], values["preset"], path.stem)
+    stage = stage_of(path, values)
     reason, outputs = "", []
     try:
         with _locked(stage):
@@ -162,7 +174,7 @@ def run(
             stage.promote()
             provenance.data_state.cache_clear()
             record = stage.record()
-            reason, now = _outdated(record, path, values)
+            reason, now = _outdated(stage, record, path, values)
             if not reason and not force:
                 return _reused(stage, record, began)
             failure = _execute(stage, path, values, now, record.get("seconds"), cell_timeout)

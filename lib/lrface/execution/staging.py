@@ -23,9 +23,17 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image
 
-from lrface.files import output_root, sha256, slug, study_folders, write_atomic, write_text
-
-KINDS = ("results", "figures")
+from lrface.files import (
+    KINDS,
+    output_folder,
+    output_root,
+    project_root,
+    sha256,
+    slug,
+    study_folders,
+    write_atomic,
+    write_text,
+)
 
 
 @dataclass(frozen=True)
@@ -35,22 +43,34 @@ class Stage:
     data: str
     preset: str
     study: str
+    variant: str = ""
+    """Names parameters of a user's own, if there are any: their results have a folder apart."""
+
+    @property
+    def _name(self) -> str:
+        return f"{self.study}@{self.variant}" if self.variant else self.study
 
     @property
     def folder(self) -> Path:
         """The kernel's LRFACE_OUT."""
-        name = f"{slug(self.data)}.{self.preset}.{self.study}"
+        name = f"{slug(self.data)}.{self.preset}.{self._name}"
         return output_root().absolute() / ".lrface" / name
 
     @property
     def final(self) -> tuple[Path, Path]:
         """The study's results folder and figures folder, where readers look."""
-        return study_folders(self.data, self.preset, self.study)
+        return study_folders(self.data, self.preset, self._name)
 
     @property
     def staged(self) -> tuple[Path, Path]:
         """The results folder and the figures folder inside the stage."""
-        return tuple(self.folder / place.relative_to(output_root()) for place in self.final)
+        inside = Path(slug(self.data), self.preset, self.study)
+        return tuple(self.folder / kind / inside for kind in KINDS)
+
+    def place(self, name: str) -> Path:
+        """Where a file that a record names (``results/<data>/<preset>/<study>/NAME``) lies."""
+        kind, *_, file = name.split("/")
+        return self.final[KINDS.index(kind)] / file
 
     @property
     def notes(self) -> Path:
@@ -70,20 +90,20 @@ class Stage:
     def prepare(self) -> None:
         """Empty the stage and link the outputs of all other studies into it.
 
-        A notebook may read what other studies wrote. Writing atomically replaces a link, so the
-        other study's file cannot be changed from here.
+        A notebook may read what other studies wrote, here or else in the reference. Writing
+        atomically replaces a link, so the other study's file cannot be changed from here.
         """
         self.discard()
         for place in self.staged:
             place.mkdir(parents=True)
-        root = output_root().absolute()
         for kind in KINDS:
-            for file in sorted(root.glob(f"{kind}/*/*/*/*")):
-                link = self.folder / file.relative_to(root)
-                hidden = file.name.startswith(".")
-                if file.is_file() and not hidden and link.parent not in self.staged:
-                    link.parent.mkdir(parents=True, exist_ok=True)
-                    link.symlink_to(file)
+            for root in dict.fromkeys([output_folder(kind), project_root() / kind]):
+                for file in sorted(root.glob("*/*/*/*")):
+                    link = self.folder / kind / file.relative_to(root)
+                    free = not link.exists() and link.parent not in self.staged
+                    if free and file.is_file() and not file.name.startswith("."):
+                        link.parent.mkdir(parents=True, exist_ok=True)
+                        link.symlink_to(file.absolute())
 
     def discard(self) -> None:
         """Remove the stage; the current results stay."""
@@ -129,11 +149,11 @@ class Stage:
         bool
             Whether there was a complete run.
         """
-        record, root = _read_json(self.folder / "record.json"), output_root()
+        record = _read_json(self.folder / "record.json")
         outputs = record.get("outputs", {})
         staged = {name for name, digest in outputs.items() if _has(self.folder / name, digest)}
         moved = [name for name in outputs if name not in staged]
-        if not outputs or not all(_has(root / name, outputs[name]) for name in moved):
+        if not outputs or not all(_has(self.place(name), outputs[name]) for name in moved):
             self.discard()
             return False
         for place in self.final:
@@ -141,9 +161,9 @@ class Stage:
             for partial in place.glob(".*.part*"):  # of a writer that was killed
                 partial.unlink()
         for name in sorted(staged):
-            _move(self.folder / name, root / name)
-        for name in self._superseded(outputs):
-            (root / name).unlink(missing_ok=True)
+            _move(self.folder / name, self.place(name))
+        for file in self._superseded(outputs):
+            file.unlink(missing_ok=True)
         if self.preset != "smoke" and any(name.endswith("/claims.csv") for name in outputs):
             from lrface import report  # imports torch, which a reused run does not need
 
@@ -154,10 +174,10 @@ class Stage:
         self.discard()
         return True
 
-    def _superseded(self, outputs: dict[str, str]) -> Iterator[str]:
+    def _superseded(self, outputs: dict[str, str]) -> Iterator[Path]:
         """Files of the previous run that this one did not write, and the trace of a failed run."""
-        failed = (self.final[0] / "failed.ipynb").relative_to(output_root()).as_posix()
-        yield from {*self.record().get("outputs", {}), failed} - {*outputs}
+        yield self.final[0] / "failed.ipynb"
+        yield from map(self.place, {*self.record().get("outputs", {})} - {*outputs})
 
 
 def readable(file: Path) -> bool:

@@ -14,10 +14,18 @@ from torch import Tensor, nn
 from lrface import degrade
 from lrface.data import video_files
 from lrface.data.clips import FRAMES, HEIGHT, WIDTH
-from lrface.data.images import BadImage, Square, read_rgb
+from lrface.data.images import SUFFIXES, BadImage, Square, read_rgb
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import progress, write_atomic
-from lrface.inference import device_of, images_in, restore
+from lrface.inference import (
+    Done,
+    device_of,
+    frames_of,
+    images_in,
+    passed_over,
+    restore,
+    result_names,
+)
 
 SCALE = 8
 TINY = 40
@@ -67,9 +75,7 @@ def restore_clip(net: nn.Module, faces: Tensor, of_clips: bool) -> Iterator[Tens
         yield from restored.clamp(0, 1).mul(255).add(0.5).floor().byte().cpu()
 
 
-def apply(
-    source: Path, target: Path, net: nn.Module, of_clips: bool
-) -> tuple[list[Path], dict[str, str]]:
+def apply(source: Path, target: Path, net: nn.Module, of_clips: bool) -> Done:
     """Restore the face in every frame of a video, a GIF, or a folder of frames.
 
     The face is found in each frame (:func:`lrface.data.video_files.faces`), and its place is the
@@ -90,10 +96,9 @@ def apply(
 
     Returns
     -------
-    written : list of Path
-        The video of 128x96 pixels at the frame rate of the source, or the PNGs of a folder.
-    failed : dict
-        File name of each frame of a folder that could not be read, and why.
+    Done
+        ``written``: the video of 128x96 pixels at the frame rate of the source, or the PNGs of a
+        folder. ``failed``: the frames of a folder that could not be read, and why.
 
     Raises
     ------
@@ -109,8 +114,8 @@ def apply(
     >>> folder = Path(mkdtemp())
     >>> for name in ("1.png", "2.png"):
     ...     Image.new("RGB", (12, 16)).save(folder / name)
-    >>> written, failed = apply(folder, folder / "out", models.restorer("bicubic", 8), False)
-    >>> [file.name for file in written], Image.open(written[0]).size
+    >>> done = apply(folder, folder / "out", models.restorer("bicubic", 8), False)
+    >>> [file.name for file in done.written], Image.open(done.written[0]).size
     (['1.png', '2.png'], (96, 128))
     """
     if net.scale != SCALE:
@@ -127,12 +132,15 @@ def apply(
         raise LrfaceError(f"{source}: {reason}; give a whole video or GIF") from None
     if len(faces) < 2:
         raise LrfaceError(f"{source} has a single frame: give a video, or save it as an image")
-    return [_written(name, restore_clip(net, faces, of_clips), len(faces), rate)], {}
+    return Done([_written(name, restore_clip(net, faces, of_clips), len(faces), rate)], {}, {})
 
 
 def is_video(source: Path) -> bool:
-    """Whether a file's name is that of a video or GIF."""
-    return source.suffix.lower() in video_files.SUFFIXES and not source.is_dir()
+    """Whether a file's name is that of a video, or it is a GIF that moves."""
+    kind = source.suffix.lower()
+    if kind not in video_files.SUFFIXES or source.is_dir():
+        return False
+    return kind not in SUFFIXES or frames_of(source) > 1
 
 
 def _target_name(source: Path, target: Path) -> Path:
@@ -158,9 +166,7 @@ def _written(name: Path, restored: Iterator[Tensor], count: int, rate: Fraction)
         return video_files.write(name, shown(), rate)
 
 
-def _folder(
-    source: Path, target: Path, net: nn.Module, of_clips: bool
-) -> tuple[list[Path], dict[str, str]]:
+def _folder(source: Path, target: Path, net: nn.Module, of_clips: bool) -> Done:
     files, failed = [], {}
     for file in images_in(source):
         try:
@@ -171,20 +177,18 @@ def _folder(
     if not files:
         file, problem = next(iter(failed.items()))
         raise LrfaceError(f"{source} holds no image that can be read ({file}: {problem})")
-    names = [target / f"{file.stem}.png" for file in files]
+    names = [target / name for name in result_names(files, ".png")]
     if clash := {name.resolve() for name in names} & {file.resolve() for file in files}:
         raise UsageError(
             f"{sorted(clash)[0]} would be overwritten by its own result: choose another target"
         )
-    if len({*names}) < len(names):
-        raise UsageError(f"two frames of {source} differ in their suffix only: rename one")
     faces = _small_faces(lambda: map(read_rgb, files), source)
     with progress(f"restoring {source.name}", len(files)) as advance:
         for name, frame in zip(names, restore_clip(net, faces, of_clips), strict=True):
             image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))
             write_atomic(name, image.save)
             advance()
-    return names, failed
+    return Done(names, failed, passed_over(source))
 
 
 def _small_faces(frames: Callable[[], Iterable[np.ndarray]], source: Path) -> Tensor:

@@ -69,6 +69,10 @@ UNKNOWN_ROWS = 0.1
 """The share of rows that may be NaN on one side only: a face found here and not there."""
 
 
+PIECE = 512
+"""Rows that are scored at once: what a score holds in memory does not grow with the faces."""
+
+
 def key(**facts) -> str:
     """16 hex digits over all that scores depend on, except the code that computes them.
 
@@ -138,7 +142,8 @@ def compute(
         The key of each cell (:func:`key`), asked once. Cells of one key are computed once.
     score : function
         ``score(cell, rows)``, with an int array (n,), gives a data frame of n rows, a column per
-        metric. A row must not depend on which others are asked for.
+        metric. A row must not depend on which others are asked for: it is called with 512 rows at
+        most, except for cells that have a ``check`` of their own.
     rows : int or function
         The number of rows of a cell.
     check : int or function
@@ -253,7 +258,9 @@ class _Job:
 
     def _scored(self, cell: Cell, rows: np.ndarray) -> pd.DataFrame:
         """The scores of these rows, rounded as stored ones are."""
-        frame = self.score(cell, rows).reset_index(drop=True)
+        one_by_one = not callable(self.check)
+        parts = np.array_split(rows, max(1, -(-len(rows) // PIECE))) if one_by_one else [rows]
+        frame = pd.concat([self.score(cell, part) for part in parts], ignore_index=True)
         if len(frame) != len(rows):
             raise UsageError(
                 f"the scores of {_label(cell)} have {len(frame)} rows, "

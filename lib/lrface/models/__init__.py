@@ -13,6 +13,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
@@ -20,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lrface.degrade import to_uint8
 from lrface.errors import UsageError
-from lrface.models import csri, joint, losses
+from lrface.models import csri, joint, losses, own
 from lrface.models.detection import cascade
 from lrface.models.recipe import Recipe
 from lrface.models.recognition import (
@@ -29,12 +31,13 @@ from lrface.models.recognition import (
     centreface,
     deepid2,
     frnet,
+    judges,
     rpcn,
     sphereface,
     vgg_face,
 )
 from lrface.models.recognition.align import align
-from lrface.models.recognition.dlib_resnet import DlibResNet, chips
+from lrface.models.recognition.dlib_resnet import chips
 from lrface.models.sr import (
     aplus,
     bicubic,
@@ -64,15 +67,20 @@ __all__ = [
     "Method",
     "Recipe",
     "align",
+    "behaviour",
     "build",
     "chips",
     "cost",
     "embedder",
     "find",
+    "foreign",
     "in_batches",
+    "known_as",
     "method",
     "recogniser",
     "register",
+    "register_embedder",
+    "restored",
     "restorer",
 ]
 
@@ -121,6 +129,10 @@ class Method:
     """How it is trained; a restoration method without one is trained as EDSR is."""
     sizes: tuple[str, ...] = ("small", "paper")
     """The smallest first."""
+    tiles: bool = True
+    """Whether a large picture may be restored in tiles: False if the network looks at the whole."""
+    own: bool = False
+    """Registered by a user: its behaviour is then part of keys, where ``version`` is not enough."""
 
 
 def _ordered(sizes: Collection[str]) -> tuple[str, ...]:
@@ -139,6 +151,7 @@ def _cbn(name: str, arm: dict) -> Method:
         stages=cbn_training.stages,
         recipe=cbn_training.RECIPE,
         sizes=_ordered(cbn_training.SIZES),
+        tiles=False,
     )
 
 
@@ -204,6 +217,7 @@ METHODS: dict[str, Method] = {
             fit_closed_form=eigenface.fit_closed_form,
             recipe=eigenface.RECIPE,
             sizes=_ordered(eigenface.COMPONENTS),
+            tiles=False,
         ),
         Method(
             "DICNet",
@@ -215,6 +229,7 @@ METHODS: dict[str, Method] = {
             needs_landmarks=True,
             recipe=dic.NET_RECIPE,
             sizes=_ordered(dic.SIZES),
+            tiles=False,
         ),
         Method(
             "DICGAN",
@@ -226,6 +241,7 @@ METHODS: dict[str, Method] = {
             needs_landmarks=True,
             recipe=dic.GAN_RECIPE,
             sizes=_ordered(dic.SIZES),
+            tiles=False,
         ),
         Method(
             "HiFaceGAN",
@@ -235,6 +251,7 @@ METHODS: dict[str, Method] = {
             objectives=hifacegan.OBJECTIVES,
             recipe=hifacegan.RECIPE,
             sizes=_ordered(hifacegan.SIZES),
+            tiles=False,
         ),
         _restorer("VDSR", vdsr, "Kim et al., CVPR 2016"),
         _restorer("DRRN", drrn, "Tai et al., CVPR 2017"),
@@ -410,9 +427,12 @@ def register(
     source : str
         Its paper or author.
     version : int
-        Raise it when you change the method, or the cache returns what was trained before.
+        Raise it when you change what the method's behaviour does not show. That is what the network
+        and its own objective compute from a fixed seed: networks that were trained by code that
+        behaved otherwise are not reused.
     **fields
         Other fields of :class:`Method`: ``scales``, ``objectives``, ``recipe``, ...
+        ``trainable=False``: the network is ready-made.
 
     Returns
     -------
@@ -427,8 +447,76 @@ def register(
     torch.Size([1, 3, 8, 8])
     >>> del METHODS["nearest"]
     """
-    METHODS[name] = Method(name, build, source, version, **{"sizes": SIZES[:3]} | fields)
+    METHODS[name] = Method(name, build, source, version, own=True, **{"sizes": SIZES[:3]} | fields)
     return METHODS[name]
+
+
+def foreign(path: str | Path, name: str = "", **fields) -> Method:
+    """Add a ready-made network from a checkpoint: any architecture that spandrel knows.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file. No code in it is run.
+    name : str
+        Its name in tables; default: the file's without its suffix.
+    **fields
+        Other fields of :class:`Method`, such as ``tiles=False``.
+
+    Returns
+    -------
+    Method
+        Works at the scale that the checkpoint has. Its ``source`` names the architecture, the file
+        and the first digits of its sha256.
+
+    Raises
+    ------
+    UsageError
+        The file is missing, or no checkpoint by its name.
+    LrfaceError
+        It cannot be opened, or spandrel does not know its architecture.
+
+    Examples
+    --------
+    >>> foreign("no.pth")
+    Traceback (most recent call last):
+        ...
+    lrface.errors.UsageError: no.pth is no checkpoint: give a .pth, .pt, .ckpt or .safetensors file
+    """
+    path = Path(path).expanduser()
+    net, architecture, digest = own.open_foreign(path)
+    source = f"{architecture}, {path.name}, sha256 {digest[:16]}"
+    fields = {"trainable": False, "scales": (net.scale,), "sizes": ("paper", "small")} | fields
+    return register(name or path.stem, lambda scale, size: net, source, **fields)
+
+
+def known_as(name: str, net: nn.Module) -> str:
+    """What tells a network from others in the keys of scores, its trained weights aside.
+
+    Parameters
+    ----------
+    name : str
+        Its method.
+    net : Module
+
+    Returns
+    -------
+    str
+        The name of its class; of a user's own method with the digits of its behaviour.
+
+    Examples
+    --------
+    >>> known_as("bicubic", restorer("bicubic", 2))
+    'Bicubic'
+    """
+    kind = type(net).__name__
+    return f"{kind} {own.of_network(net)}" if name in METHODS and METHODS[name].own else kind
+
+
+def behaviour(name: str, scale: int, size: str, loss: str) -> str:
+    """16 hex digits of what a user's own method computes (:func:`lrface.models.own.of_method`)."""
+    chosen = method(name)
+    return own.of_method(chosen.build, scale, size, chosen.objectives.get(loss))
 
 
 def method(name: str) -> Method:
@@ -494,8 +582,9 @@ def restorer(name: str, scale: int, size: str | None = None) -> nn.Module:
     Returns
     -------
     Module
-        Maps float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale), in training mode and with
-        the attribute ``scale``; or clips, as ``VIDEO`` says. Its output is not clipped to [0, 1].
+        Maps float (N, 3, h, w) in [0, 1] to (N, 3, h * scale, w * scale), with the attribute
+        ``scale``; or clips, as ``VIDEO`` says. Its output is not clipped to [0, 1]. In training
+        mode; in evaluation mode if there is nothing to train.
 
     Raises
     ------
@@ -515,7 +604,7 @@ def restorer(name: str, scale: int, size: str | None = None) -> nn.Module:
     _check_size(name, size)
     net = chosen.build(scale, size)
     net.scale = scale
-    return net
+    return net if chosen.trainable else net.eval()
 
 
 def recogniser(name: str, classes: int, size: str = "small", scale: int = 1) -> nn.Module:
@@ -572,14 +661,17 @@ def embedder(name: str = "dlib") -> nn.Module:
 
     Parameters
     ----------
-    name : {"dlib"}
-        dlib's ResNet (:mod:`lrface.models.recognition.dlib_resnet`), which needs no download.
+    name : str
+        ``"dlib"``: dlib's ResNet (:mod:`lrface.models.recognition.dlib_resnet`), which needs no
+        download; or one of your own (:func:`register_embedder`).
 
     Returns
     -------
     Module
-        Maps chips (N, 3, 150, 150), uint8 or float in 0..255 (see :func:`chips`), to float32 (N,
-        128). Its attribute ``distance`` names the metric that compares them, ``"euclidean"``.
+        In evaluation mode. Maps uint8 or float crops in 0..255 to float32 (N, D); dlib's takes
+        chips (N, 3, 150, 150) (see :func:`chips`) and gives 128 numbers. ``distance`` names the
+        metric that compares them, ``"euclidean"`` or ``"cosine"``; ``label`` describes it for
+        tables; ``crop(images, points68)`` cuts faces as it wants them.
 
     Raises
     ------
@@ -589,12 +681,47 @@ def embedder(name: str = "dlib") -> nn.Module:
     Examples
     --------
     >>> judge = embedder("dlib")
-    >>> judge(torch.zeros(1, 3, 150, 150)).shape, judge.distance
-    (torch.Size([1, 128]), 'euclidean')
+    >>> judge(torch.zeros(1, 3, 150, 150)).shape, judge.distance, judge.label
+    (torch.Size([1, 128]), 'euclidean', 'dlib 128-d')
     """
-    if name != "dlib":
-        raise UsageError(f"unknown embedder {name!r}: known is 'dlib'")
-    return DlibResNet().eval()
+    return judges.build(name)
+
+
+def register_embedder(
+    name: str,
+    build: Callable[[], nn.Module],
+    source: str,
+    distance: Literal["euclidean", "cosine"] = "cosine",
+    crop: Callable[[Tensor, Tensor], Tensor] | tuple[int, int] = (112, 96),
+) -> None:
+    """Add a judge of identity of your own, or replace one.
+
+    Parameters
+    ----------
+    name : str
+        Its name in columns, tables and keys.
+    build : callable
+        Returns an ``nn.Module`` that maps crops, float (N, 3, rows, columns) in 0..255, RGB, to
+        (N, D).
+    source : str
+        Its paper or author.
+    distance : {"euclidean", "cosine"}
+        The metric that compares its vectors.
+    crop : (rows, columns) or callable
+        How faces are cut for it: aligned by five points (:func:`align`) at this size, or
+        ``crop(images, points68)``: uint8 or float (N, 3, H, W) and landmarks (N, 68, 2) to crops.
+
+    Examples
+    --------
+    >>> pooled = lambda: nn.Sequential(nn.AvgPool2d(16), nn.Flatten())
+    >>> register_embedder("pooled", pooled, source="an example")
+    >>> judge = embedder("pooled")
+    >>> faces, points = torch.zeros(2, 3, 128, 128), 128 * torch.rand(2, 68, 2)
+    >>> judge(judge.crop(faces, points)).shape, judge.label
+    (torch.Size([2, 126]), 'pooled')
+    >>> del judges.EMBEDDERS["pooled"]
+    """
+    judges.EMBEDDERS[name] = judges.Embedder(name, build, source, distance, crop)
 
 
 def cost(net: nn.Module, lr_size: int) -> dict[str, int]:
@@ -656,3 +783,36 @@ def in_batches(
         rows = (x.to(device) if torch.is_tensor(x) else x for x in rows)
         found.append(function(*rows).cpu())
     return torch.cat(found)
+
+
+def restored(
+    net: nn.Module, lr: Tensor, size: int = 8, device: str | torch.device = "cpu"
+) -> Tensor:
+    """Faces restored by a network and rounded to 8 bits at once, so many at a time.
+
+    Parameters
+    ----------
+    net : Module
+        A restorer in evaluation mode, on ``device``.
+    lr : Tensor
+        Small faces, uint8 (N, 3, h, w), or float in [0, 1]: as uint8 they take a quarter of the
+        memory.
+    size : int
+        Faces a batch.
+    device : str or device
+
+    Returns
+    -------
+    Tensor
+        uint8 (N, 3, H, W), on the CPU.
+
+    Examples
+    --------
+    >>> restored(restorer("bicubic", 2), torch.zeros(3, 3, 8, 8, dtype=torch.uint8)).shape
+    torch.Size([3, 3, 16, 16])
+    """
+
+    def one(faces: Tensor) -> Tensor:
+        return to_uint8(net(faces if faces.is_floating_point() else faces.float() / 255))
+
+    return in_batches(one, lr, size=size, device=device)

@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 from filelock import FileLock
 
-from lrface.files import output_root, write_atomic
+from lrface.files import output_folder, write_atomic
 from lrface.metrics.intervals import Estimate
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
@@ -87,13 +87,18 @@ class Claim:
 
 
 def ledger() -> None:
-    """Write ``results/claims.csv`` from the claims of all studies but those of smoke runs."""
-    target = output_root() / "results" / "claims.csv"
+    """Write ``claims.csv`` of all results from the claims of all studies.
+
+    Those of smoke runs, and of runs with parameters of a user's own, are left out.
+    """
+    target = output_folder("results") / "claims.csv"
+    target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(".claims.lock")):
         for partial in target.parent.glob(".claims.*.part.csv"):  # of a writer that was killed
             partial.unlink()
         files = sorted(target.parent.glob("*/*/*/claims.csv"))
-        parts = [pd.read_csv(file) for file in files if file.parts[-3] != "smoke"]
+        usual = (f for f in files if f.parts[-3] != "smoke" and "@" not in f.parts[-2])
+        parts = [pd.read_csv(file) for file in usual]
         if parts:
             whole = pd.concat(parts, ignore_index=True)[COLUMNS]
             write_atomic(target, lambda path: whole.to_csv(path, index=False, float_format="%.6g"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lrface.data import FaceSet
 from lrface.errors import UsageError
@@ -177,6 +178,8 @@ class Study:
         """
         if not alt.strip():
             raise UsageError(f"figure {name} needs alt text: say in words what it shows")
+        for text in figure.findobj(Text):  # a figure made outside the theme may ask for LaTeX
+            text.set_usetex(False)
         figure.text(0.995, 0.005, self.footer, ha="right", va="bottom", fontsize=5, color="#666666")
         self._csv(self.figures / f"{name}.csv", frame)
         # No date and no version: the same figure is the same file.
@@ -216,5 +219,6 @@ class Study:
 
 def _output(path: Path) -> Path:
     """The path, noted for the runner: a run has succeeded only if all its outputs are there."""
-    note("output", path.relative_to(output_root()).as_posix())
+    if noting():
+        note("output", path.relative_to(output_root()).as_posix())
     return path

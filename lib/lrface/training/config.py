@@ -12,12 +12,13 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
 from torch import nn
 
-from lrface import models
+from lrface import data, models
 from lrface.data import TrainingSet
 from lrface.degrade import Degradation
 from lrface.models.losses import PIXEL, Pixelwise
@@ -130,6 +131,11 @@ class Config(BaseModel):
             found["degradation"] = {k: v for k, v in found["degradation"].items() if k in used}
         return {k: v for k, v in found.items() if k != "frames" or v is not None}
 
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, name: str) -> str:
+        return data.absolute(name)
+
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         method = models.find(self.method)
@@ -201,11 +207,13 @@ def key(config: Config, fingerprint: str) -> str:
     """The key of a run: 16 hex digits over all that decides its weights.
 
     That is the config, the fingerprint of the training faces, and the versions of the method and of
-    the loop. Module paths are no part of it, and a renamed field counts under its first name, so
-    released runs keep their keys.
+    the loop; of a user's own method, and of a subclass of Degradation, also its behaviour. Module
+    paths are no part of it, and a renamed field counts under its first name, so released runs keep
+    their keys.
     """
     # A field that came later counts only where it is used: older runs keep their keys.
     fields = config.model_dump(mode="json", exclude={"init", "preprocessor"})
+    chosen, degradation = models.find(config.method), config.degradation
     for name, parent in (("init", config.init), ("front", config.preprocessor)):
         if isinstance(parent, str):
             fields[name] = parent
@@ -216,9 +224,14 @@ def key(config: Config, fingerprint: str) -> str:
     facts = {
         "config": fields,
         "data": fingerprint,
-        "method_version": models.find(config.method).version,
+        "method_version": chosen.version,
         "train_version": LOOP_VERSION,
     }
+    # of what is not the library's the code counts by its behaviour
+    if chosen.own:
+        facts["code"] = models.behaviour(config.method, degradation.scale, config.size, config.loss)
+    if degradation.code:
+        facts["degradation_code"] = degradation.code
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

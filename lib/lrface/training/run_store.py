@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
 
-from lrface import models
+from lrface import degrade, models
 from lrface.errors import LrfaceError
 from lrface.files import sha256, stores, write_atomic, write_text
 from lrface.training import quantize
@@ -167,17 +167,19 @@ def listing(found: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns.split(), "images_per_second", "device", "sha256"])
 
 
-def best_run(method: str, setting: str) -> Run:
-    """The best-trained run at hand of a restoration method, for photographs of your own.
+def best_run(method: str, setting: str, data: str | None = None) -> Run:
+    """The best-trained run at hand of a method, for photographs or faces of your own.
 
     Paper size comes first, then most steps, most training faces, newest.
 
     Parameters
     ----------
     method : str
-        A restoration method (:func:`lrface.models.method`).
+        A method (:func:`lrface.models.find`).
     setting : str
-        The degradation's name, as ``4x_BD``.
+        The degradation's name, as ``4x_BD``; of recognisers of whole faces ``HR``.
+    data : str, optional
+        The face set that it was trained on; any by default.
 
     Returns
     -------
@@ -194,27 +196,47 @@ def best_run(method: str, setting: str) -> Run:
     >>> best_run("EDSR", "8x").config.label
     'EDSR-small 8x on synthetic'
     """
-    asked = (method, setting, models.method(method).version, LOOP_VERSION)
+    asked = (method, setting, models.find(method).version, LOOP_VERSION)
     found = []
     for place, source in stores("checkpoints", "runs"):
         for file in place.glob("*/record.json"):
             if (run := open_run(file.parent, source)) is None:
                 continue
             versions = (run.record["method_version"], run.record["train_version"])
-            if (run.config.method, run.config.degradation.name, *versions) == asked:
+            right = data in (None, run.config.data)
+            if right and (run.config.method, run.config.degradation.name, *versions) == asked:
                 found.append(run)
     if not found:
-        study = "06" if method in models.VIDEO else "01"
-        study = "07" if models.method(method).stages else study
-        advice = f"run `make reproduce DATA=... STUDY={study}` once (it trains and keeps it)"
-        what = f"no trained {method} for {setting} is at hand"
-        raise LrfaceError(f"{what}: {advice}, or choose --method bicubic")
+        raise LrfaceError(_no_run(method, setting, data))
 
     def training(run: Run) -> tuple:
         n, started = run.record["data"]["n"], run.record["started"]
         return run.config.size == "paper", run.config.steps, n, started
 
     return max(found, key=training)
+
+
+def _no_run(method: str, setting: str, data: str | None) -> str:
+    """That there is no such run, and the way to get one."""
+    chosen = models.find(method)
+    scales = [scale for scale in chosen.scales if scale != 3]
+    what = f"no trained {method} for {setting}" + (f" on {data}" if data else "")
+    if method in models.RECOGNISERS:
+        return f"{what} is at hand: the study that trains it does so once, and keeps it"
+    by_scale = setting[0].isdigit() and setting.lstrip("0123456789").startswith("x")
+    if by_scale and not any(setting.startswith(f"{scale}x") for scale in chosen.scales):
+        works = ", ".join(f"{scale}x" for scale in scales)
+        return f"{method} does not work at {setting.partition('_')[0]}: choose --scale for {works}"
+    study = "06" if method in models.VIDEO else "07" if chosen.stages else "01"
+    trained = setting in degrade.SETTINGS | degrade.OTHERS and (
+        method in models.VIDEO or chosen.recipe or chosen.own
+    )
+    if not trained:  # no study trains it
+        return (
+            f"{what} is at hand, and no study trains it: train one with runs.fit, or choose another"
+        )
+    advice = f"run `make reproduce DATA=... STUDY={study}` once (it trains and keeps it)"
+    return f"{what} is at hand: {advice}, or choose --method bicubic"
 
 
 def release(run: Run, folder: Path) -> Run:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrface.data.entries import contents, files_below, text
 from lrface.errors import LrfaceError
 
 FOLDER = "fddb"
@@ -46,9 +47,13 @@ def read(root: Path, split: str | None) -> tuple[pd.DataFrame, pd.DataFrame, str
     if split not in (None, "test"):
         raise LrfaceError(f"fddb has no {split} split: it is a test set")
     folder = root / FOLDER
-    files = sorted(folder.rglob("FDDB-fold-*-ellipseList.txt"))
+    below = (folder / name for name in files_below(folder, {".txt"}))
+    files = [file for file in below if file.match("FDDB-fold-*-ellipseList.txt")]
     if not files:
-        raise LrfaceError(f"fddb: no ellipse list in {folder}; the official layout is {LAYOUT}")
+        raise LrfaceError(
+            f"fddb: no ellipse list in {folder} ({contents(folder)}); the official layout is "
+            f"{LAYOUT}"
+        )
     images, faces = [], []
     for file in files:
         fold = int(re.search(r"fold-(\d+)", file.name)[1])
@@ -72,7 +77,7 @@ def read(root: Path, split: str | None) -> tuple[pd.DataFrame, pd.DataFrame, str
 
 def _listed(file: Path):
     """Each image of a list, and its ellipses."""
-    lines, at = file.read_text().splitlines(), 0
+    lines, at = text(file).splitlines(), 0
     try:
         while at < len(lines) and lines[at].strip():
             key, count = lines[at].strip(), int(lines[at + 1])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrface.data.entries import contents
 from lrface.data.images import Crop, address
 from lrface.data.readers.ytf import BOX, squares_around
 from lrface.errors import LrfaceError
@@ -65,7 +66,7 @@ def _listed(protocols: Path) -> pd.DataFrame:
     if file is None:
         raise LrfaceError(
             f"IJB-C: {protocols / LISTS[0]} is missing: fetch it, the list of all pictures, from "
-            f"the official archive; the layout is {LAYOUT}"
+            f"the official archive ({contents(protocols, True)}); the layout is {LAYOUT}"
         )
     try:
         columns = [*NAMES, *BOXES, "FRAME_NUM"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lrface.data.entries import contents, text
 from lrface.data.images import Crop
 from lrface.errors import LrfaceError
 
@@ -15,27 +16,36 @@ LAYOUT = "lfw/lfw-deepfunneled/Name/Name_0001.jpg"
 CROP = Crop(source=(250, 250), box=(61, 65, 189, 193), face=(0.13, 0.13, 0.87, 0.87))
 
 
+PICTURES = ("lfw/lfw-deepfunneled", "lfw/lfw-deepfunneled/lfw-deepfunneled")
+"""Where the pictures may lie: archives are unpacked in more than one way."""
+
+
 def read(root: Path) -> pd.DataFrame:
     """The table of ``root/lfw``: ``key, path, identity``, and ``gender`` from the gender lists.
 
-    ``gender`` is missing for images that no list names. Raises :class:`LrfaceError` if there is no
-    image.
+    ``key`` is Name_0001.jpg, as the lists name an image, whatever its suffix. ``gender`` is missing
+    for images that no list names. Raises :class:`LrfaceError` if there is no image.
     """
-    folder = root / "lfw" / "lfw-deepfunneled"
+    folder = root / PICTURES[0]
     if not folder.is_dir():
-        raise LrfaceError(f"LFW: {folder} is missing; the official layout is {LAYOUT}")
-    paths = sorted(folder.glob("*/*.jpg"))
+        raise LrfaceError(
+            f"LFW: {folder} is missing ({contents(root / 'lfw', True)}); the official layout is "
+            f"{LAYOUT}, and other alignments of the set are other pictures"
+        )
+    found = (p for place in PICTURES for p in sorted((root / place).glob("*/*")))
+    paths = [p for p in found if p.suffix.lower() in (".jpg", ".png") and p.name[0] != "."]
     if not paths:
-        raise LrfaceError(f"LFW: {folder} holds no */*.jpg; the official layout is {LAYOUT}")
-    table = pd.DataFrame(
-        {"key": [p.name for p in paths], "identity": [p.parent.name for p in paths]}
-    )
+        raise LrfaceError(
+            f"LFW: {folder} holds no */*.jpg ({contents(folder)}); the official layout is {LAYOUT}"
+        )
+    keys, identities = [f"{p.stem}.jpg" for p in paths], [p.parent.name for p in paths]
+    table = pd.DataFrame({"key": keys, "identity": identities})
     table["path"] = [p.relative_to(root).as_posix() for p in paths]
     gender: dict[str, str] = {}
     for name in ("male", "female"):
         file = root / "lfw" / f"{name}_names.txt"
         if file.exists():
-            gender |= dict.fromkeys(file.read_text().split(), name)
+            gender |= dict.fromkeys(text(file).split(), name)
     if gender:
         table["gender"] = table["key"].map(gender)
     return table
@@ -50,10 +60,11 @@ def pairs(root: Path) -> pd.DataFrame:
     file = root / "lfw" / "pairs.txt"
     if not file.is_file():
         raise LrfaceError(
-            f"LFW: {file} is missing; it is the list of pairs that comes with the set"
+            f"LFW: {file} is missing; it is the list of pairs that comes with the set "
+            f"({contents(file.parent, True)})"
         )
     try:
-        header, *lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
+        header, *lines = [line.split() for line in text(file).splitlines() if line.strip()]
         folds, half = (int(number) for number in header)
         # "Name a b" is a pair of one person, "Name a Other b" one of two people
         first = [f"{line[0]}_{int(line[1]):04d}.jpg" for line in lines]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrface.data.entries import contents, files_below
 from lrface.data.images import Crop
 from lrface.errors import LrfaceError
 
@@ -74,17 +75,13 @@ def identification_lists(root: Path) -> pd.DataFrame:
 def _images(root: Path, folder: str, what: str) -> list[str]:
     """The keys of all images in a folder of the set, sub-folders included."""
     place = root / "tinyface"
-    found = sorted(
-        p.relative_to(place).as_posix()
-        for p in (place / folder).rglob("*.jpg")
-        if not p.name.startswith(".")
-    )
+    found = files_below(place / folder, {".jpg"})
     if not found:
         raise LrfaceError(
-            f"TinyFace: {place / folder} holds no *.jpg: fetch {what}, from the official archive; "
-            f"the layout is {LAYOUT}"
+            f"TinyFace: {place / folder} holds no *.jpg: fetch {what}, from the official archive "
+            f"({contents(place / folder)}); the layout is {LAYOUT}"
         )
-    return found
+    return [f"{folder}/{name}" for name in found]
 
 
 def _list(root: Path, folder: str, which: str) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +93,7 @@ def _list(root: Path, folder: str, which: str) -> tuple[np.ndarray, np.ndarray]:
     if not file.is_file():
         raise LrfaceError(
             f"TinyFace: {file} is missing: fetch it, the list of {folder}, from the official "
-            "archive"
+            f"archive ({contents(file.parent, True)})"
         )
     try:
         lists = loadmat(file, squeeze_me=True, variable_names=[f"{which}_set", f"{which}_ids"])

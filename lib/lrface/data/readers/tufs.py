@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrface.data.entries import contents, text
 from lrface.data.images import Crop
 from lrface.errors import LrfaceError
 
@@ -46,7 +47,8 @@ def read(root: Path) -> pd.DataFrame:
         clips = [(file.parent.relative_to(folder / "GT").as_posix(), "") for file in found]
     if not clips:
         raise LrfaceError(
-            f"TUFS-145K: {folder} holds no GT/id/clip/im1.png; the official layout is {LAYOUT}"
+            f"TUFS-145K: {folder} holds no GT/id/clip/im1.png ({contents(folder)}); the official "
+            f"layout is {LAYOUT}"
         )
     table = pd.DataFrame(clips, columns=["clip", "official"]).drop_duplicates("clip")
     table["identity"] = table["clip"].str.split("/").str[0]
@@ -65,7 +67,7 @@ def read(root: Path) -> pd.DataFrame:
 
 def _clips(file: Path) -> list[str]:
     """The names ``id/clip`` in one of the lists."""
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = text(file).splitlines()
     names = [line.split()[0] for line in lines if line.strip()]
     if bad := [name for name in names if not all(_plain(part) for part in _halves(name))]:
         raise LrfaceError(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from lrface.data.entries import contents, text
 from lrface.data.images import BadImage, read_rgb
 from lrface.errors import LrfaceError
 
@@ -36,9 +37,12 @@ def boxes(root: Path, split: str = "val") -> pd.DataFrame:
     """
     file = root / "wider" / "wider_face_split" / f"wider_face_{split}_bbx_gt.txt"
     try:
-        lines = file.read_text().splitlines()
+        lines = text(file).splitlines()
     except OSError:
-        raise LrfaceError(f"WIDER: {file} is missing; the official layout is {LAYOUT}") from None
+        raise LrfaceError(
+            f"WIDER: {file} is missing ({contents(file.parent, True)}); the official layout is "
+            f"{LAYOUT}"
+        ) from None
     rows, images, at = [], [], 0
     try:
         while at < len(lines):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrface.data.entries import contents, text
 from lrface.data.images import Crop, address
 from lrface.errors import LrfaceError
 
@@ -64,7 +65,8 @@ def read(root: Path) -> pd.DataFrame:
     keys = sorted(file for file in files if re.search(r"/\d+\.\d+\.jpg$", file))
     if not keys:
         raise LrfaceError(
-            f"YTF: {folder} holds no Name/clip/clip.k.jpg; the official layout is {LAYOUT}"
+            f"YTF: {folder} holds no Name/clip/clip.k.jpg ({contents(folder)}); the official "
+            f"layout is {LAYOUT}"
         )
     known = _listed(marks, XY) if marks.is_file() else pd.DataFrame(columns=XY, dtype=float)
     listed = pd.concat([*_from_boxes(folder), _from_landmarks(known)])
@@ -131,7 +133,7 @@ def pairs(root: Path) -> pd.DataFrame | None:
                 for a, b, same in splits[:, :, k].tolist()
             ]
         else:
-            lines = filter(str.strip, file.read_text(encoding="utf-8").splitlines())
+            lines = filter(str.strip, text(file).splitlines())
             cells = [re.split(r"\s*,\s*", line.strip()) for line in lines]
             rows = [
                 (first, second, int(same), int(k) - 1)

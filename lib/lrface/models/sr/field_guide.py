@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrface.degrade import full_precision
 from lrface.errors import UsageError
 from lrface.models.sr.cbn import CONTOURS, Guide
 from lrface.models.sr.correspondence import NON_RIGID, Correspondence, with_similarity
 from lrface.models.sr.field_regression import FieldRegressor
 from lrface.models.sr.high_frequency_prior import channels, to_faces
+from lrface.numerics import ieee_float32
 
 SIDE = 128
 """Side in pixels of the face that template, bases and priors are stored for."""
@@ -166,7 +166,7 @@ class FieldGuide(nn.Module):
         if face.is_meta:  # where nothing is computed
             return p
         last = len(self.regressors) - 1 if self.fixed else k
-        with full_precision(face.device):
+        with ieee_float32(face.device):
             for step in list(self.regressors[k : min(last + 1, int(self.fitted))]):
                 p = step(self.field(DESCRIBED), face.float(), p)
         return p
@@ -191,7 +191,7 @@ class FieldGuide(nn.Module):
         if h != w:
             raise UsageError(f"CBN finds its way on square faces, and this one is {w}x{h} pixels")
         field = self.field(h)
-        with full_precision(p.device):
+        with ieee_float32(p.device):
             if self.curves:
                 return curve_maps(field.points(p), size)
             return to_faces(self.prior(k, h), field, field.unfolded(p))
