@@ -155,8 +155,8 @@ def test_rounding_goes_up_at_a_half():
 
 
 def test_wrong_use_is_said_in_a_sentence():
-    with pytest.raises(UsageError, match="unknown degradation setting '3x'"):
-        degrade.setting("3x")
+    with pytest.raises(UsageError, match="unknown degradation setting '5x'"):
+        degrade.setting("5x")
     with pytest.raises(UsageError, match="divides by 4, but an image side is 30"):
         degrade.setting("4x")(torch.rand(1, 3, 30, 32))
     with pytest.raises(UsageError, match="wants float"):
