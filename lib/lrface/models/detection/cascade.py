@@ -11,8 +11,8 @@ pyramid is needed. The rival, a *two-stage* network, has one network for one ran
 Not found, so chosen here:
 
 - **Layers**: valid 3x3 convolutions with ReLU, max pooling after the first two, a last convolution
-  over all that is left, and 1x1 outputs; 16, 24, 32 and 48 channels. 40,000 weights for windows of
-  30 pixels, 142,000 for the larger ones, which are first reduced by 2, 4 and 8 to 60. There is no
+  over all that is left, and 1x1 outputs; 16, 24, 32 and 48 channels. 36,000 weights for windows of
+  30 pixels, 145,000 for the larger ones, which are first reduced by 2, 4 and 8 to 60. There is no
   ``paper`` size: the paper's is not known.
 - A window stands for a **box** of the geometric mean height of its sub-class, three quarters as
   wide as high; between sub-classes the logarithms are averaged by their scores.
