@@ -29,6 +29,7 @@ from lrface.data.synthetic.clothes import collar, dress, knot
 from lrface.data.synthetic.eyes import lash_strands
 from lrface.data.synthetic.geometry import PIVOT, bend, express, neck_weights
 from lrface.data.synthetic.kernel import rotate, rotation, vertex_normals
+from lrface.data.synthetic.lens import Lens, take
 from lrface.data.synthetic.light import TONE
 from lrface.data.synthetic.noise import lattice
 from lrface.data.synthetic.person import Person
@@ -70,9 +71,15 @@ class Frame:
     lenses."""
     lens_cover: np.ndarray
     """bool (H, W): behind a dark lens."""
+    lens: Lens | None = None
+    """The good camera, in the second generation."""
+    key: tuple[int, int, int] = (0, 0, 0)
+    """Seed, identity and view, for the noise of its sensor."""
 
     def picture(self) -> np.ndarray:
         """The high-resolution picture, uint8 (size, size, 3)."""
+        if self.lens is not None:
+            return take(self.light, self.size, self.lens, stream(*self.key, "grain"))
         return develop(shrink(self.light, self.size, LENS_BLUR))
 
 
@@ -258,7 +265,9 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     depth, visible, bary = buffers(width, width)
     screen = _project(scene.vertices, camera)
     rasterise(screen, scene.triangles, depth, visible, bary)
-    background, backdrop = sample_background(stream(*key, "backdrop"))
+    background, backdrop = sample_background(
+        stream(*key, "backdrop"), detailed=identity.generation > 1
+    )
     image = cv2.resize(backdrop, (width, width), interpolation=cv2.INTER_LINEAR).astype(np.float64)
     # a background has its final brightness, whatever the light on the face: undo the exposure
     image /= view.light.exposure
@@ -271,10 +280,10 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     # fmt: off
     shade(
         visible, bary, scene.vertices, scene.normals, scene.paint, scene.uv, scene.triangles,
-        scene.part, scene.sky, lattice(), skin, person.moles, template.masks, turn, eyes,
-        np.stack([gaze, gaze]), person.iris, person.teeth, view.clothes.packed(),
+        scene.part, scene.sky, lattice(), skin, person.moles, template.masks, person.pigment, turn,
+        eyes, np.stack([gaze, gaze]), person.iris, person.teeth, view.clothes.packed(),
         np.array(person.glasses.colour), hat_numbers, lights, view.light.slope, axes,
-        SHADOW_EXTENT, shadow, image,
+        SHADOW_EXTENT, shadow, view.light.softness, image,
     )
     # fmt: on
 
@@ -308,7 +317,9 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     points = screen[: len(posed)].copy()
     points[:, :2] = points[:, :2] / oversample - 0.5
     light = np.minimum(image * view.light.exposure, 4.0).astype(np.float32)
-    return Frame(light, size, background, points, solid, cover & (view.glasses == "sun"))
+    behind = cover & (view.glasses == "sun")
+    own = (identity.seed, identity.number, view.number)
+    return Frame(light, size, background, points, solid, behind, view.lens, own)
 
 
 def _draw_lens(screen, triangles, depth, image, view: View, lights) -> np.ndarray:

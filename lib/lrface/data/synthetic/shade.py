@@ -59,8 +59,8 @@ def _hat(table, q, hat, colour):
 @kernel
 def shade(
     face, bary, vertices, normals, paint, uv, triangles, part, occlusion, table, skin, moles, masks,
-    rotation, eye_centres, gazes, iris, teeth, cloth, frame_colour, hat, lights, slope, axes,
-    extent, shadow, image,
+    pigment, rotation, eye_centres, gazes, iris, teeth, cloth, frame_colour, hat, lights, slope,
+    axes, extent, shadow, softness, image,
 ):
     # fmt: on
     """Write linear light to ``image`` wherever ``face`` shows a triangle.
@@ -79,7 +79,7 @@ def shade(
         Ambient visibility, 0 to 1.
     table : float32 (32, 32, 32)
         The noise lattice.
-    skin, moles, masks
+    skin, moles, masks, pigment
         As :func:`.skin.skin_at`.
     rotation : float64 (3, 3)
         Of the head.
@@ -95,6 +95,8 @@ def shade(
         As :meth:`.light.Light.packed`, and the ambient light's sideways gradient.
     axes, extent, shadow
         The key light's depth map, as in :func:`.strands.lit_share`.
+    softness : float
+        Of the shadow's edge, as :class:`.light.Light` has it.
     image : float64 (H, W, 3)
     """
     height, width = face.shape
@@ -125,7 +127,9 @@ def shade(
                 else:
                     u = uv[f, 0, 0] * b0 + uv[f, 1, 0] * b1 + uv[f, 2, 0] * b2
                     v = uv[f, 0, 1] * b0 + uv[f, 1, 1] * b1 + uv[f, 2, 1] * b2
-                    lip, inside, gloss = skin_at(table, skin, moles, masks, q, u, v, colour, bump)
+                    lip, inside, gloss = skin_at(
+                        table, skin, moles, masks, pigment, q, u, v, colour, bump
+                    )
                     sky *= (1 - 0.75 * inside) * edge
                     power = skin[GLOSS] * (1 + 1.2 * lip)
                     wrap_r, wrap_g, wrap_b = 0.32, 0.19, 0.14
@@ -182,7 +186,7 @@ def shade(
             bias = 0.026 + 0.034 * (1 - facing) / max(facing, 0.15)
             lit = 0.0
             if facing > -0.4:
-                lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, 1.5)
+                lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, softness)
             if kind in (UPPER_TEETH, LOWER_TEETH):
                 lit = 0.70 + 0.30 * lit  # lips let light through
             facing_fill = n[0] * lights[2, 0] + n[1] * lights[2, 1] + n[2] * lights[2, 2]
