@@ -79,7 +79,7 @@ def places(points: np.ndarray, side: int) -> dict[str, list[tuple[float, float]]
         "skin": [tuple((points[a] + points[b]) / 2) for a, b in ((2, 31), (14, 35))],
         "eyes": [tuple(points[36:42].mean(0)), tuple(points[42:48].mean(0))],
         "mouth": [tuple(points[48:60].mean(0))],
-        "hair": [tuple(brows + up)],
+        "hair": [(float((brows + up)[0]), max(float((brows + up)[1]), half))],
         "background": [(half, half), (side - half, half)],
     }
 
@@ -199,7 +199,7 @@ def verification(rendered: Faces, photos: Faces) -> Iterator[Row]:
 
 
 def train(net: nn.Module, loss, seconds: float, rate: float) -> None:
-    """Adam with a cosine schedule over processor time: what else runs on the machine is no matter."""
+    """Adam with a cosine schedule over processor time: the machine's load is no matter."""
     optimiser = torch.optim.Adam(net.parameters(), rate)
     began = time.process_time()
     net.train()

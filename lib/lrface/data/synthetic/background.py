@@ -230,7 +230,7 @@ def _clutter(rng, image) -> None:
 
 def _texture(rng, image) -> None:
     """Grain with the spectrum of natural scenes over a scene, in place; in some strong."""
-    strength = 0.03 + 0.16 * rng.random() ** 2.5
+    strength = 0.015 + 0.10 * rng.random() ** 3
     grain = np.zeros((SIZE, SIZE), np.float32)
     for k in range(3, 8):
         grid = rng.normal(size=(min(2**k, SIZE),) * 2).astype(np.float32)

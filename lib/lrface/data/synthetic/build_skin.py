@@ -131,6 +131,9 @@ def build(out: Path, folder: Path) -> None:
     keep = valid * smoothstep(1.0, 14.0, to_seam) * smoothstep(0.02, -0.10, y - line)
     keep = np.where(valid & (masks[EARS] > 0.3), 1.0, keep)
     face = keep * (z > 0.75) * (masks[LIPS] < 0.1) * (np.abs(x) < 0.6)
+    eyes = np.exp(-(((np.abs(x) - 0.31) / 0.20) ** 2 + ((y - 7.29) / 0.12) ** 2))
+    nostrils = np.exp(-((x / 0.20) ** 2 + ((y - 6.87) / 0.10) ** 2))
+    holes = np.maximum(eyes, nostrils)
     # texels a decimetre, on the face
     scale = float(np.median(1 / np.maximum(np.hypot(*np.gradient(x)), 1e-3)[face > 0.9]))
     found = []
@@ -139,7 +142,10 @@ def build(out: Path, folder: Path) -> None:
         colour -= (colour * face[..., None]).sum((0, 1)) / face.sum()
         light = colour.mean(-1, keepdims=True)
         shading = _blur(light, keep * (masks[LIPS] < 0.1), SHADING * scale)
-        found.append((colour - shading) * keep[..., None])
+        # eyes and nostrils are painted on the maps, and are not where a person has them
+        found.append(
+            np.maximum(colour - shading, -0.55 + 0.35 * holes[..., None]) * keep[..., None]
+        )
     maps = np.stack(found)
     maps = np.concatenate([maps, maps[:, ::-1]])  # the cut is symmetric about its middle row
     mean = maps.mean(0)

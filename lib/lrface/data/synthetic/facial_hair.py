@@ -98,7 +98,7 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     start, end = 0.125 + 0.065 * (u[0] - 0.3), 0.53 + 0.06 * (u[1] - 0.5)
     base, tail = 7.470 + 0.045 * (u[2] - 0.5), 0.014 + 0.022 * u[3]
 
-    groomed, drop = identity.generation > 1, 0.012 + 0.02 * (u[3] - 0.3)
+    groomed, drop = identity.generation > 1, 0.020 + 0.02 * (u[3] - 0.3)
 
     def midline(t):  # height at t, from 0 at the nose to 1 at the temple
         bow = arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5

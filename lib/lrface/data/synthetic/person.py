@@ -32,7 +32,7 @@ class Person:
     moles: np.ndarray
     """float64 (k, 5): :func:`.skin.moles`."""
     iris: np.ndarray
-    """float64 (5,), and ``teeth`` (3,): :func:`.eyes.eye_numbers`."""
+    """float64 (6,), and ``teeth`` (3,): :func:`.eyes.eye_numbers`."""
     teeth: np.ndarray
     hair: Strands | None
     brows: Brows

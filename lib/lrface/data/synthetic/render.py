@@ -277,11 +277,15 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     gaze = (turn @ rotation(view.gaze[0], view.gaze[1] + _resting_pitch(person), 0.0)).T
     skin = with_makeup(person.skin, identity, view.lipstick, view.makeup, stream(*key, "style"))
     hat_numbers = np.array([*view.hat_colour, HATS.index(view.hat) if view.hat != "none" else 0.0])
+    visibility = 1.0
+    if identity.generation > 1:  # between closed lips hardly any light reaches them
+        visibility = 0.7 if view.mouth_open else 0.08
+    teeth = np.array([*(person.teeth * min(visibility + 0.2, 1.0)), visibility])
     # fmt: off
     shade(
         visible, bary, scene.vertices, scene.normals, scene.paint, scene.uv, scene.triangles,
         scene.part, scene.sky, lattice(), skin, person.moles, template.masks, person.pigment, turn,
-        eyes, np.stack([gaze, gaze]), person.iris, person.teeth, view.clothes.packed(),
+        eyes, np.stack([gaze, gaze]), person.iris, teeth, view.clothes.packed(),
         np.array(person.glasses.colour), hat_numbers, lights, view.light.slope, axes,
         SHADOW_EXTENT, shadow, view.light.softness, image,
     )
@@ -290,7 +294,8 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     # the strands, from the longest to the shortest
     def draw(curves, colours, gloss, roots, cover) -> None:
         opacity = np.ascontiguousarray(np.broadcast_to(cover, len(curves)), float)
-        thick = max(1, round(width / 620))
+        # the second generation has fewer gaps between wider hairs
+        thick = max(1, round(width / (620 if identity.generation == 1 else 260)))
         # fmt: off
         strands.draw(
             curves, colours, opacity, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss),
@@ -300,11 +305,14 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
 
     if hair is not None:
         gloss = (0.045 if identity.texture == "coily" else 0.09, 13.0)
+        if identity.generation > 1:
+            gloss = (1.25 * gloss[0], 16.0)
         draw(hair, person.hair.colours, gloss, True, person.hair.cover)
     solid = depth.copy()
-    draw(brows, person.brows.colours, (0.03, 8.0), False, 0.50)
+    fine = 0.50 if identity.generation == 1 else 0.21  # hairs are wider there, see above
+    draw(brows, person.brows.colours, (0.03, 8.0), False, fine)
     if beard is not None:
-        draw(beard, person.beard.colours, (0.04, 8.0), True, 0.50)
+        draw(beard, person.beard.colours, (0.04, 8.0), True, fine)
     lashes = lash_strands(posed, template.lashes)
     dark = 0.6 if view.makeup else 0.42
     opacity = dark if identity.gender == "female" else 0.8 * dark

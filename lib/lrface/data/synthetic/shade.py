@@ -86,7 +86,7 @@ def shade(
     eye_centres, gazes : float64 (2, 3), (2, 3, 3)
         Centres of the eyeballs; right, up and line of sight of each.
     iris, teeth
-        As :func:`.eyes.eye_numbers`.
+        As :func:`.eyes.eye_numbers`; teeth have their ambient visibility as a fourth number.
     cloth : float64 (20,)
         As :meth:`.clothes.Clothes.packed`.
     frame_colour, hat : float64 (3,), (4,)
@@ -151,13 +151,15 @@ def shade(
                 _normalise(n)
                 sky = eyeball(table, n, outward, gazes[e], iris, colour)
                 gloss, power = 0.55, 240.0
+                if iris[5] > 0:
+                    gloss, power = 0.22, 800.0
             elif kind in (UPPER_TEETH, LOWER_TEETH):
                 cell = q[0] * 12.5 + 0.5
                 gap = 0.88 + 0.12 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
                 dim = step(0.40, 0.14, abs(q[0]))
                 for d in range(3):
                     colour[d] = teeth[d] * gap * (0.62 + 0.38 * dim) * (1.22 - 0.07 * d)
-                sky, gloss, power = 1.0, 0.12, 50.0
+                sky, gloss, power = teeth[3], 0.12 * teeth[3], 50.0
             elif kind == TONGUE:
                 colour[0], colour[1], colour[2] = 0.34, 0.10, 0.10
                 sky, gloss, power = 0.45, 0.08, 30.0

@@ -141,10 +141,11 @@ def _fine(table, s, q, colour, seed):
     c = noise(table, q[0] * 190, q[1] * 190, q[2] * 190, seed + 105)
     fine = s[GRAIN] * (0.35 * a + 0.30 * b + 0.35 * c)
     pore = s[PORES] * step(0.35, 0.8, c) * (0.6 + 0.4 * a)
-    spot = step(0.52, 0.68, noise(table, q[0] * 15, q[1] * 15, q[2] * 15, seed + 107)) * s[SPOTS]
-    colour[0] *= (1 + fine) * (1 - 0.55 * pore) * (1 - 0.10 * spot)
-    colour[1] *= (1 + 1.1 * fine) * (1 - 0.70 * pore) * (1 - 0.34 * spot)
-    colour[2] *= (1 + 1.15 * fine) * (1 - 0.75 * pore) * (1 - 0.30 * spot)
+    near = noise(table, q[0] * 44, q[1] * 44, q[2] * 44, seed + 107) + 0.3 * b
+    spot = s[SPOTS] * step(0.62, 0.95, near)
+    colour[0] *= (1 + fine) * (1 - 0.55 * pore) * (1 - 0.04 * spot)
+    colour[1] *= (1 + 1.1 * fine) * (1 - 0.70 * pore) * (1 - 0.22 * spot)
+    colour[2] *= (1 + 1.15 * fine) * (1 - 0.75 * pore) * (1 - 0.20 * spot)
 
 
 @kernel
@@ -324,7 +325,10 @@ def moles(identity: Identity, template: Head) -> np.ndarray:
     (x, y, z), masks = template.centres.T, template.skin_masks
     on_face = (np.abs(x) < 0.62) & (y > 6.1) & (y < 8) & (z > 0.7)
     where = on_face & (masks[MOUTH] < 0.2) & (masks[LIPS] < 0.1)
+    if identity.generation > 1:  # one beside the mouth would look like a hole in the lip
+        where &= (np.abs(x) > 0.34) | (y < 6.4) | (y > 6.8)
     count = int(rng.integers(0, 6))
     corners, weights = scatter(rng, template, where.astype(float), 6)
+    count = min(count, 2) if identity.generation > 1 else count
     size = np.stack([0.008 + 0.013 * rng.random(6) ** 2, 0.4 + 0.5 * rng.random(6)], 1)
     return np.concatenate([place(template.vertices, corners, weights), size], 1)[:count]

@@ -186,8 +186,8 @@ def sample_varied_expression(
     raised = 0.08 + 0.07 * habit[1] + 0.10 * n[3] + (0.25 if u[6] < 0.06 else 0.0)
     both("browOuterUp", 1.2 * raised, 0.05 * habit[5] + 0.06 * n[4])
     if raised > 0:
-        w["browInnerUp"] = min(0.7 * raised, 1.0)
-    both("browDown", -0.7 * raised + (0.20 if u[7] < 0.05 and not smiling else 0.0))
+        w["browInnerUp"] = min(0.25 * raised, 1.0)
+    both("browDown", -0.45 * raised + (0.20 if u[7] < 0.05 and not smiling else 0.0))
     opened = 0.07 + 0.06 * habit[2] + 0.07 * n[5] - squint
     both("eyeWide", opened)
     both("eyeSquint", -opened)
