@@ -43,8 +43,8 @@ from torch import Tensor, nn
 WINDOW = 24
 BANDS = {"low": slice(1, 4), "middle": slice(4, 8), "high": slice(8, 12)}
 """Rings of the spectrum of a window: 2-4, 5-8 and 9-12 periods across it."""
-SECONDS = 120
-"""Length of one training of `price`; half of it of `classifier`."""
+SECONDS = 60
+"""Length of one training of `price`; as long as one of `classifier`."""
 
 Row = tuple[str, str, float, int]
 """Measure, part, value, n."""
@@ -275,7 +275,7 @@ def classifier(rendered: Faces, photos: Faces) -> Iterator[Row]:
         truth = torch.cat([torch.ones(16), torch.zeros(16)])
         return F.binary_cross_entropy_with_logits(net(batch - 0.45)[:, 0], truth)
 
-    train(net, loss, SECONDS / 2, 2e-3)
+    train(net, loss, SECONDS, 2e-3)
     truth = np.concatenate([np.ones(len(halves[0][1])), np.zeros(len(halves[1][1]))])
     for i, y in enumerate((0, 32, 64)):
         for j, x in enumerate((0, 32, 64)):

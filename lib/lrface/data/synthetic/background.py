@@ -22,15 +22,15 @@ SCENES = {
 }
 """Scenes and their shares."""
 DETAILED = {
-    "studio": 0.16,
-    "wall": 0.14,
+    "studio": 0.22,
+    "wall": 0.19,
     "lights": 0.04,
     "room": 0.17,
     "foliage": 0.13,
     "street": 0.08,
     "people": 0.07,
     "banner": 0.03,
-    "clutter": 0.18,
+    "clutter": 0.07,
 }
 """The same in the second generation, whose scenes have texture and are seldom far out of focus."""
 SIZE = 160
@@ -224,7 +224,7 @@ def _clutter(rng, image) -> None:
     chosen = [palettes[i] for i in rng.choice(len(palettes), 2, replace=False)]
     colours = [_colour(rng, palette, 0.3) for palette in chosen for _ in range(5)]
     image[:] = colours[0]
-    _leaves(rng, image, [colours[i] for i in rng.permutation(len(colours))], 700, 2.0, 90.0)
+    _leaves(rng, image, [colours[i] for i in rng.permutation(len(colours))], 420, 4.0, 110.0)
     image *= (0.7 + 0.6 * _cloud(rng, 4))[..., None]
 
 

@@ -98,12 +98,15 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     start, end = 0.125 + 0.065 * (u[0] - 0.3), 0.53 + 0.06 * (u[1] - 0.5)
     base, tail = 7.470 + 0.045 * (u[2] - 0.5), 0.014 + 0.022 * u[3]
 
-    groomed, drop = identity.generation > 1, 0.020 + 0.02 * (u[3] - 0.3)
+    groomed, drop = identity.generation > 1, 0.026 + 0.02 * (u[3] - 0.3)
+
+    if groomed:  # dlib, which knows photographs, looks for longer brows than the first had
+        end, tail = end + 0.05, tail + 0.030
 
     def midline(t):  # height at t, from 0 at the nose to 1 at the temple
         bow = arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5
         if groomed:  # the inner end is no higher than the arch
-            return base - 0.004 + 1.25 * bow - 0.8 * tail * smoothstep(0.6, 1, t) - drop * (1 - t)
+            return base + 0.004 + 1.45 * bow - 1.0 * tail * smoothstep(0.6, 1, t) - drop * (1 - t)
         return base + bow - tail * smoothstep(0.55, 1, t) + 0.016 * (1 - t) ** 2
 
     strands = []

@@ -52,12 +52,12 @@ class Lens:
 def sample_lens(rng: np.random.Generator) -> Lens:
     """A random good camera: most are sharp, some out of focus, enlarged, noisy or compressed."""
     u, n = rng.random(10), rng.normal(size=8)
-    soft = u[0] < 0.18
+    soft = u[0] < 0.10
     white = np.exp(np.array([0.07, 0.0, -0.09]) * n[1] + np.array([0.02, -0.03, 0.02]) * n[2])
     return Lens(
-        blur=float(np.clip(0.32 * np.exp(0.35 * n[0]) + 0.55 * soft, 0.12, 1.4)),
-        enlarged=float(1.0 + 0.9 * u[1] if u[2] < 0.25 else 1.0),
-        full_well=float(np.exp(np.log(900) + u[3] * np.log(25))),
+        blur=float(np.clip(0.20 * np.exp(0.4 * n[0]) + 0.6 * soft, 0.05, 1.3)),
+        enlarged=float(1.0 + 0.6 * u[1] if u[2] < 0.18 else 1.0),
+        full_well=float(np.exp(np.log(2500) + u[3] * np.log(16))),
         smooth=float(0.35 + 0.5 * u[4]),
         white=tuple(white.tolist()),
         contrast=float(np.clip(0.36 + 0.16 * n[3], 0.0, 0.8)),

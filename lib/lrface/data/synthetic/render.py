@@ -279,7 +279,7 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     hat_numbers = np.array([*view.hat_colour, HATS.index(view.hat) if view.hat != "none" else 0.0])
     visibility = 1.0
     if identity.generation > 1:  # between closed lips hardly any light reaches them
-        visibility = 0.7 if view.mouth_open else 0.08
+        visibility = 0.8 if view.mouth_open else 0.08
     teeth = np.array([*(person.teeth * min(visibility + 0.2, 1.0)), visibility])
     # fmt: off
     shade(

@@ -23,6 +23,9 @@ MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
 """Degrees."""
 _FACE = np.array([0.0, 7.215, 1.05])
 """The point of the unturned head that the picture is framed around: a little below the eyes."""
+_AS_ALIGNED = np.array([0.0, 7.09, 1.05])
+"""The same in the second generation, whose faces are as large and as high in the picture as those
+of the crops of CelebA and LFW, whose eyes are 40 pixels of 128 apart."""
 
 # fmt: off
 _PAIRED = (
@@ -161,9 +164,9 @@ def sample_varied_expression(
         both("mouthSmile", a, tilt)
         both("cheekSquint", (0.2 + 0.6 * u[1]) * a)
         if mouth_open:  # from upper teeth that just show to a laugh
-            w["jawOpen"] = 0.03 + 0.20 * u[2] ** 2.5
-            both("mouthUpperUp", 0.15 + 0.45 * u[3], tilt)
-            both("mouthLowerDown", 0.08 + 0.35 * u[4])
+            w["jawOpen"] = 0.06 + 0.18 * u[2] ** 2
+            both("mouthUpperUp", 0.30 + 0.50 * u[3], tilt)
+            both("mouthLowerDown", 0.20 + 0.40 * u[4])
             both("mouthStretch", 0.25 * u[5] ** 2)
         else:
             both("mouthPress", 0.20 * u[2] ** 2)
@@ -188,7 +191,7 @@ def sample_varied_expression(
     if raised > 0:
         w["browInnerUp"] = min(0.25 * raised, 1.0)
     both("browDown", -0.45 * raised + (0.20 if u[7] < 0.05 and not smiling else 0.0))
-    opened = 0.07 + 0.06 * habit[2] + 0.07 * n[5] - squint
+    opened = 0.17 + 0.07 * habit[2] + 0.08 * n[5] - 0.7 * squint
     both("eyeWide", opened)
     both("eyeSquint", -opened)
     if u[8] < 0.015:
@@ -262,7 +265,7 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         expression=expression,
         gaze=(float(np.clip(gaze[0], -22, 22)), float(np.clip(gaze[1], -12, 12))),
         light=light(stream(*key, "light"), sum(identity.tone) / 3),
-        framing=_frame(turn, n, float(10 + 10 * frame.random())),
+        framing=_frame(turn, n, float(10 + 10 * frame.random()), identity.generation),
         clothes=cloth,
         glasses=glasses,
         hat=hat,
@@ -275,11 +278,21 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
     )
 
 
-def _frame(turn: tuple[float, float, float], n: np.ndarray, distance: float) -> Framing:
+def _frame(
+    turn: tuple[float, float, float], n: np.ndarray, distance: float, generation: int
+) -> Framing:
     """A frame around a turned face, the eyes a little above the middle as in aligned portraits.
 
     ``n`` (3,) are standard normal numbers for the scale and the position.
     """
+    if generation > 1:
+        face = rotation(*turn) @ (_AS_ALIGNED - PIVOT) + PIVOT
+        return Framing(
+            float(60.5 * np.exp(0.06 * n[0])),
+            float(0.85 * face[0] + 0.04 * n[1]),
+            float(face[1] + 0.04 * n[2]),
+            distance,
+        )
     face = rotation(*turn) @ (_FACE - PIVOT) + PIVOT
     return Framing(
         float(52.0 * np.exp(0.045 * n[0])),
