@@ -13,7 +13,7 @@ from types import ModuleType
 import pandas as pd
 
 from lrface import settings
-from lrface.data import protocols, rendered_clips, scenes, splits
+from lrface.data import protocols, rendered_clips, rendered_faces, scenes, splits
 from lrface.data.clips import FRAMES, ClipSet, at_hand, usable
 from lrface.data.faceset import FaceSet
 from lrface.data.images import Crop
@@ -118,7 +118,9 @@ def _check(name: str) -> None:
             what = f"{'file or ' if kind == 'video' else ''}folder {path}"
             raise LrfaceError(f"{what} does not exist; give {kind}:PATH, {OWN[kind].LAYOUT}")
         return
-    if name in ("synthetic", "synthetic-clips"):
+    if name == rendered_faces.SECOND:
+        return
+    if name in ("synthetic", "synthetic-clips", rendered_faces.FIRST):
         if not (rendered.EMBEDDED / "manifest.json").exists():
             raise LrfaceError(
                 f"the embedded synthetic set is missing from {rendered.EMBEDDED}: "
@@ -150,10 +152,12 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     Parameters
     ----------
     name : str
-        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``, ``tufs`` or ``ijbc``
-        (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an identity), ``video:PATH`` (a video
-        or GIF, or a folder of them), or ``synthetic:PATH`` for a set made by ``lrface data make``.
-        ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames of the rendered clips.
+        ``synthetic`` (embedded; also ``synthetic-1``), ``synthetic-2`` (the second generation of
+        the same people, rendered when first loaded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``,
+        ``tufs`` or ``ijbc`` (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an identity),
+        ``video:PATH`` (a video or GIF, or a folder of them), or ``synthetic:PATH`` for a set made
+        by ``lrface data make``. ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames of
+        the rendered clips.
     split : {"train", "val", "test"}, optional
         None: all images. Rendered sets and TinyFace (which has no ``val``) have their own
         partition, and so have CelebA and TUFS-145K if all three of its parts are there; any other
@@ -424,6 +428,7 @@ def identification_lists(name: str) -> pd.DataFrame:
 
 def _list(name: str, which: str) -> pd.DataFrame:
     check_name(name)
+    rendered_faces.ready(name)
     reader, root, kind = _place(name)
     if reader is rendered and kind == "images":
         return rendered.protocol(root, which)
@@ -443,7 +448,8 @@ def _place(name: str, clips: bool | None = None) -> tuple[ModuleType, Path, str]
     if name in SCENES:
         raise LrfaceError(f"{name} holds whole photographs, not faces: use data.load_scenes")
     if kind.startswith("synthetic"):
-        root = Path(path).resolve() if path else rendered.EMBEDDED
+        own = rendered_faces.folder() if name == rendered_faces.SECOND else rendered.EMBEDDED
+        root = Path(path).resolve() if path else own
         return rendered, root, "clips" if kind == "synthetic-clips" else "images"
     if kind == "folder":
         root = Path(path).resolve()
@@ -496,6 +502,7 @@ def _listed(
 ) -> tuple[ModuleType, Path, pd.DataFrame, str]:
     """Reader, root, the whole table with its ``split`` column, and the rule of the split."""
     check_name(name)
+    rendered_faces.ready(name)
     reader, root, kind = _place(name, clips)
     table = reader.read(root, kind) if reader is rendered else reader.read(root)
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)

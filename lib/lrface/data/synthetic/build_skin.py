@@ -8,8 +8,8 @@ by their sha256. The renderer itself does not need it. Origin and licence stand 
 Of each map the head is cut out, without scalp and neck. What is kept is its logarithm less the
 mean colour of its face, so that a map says how colour varies over a face and not how dark it is,
 and without the broad shading that was painted or photographed with it. The twenty maps and their
-mirror images are then written as their mean and the first directions in which they differ; no
-single map can be made again from these.
+mirror images are then written as their mean and the first directions in which they differ, with
+95 % of their variance.
 """
 
 from __future__ import annotations
