@@ -13,9 +13,9 @@ n`. SET is any that `lrface.data.load` knows, such as `synthetic`, `synthetic-2`
 - `bicubic`: PSNR of bicubic enlargement at 4x and 8x, by group; of photographs also by the darkness
   of the cheek (lowest and highest tenth) and, where they have it, CelebA's attributes.
 - `verification`: accuracy of dlib's recogniser on pairs within each group, at the best threshold.
-- `price`: PSNR on photographs that a small network loses if it learnt from the rendered faces and not
-  from as many photographs of other people, dB at 4x and 8x. Minutes of training each: a stand-in
-  for the networks of study 01, not their value.
+- `price`: PSNR on photographs that a small network loses if it learnt from the rendered faces and
+  not from as many photographs of other people, dB at 4x and 8x. A minute of training each: a
+  stand-in for the networks of study 01, not their value.
 - `classifier`: area under the ROC curve of a small network that tells rendered from photographed
   windows of 64 pixels, by the place of the window; 0.5 is the goal, 1 a certain give-away.
 """

@@ -127,6 +127,7 @@ def build(out: Path, folder: Path) -> None:
     # full on face and ears, nothing on the scalp and at the seam to the neck
     _, regions = cv2.connectedComponents((~valid).astype(np.uint8))
     outside = np.isin(regions, np.unique(regions[[0, -1]])[1:]) & ~valid
+    outside[[0, -1]] = True  # the cut passes behind the ears
     to_seam = cv2.distanceTransform((~outside).astype(np.uint8), cv2.DIST_L2, 5)
     keep = valid * smoothstep(1.0, 14.0, to_seam) * smoothstep(0.02, -0.10, y - line)
     keep = np.where(valid & (masks[EARS] > 0.3), 1.0, keep)

@@ -45,7 +45,7 @@ def eyeball(table, normal, up, gaze, iris, colour):
     if iris[5] > 0:  # the corners lie deep between the lids, and the upper lid casts a shadow
         corner = step(0.40, 0.95, abs(x))
         lidded = normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2]
-        k = (0.84 - 0.40 * corner) * (1 - 0.45 * step(0.02, 0.50, lidded))
+        k = (0.92 - 0.40 * corner) * (1 - 0.36 * step(0.02, 0.50, lidded))
         for d in range(3):
             colour[d] *= k * (1 - 0.03 * d)
     upward = normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2]

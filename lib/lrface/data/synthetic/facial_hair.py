@@ -70,7 +70,7 @@ def _groomed(
     """
     male, bushy = identity.gender == "male", identity.scores["Bushy_Eyebrows"]
     start, end = span
-    count = int((300 + 110 * male) * np.exp(0.28 * np.clip(bushy, -1.5, 2.2)))
+    count = int((340 + 110 * male) * np.exp(0.28 * np.clip(bushy, -1.5, 2.2)))
     thick = (0.046 if male else 0.035) * float(np.exp(0.16 * bushy))
     t = rng.beta(1.15, 1.35, count)
     across = np.clip(rng.normal(0, 0.42, count), -1, 1)  # from -1 below to 1 above
@@ -106,7 +106,7 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     def midline(t):  # height at t, from 0 at the nose to 1 at the temple
         bow = arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5
         if groomed:  # the inner end is no higher than the arch
-            return base + 0.004 + 1.45 * bow - 1.0 * tail * smoothstep(0.6, 1, t) - drop * (1 - t)
+            return base + 0.004 + 1.2 * bow - 1.0 * tail * smoothstep(0.6, 1, t) - drop * (1 - t)
         return base + bow - tail * smoothstep(0.55, 1, t) + 0.016 * (1 - t) ** 2
 
     strands = []

@@ -309,7 +309,7 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
             gloss = (1.25 * gloss[0], 16.0)
         draw(hair, person.hair.colours, gloss, True, person.hair.cover)
     solid = depth.copy()
-    fine = 0.50 if identity.generation == 1 else 0.21  # hairs are wider there, see above
+    fine = 0.50 if identity.generation == 1 else 0.27  # hairs are wider there, see above
     draw(brows, person.brows.colours, (0.03, 8.0), False, fine)
     if beard is not None:
         draw(beard, person.beard.colours, (0.04, 8.0), True, fine)
