@@ -92,6 +92,9 @@ def make(
     per_identity: Annotated[int, typer.Option(min=1)] = 12,
     clips: Annotated[int, typer.Option(min=0, help="Clips of seven frames.")] = 0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    generation: Annotated[
+        int, typer.Option(min=1, max=2, help="1: as the embedded faces; 2: more like photographs.")
+    ] = 1,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes; default: all cores. Changes only the time."),
@@ -100,6 +103,7 @@ def make(
     """Render synthetic faces with their exact ground truth; an interrupted command goes on."""
     from lrface.data import synthetic
 
-    manifest = synthetic.make(target, identities, per_identity, seed, clips=clips, workers=workers)
+    how = {"seed": seed, "clips": clips, "generation": generation, "workers": workers}
+    manifest = synthetic.make(target, identities, per_identity, **how)
     files = ", ".join(manifest["files"])
     console.print(f"{identities} identities x {per_identity} faces in {target}: {files}")

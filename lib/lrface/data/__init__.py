@@ -19,6 +19,7 @@ from lrface.data import (
     packed,
     protocols,
     rendered_clips,
+    rendered_faces,
     rendered_scenes,
     scenes,
     splits,
@@ -160,7 +161,9 @@ def _check(name: str) -> None:
             what = f"{'file or ' if kind == 'video' else ''}folder {path}"
             raise LrfaceError(f"{what} does not exist; give {kind}:PATH, {OWN[kind].LAYOUT}")
         return
-    if name in ("synthetic", "synthetic-clips"):
+    if name == rendered_faces.SECOND:
+        return
+    if name in ("synthetic", "synthetic-clips", rendered_faces.FIRST):
         if not (rendered.EMBEDDED / "manifest.json").exists():
             raise LrfaceError(
                 f"the embedded synthetic set is missing from {rendered.EMBEDDED}: "
@@ -194,11 +197,12 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     Parameters
     ----------
     name : str
-        ``synthetic`` (embedded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``, ``tufs``, ``ijbc`` or
-        ``edface`` (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an identity),
-        ``video:PATH`` (a video or GIF, or a folder of them), or ``synthetic:PATH`` for a set made
-        by ``lrface data make``. ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the frames
-        of the rendered clips.
+        ``synthetic`` (embedded; also ``synthetic-1``), ``synthetic-2`` (the second generation of
+        the same people, rendered when first loaded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``,
+        ``tufs``, ``ijbc`` or ``edface`` (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an
+        identity), ``video:PATH`` (a video or GIF, or a folder of them), or ``synthetic:PATH`` for a
+        set made by ``lrface data make``. ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the
+        frames of the rendered clips.
     split : {"train", "val", "test"}, optional
         None: all images. Rendered sets and TinyFace (which has no ``val``) have their own
         partition, and so have CelebA and TUFS-145K if all three of its parts are there; any other
@@ -629,6 +633,7 @@ def identification_lists(name: str) -> pd.DataFrame:
 
 def _list(name: str, which: str) -> pd.DataFrame:
     check_name(name)
+    rendered_faces.ready(name)
     reader, root, kind = _place(name)
     if reader is rendered and kind == "images":
         return rendered.protocol(root, which)
@@ -648,7 +653,8 @@ def _place(name: str, clips: bool | None = None) -> tuple[ModuleType, Path, str]
     if name in SCENES or name in rendered_scenes.SCENES:
         raise LrfaceError(f"{name} holds whole pictures, not faces: use data.load_scenes")
     if kind.startswith("synthetic"):
-        root = Path(path).resolve() if path else rendered.EMBEDDED
+        own = rendered_faces.folder() if name == rendered_faces.SECOND else rendered.EMBEDDED
+        root = Path(path).resolve() if path else own
         return rendered, root, "clips" if kind == "synthetic-clips" else "images"
     if kind == "folder":
         root = Path(path).resolve()
@@ -733,6 +739,7 @@ def _listed(
     """Reader, root, the whole table with its ``split`` column, and the rule of the split."""
     name = absolute(name)
     check_name(name)
+    rendered_faces.ready(name)
     reader, root, kind = _place(name, clips)
     table = reader.read(root, kind) if reader is rendered else _once_each(reader.read(root))
     official = table.pop("official") if "official" in table else pd.Series(dtype=object)

@@ -6,6 +6,10 @@ three times the resolution) -> ``frame.picture()`` (the high-quality camera) and
 (the low-quality one). :func:`landmarks`, :func:`face_box` and :func:`attributes` give its ground
 truth, :func:`clip` a sequence of frames; :func:`make` writes a whole set.
 
+There are two generations of pictures of the same people (:func:`identity`): the first is the
+embedded set's, the second has skin from maps, groomed brows, the light of all kinds of photographs
+and ordinary cameras. ``benchmarks/realism.py`` measures how like photographs they are.
+
 All random choices depend on (seed, identity, view) alone (:mod:`.streams`), lengths are in
 decimetres in the body model's coordinates (:mod:`.assets`), colours are linear RGB.
 """

@@ -21,6 +21,18 @@ SCENES = {
     "banner": 0.02,
 }
 """Scenes and their shares."""
+DETAILED = {
+    "studio": 0.22,
+    "wall": 0.19,
+    "lights": 0.04,
+    "room": 0.17,
+    "foliage": 0.13,
+    "street": 0.08,
+    "people": 0.07,
+    "banner": 0.03,
+    "clutter": 0.07,
+}
+"""The same in the second generation, whose scenes have texture and are seldom far out of focus."""
 SIZE = 160
 """Width and height of a scene in pixels."""
 
@@ -186,7 +198,48 @@ def _banner(rng, image) -> None:
     image *= (0.85 + 0.25 * _cloud(rng, 4))[..., None]
 
 
+def _leaves(rng, image, colours, count: int, smallest: float, largest: float) -> None:
+    """Opaque shapes over one another, of sizes with density 1 / size**3.
+
+    Such "dead leaves" have the power spectrum of natural scenes and their sharp edges (Lee, Mumford
+    and Huang 2001).
+    """
+    u = rng.random(count)
+    size = smallest / np.sqrt(1 - u * (1 - (smallest / largest) ** 2))
+    at, turn = rng.uniform(-10, SIZE + 10, (count, 2)), rng.uniform(0, 180, count)
+    flat, light = rng.uniform(0.35, 1, count), np.exp(rng.normal(0, 0.25, count))
+    box = rng.random(count) < 0.45
+    for i in range(count):
+        colour = tuple((np.array(colours[i % len(colours)]) * light[i]).clip(0, 255).tolist())
+        centre, axes = at[i].tolist(), (2 * float(size[i]), 2 * float(size[i] * flat[i]))
+        if box[i]:
+            corners = cv2.boxPoints((centre, axes, float(turn[i])))
+            cv2.fillConvexPoly(image, np.round(corners * 16).astype(np.int32), colour, shift=4)
+        else:
+            cv2.ellipse(image, (centre, axes, float(turn[i])), colour, -1)
+
+
+def _clutter(rng, image) -> None:
+    palettes = (_FURNITURE, _BOOKS, _COATS, _FACADE, _LEAF, _WALLS)
+    chosen = [palettes[i] for i in rng.choice(len(palettes), 2, replace=False)]
+    colours = [_colour(rng, palette, 0.3) for palette in chosen for _ in range(5)]
+    image[:] = colours[0]
+    _leaves(rng, image, [colours[i] for i in rng.permutation(len(colours))], 420, 4.0, 110.0)
+    image *= (0.7 + 0.6 * _cloud(rng, 4))[..., None]
+
+
+def _texture(rng, image) -> None:
+    """Grain with the spectrum of natural scenes over a scene, in place; in some strong."""
+    strength = 0.015 + 0.10 * rng.random() ** 3
+    grain = np.zeros((SIZE, SIZE), np.float32)
+    for k in range(3, 8):
+        grid = rng.normal(size=(min(2**k, SIZE),) * 2).astype(np.float32)
+        grain += 0.75**k * 3 * cv2.resize(grid, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    image *= np.exp(strength * grain)[..., None]
+
+
 _DRAW = {
+    "clutter": _clutter,
     "wall": _wall,
     "room": _room,
     "street": _street,
@@ -197,12 +250,18 @@ _DRAW = {
 }
 
 
-def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """The name of a random scene and its linear light, float32 (SIZE, SIZE, 3)."""
-    edges = np.cumsum(list(SCENES.values()))
-    scene = list(SCENES)[int(np.searchsorted(edges, rng.random() * 0.9999))]
+def sample_background(rng: np.random.Generator, detailed: bool = False) -> tuple[str, np.ndarray]:
+    """The name of a random scene and its linear light, float32 (SIZE, SIZE, 3).
+
+    ``detailed`` scenes have texture and are nearer to focus (second generation).
+    """
+    shares = DETAILED if detailed else SCENES
+    edges = np.cumsum(list(shares.values()))
+    scene = list(shares)[int(np.searchsorted(edges, rng.random() * 0.9999))]
     image = np.empty((SIZE, SIZE, 3), np.float32)
     blur = 0.9 + 3.0 * rng.random() ** 1.5
+    if detailed:
+        blur = 0.35 + 3.2 * rng.random() ** 1.6
     if scene == "studio":
         y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
         image[:] = _colour(rng, _WALLS)
@@ -210,7 +269,9 @@ def sample_background(rng: np.random.Generator) -> tuple[str, np.ndarray]:
         image *= (1.15 - 0.9 * np.sqrt((x - cx) ** 2 + (y - cy) ** 2) * rng.random())[..., None]
     else:
         _DRAW[scene](rng, image)
-    if scene in ("people", "street"):
+    if detailed:
+        _texture(rng, image)
+    elif scene in ("people", "street"):
         blur += 1.0
     image = cv2.GaussianBlur(image, (0, 0), blur)
     # more contrast, less colour: as backgrounds are in portraits

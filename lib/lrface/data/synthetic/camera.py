@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import cv2
 import numpy as np
 
+from lrface.data.synthetic.lens import compress, halve_chroma
 from lrface.data.synthetic.render import Frame, develop
 from lrface.errors import UsageError
 
@@ -182,34 +183,6 @@ def _demosaic(raw: np.ndarray) -> np.ndarray:
     return out
 
 
-def _halve_chroma(picture: np.ndarray) -> np.ndarray:
-    """4:2:0: the colour differences at half the resolution, and enlarged again."""
-    ycc = cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)
-    h, w = picture.shape[:2]
-    small = cv2.resize(ycc[..., 1:], ((w + 1) // 2, (h + 1) // 2), interpolation=cv2.INTER_AREA)
-    ycc[..., 1:] = cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB)
-
-
-def _compress(picture: np.ndarray, camera: Camera) -> np.ndarray:
-    """JPEG and back; the blocks are not aligned with the picture, as in a part of a larger one."""
-    h, w = picture.shape[:2]
-    right, below = -(w + camera.jpeg_x) % 8, -(h + camera.jpeg_y) % 8
-    mode = cv2.BORDER_REFLECT if h > 8 else cv2.BORDER_REPLICATE
-    padded = cv2.copyMakeBorder(picture, camera.jpeg_y, below, camera.jpeg_x, right, mode)
-    # 4:4:4, since halving the chroma is a stage of its own
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        camera.jpeg,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    stored = cv2.imencode(".jpg", padded[..., ::-1], options)[1]
-    decoded = cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1]
-    rows = slice(camera.jpeg_y, camera.jpeg_y + h)
-    return np.ascontiguousarray(decoded[rows, camera.jpeg_x : camera.jpeg_x + w])
-
-
 def capture(frame: Frame, camera: Camera, rng: np.random.Generator | None = None) -> np.ndarray:
     """The image that a camera takes of a moment, uint8 (height, height, 3).
 
@@ -233,8 +206,8 @@ def capture(frame: Frame, camera: Camera, rng: np.random.Generator | None = None
         sharp = np.floor(picture + camera.sharpen * (picture - soft) + 0.5)
         picture = np.clip(sharp, 0, 255).astype(np.uint8)
     if camera.chroma_420:
-        picture = _halve_chroma(picture)
-    return _compress(picture, camera) if camera.jpeg else picture
+        picture = halve_chroma(picture)
+    return compress(picture, camera.jpeg, camera.jpeg_x, camera.jpeg_y) if camera.jpeg else picture
 
 
 def landmarks_in(camera: Camera, points: np.ndarray, size: int) -> np.ndarray:

@@ -19,7 +19,7 @@ def eyeball(table, normal, up, gaze, iris, colour):
     """Write the albedo of an eyeball to ``colour`` (3,), at a point with outward ``normal``.
 
     ``up`` is the head's up, ``gaze`` (3, 3) has right, up and the line of sight as rows, ``iris``
-    (5,) is as in :func:`eye_numbers`. Returns the share of ambient light under the upper lid.
+    (6,) is as in :func:`eye_numbers`. Returns the share of ambient light under the upper lid.
     """
     along = normal[0] * gaze[2, 0] + normal[1] * gaze[2, 1] + normal[2] * gaze[2, 2]
     x = normal[0] * gaze[0, 0] + normal[1] * gaze[0, 1] + normal[2] * gaze[0, 2]
@@ -42,18 +42,26 @@ def eyeball(table, normal, up, gaze, iris, colour):
         for d in range(3):
             inside = iris[d] * k * (1 - pupil) + 0.006 * pupil
             colour[d] = colour[d] * (1 - cover) + inside * cover
+    if iris[5] > 0:  # the corners lie deep between the lids, and the upper lid casts a shadow
+        corner = step(0.40, 0.95, abs(x))
+        lidded = normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2]
+        k = (0.92 - 0.40 * corner) * (1 - 0.36 * step(0.02, 0.50, lidded))
+        for d in range(3):
+            colour[d] *= k * (1 - 0.03 * d)
     upward = normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2]
     return 0.92 - 0.56 * step(0.05, 0.60, upward)
 
 
 def eye_numbers(identity: Identity) -> tuple[np.ndarray, np.ndarray]:
-    """A person's iris (5,) and teeth (3,).
+    """A person's iris (6,) and teeth (3,).
 
-    The iris is linear RGB, then the radii of iris and pupil over the eyeball's; teeth linear RGB.
+    The iris is linear RGB, then the radii of iris and pupil over the eyeball's, and 1 if the
+    eyes lie deep between the lids (second generation); teeth linear RGB.
     """
     rng = stream(identity.seed, identity.number, IDENTITY, "eyes")
     radius = np.clip(0.455 + 0.015 * rng.normal(), 0.42, 0.49)
-    iris = np.array([*identity.iris, radius, 0.16 + 0.05 * rng.random()])
+    deep = float(identity.generation > 1)
+    iris = np.array([*identity.iris, radius, 0.16 + 0.05 * rng.random(), deep])
     return iris, TEETH[rng.integers(len(TEETH))] * 0.95
 
 

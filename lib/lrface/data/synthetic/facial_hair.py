@@ -60,6 +60,32 @@ class Beard:
         return root[:, None] + along[:, None] * length * k + down * (0.3 * length) * k**2
 
 
+def _groomed(
+    rng: np.random.Generator, identity: Identity, side: int, middle, span: tuple[float, float]
+) -> np.ndarray:
+    """Hairs (n, 4, 2) of one brow as they grow: up at the nose, outwards, down at the temple.
+
+    Those above the line ``middle(t)`` lean down to it and those below up: a brow is dense in its
+    middle and soft at its edges. ``span`` are its ends, ``side`` is -1 or 1.
+    """
+    male, bushy = identity.gender == "male", identity.scores["Bushy_Eyebrows"]
+    start, end = span
+    count = int((340 + 110 * male) * np.exp(0.28 * np.clip(bushy, -1.5, 2.2)))
+    thick = (0.046 if male else 0.035) * float(np.exp(0.16 * bushy))
+    t = rng.beta(1.15, 1.35, count)
+    across = np.clip(rng.normal(0, 0.42, count), -1, 1)  # from -1 below to 1 above
+    wide = thick * (0.72 + 0.28 * smoothstep(0, 0.3, t)) * (1 - 0.70 * t**1.7)
+    x, y = start + (end - start) * t, middle(t) + across * wide
+    slope = np.interp(t, (0, 0.2, 0.5, 0.75, 1), (74, 46, 24, 4, -16))
+    angle = np.radians(slope - 24 * across + rng.normal(0, 10, count))
+    length = (0.062 + 0.040 * rng.random(count)) * (1 - 0.4 * t)
+    length *= 1.15 if identity.attributes["Bushy_Eyebrows"] else 1.0
+    k = np.linspace(0, 1, 4)[None]
+    bent = angle[:, None] - 0.45 * k
+    along = side * (x[:, None] + length[:, None] * k * np.cos(bent))
+    return np.stack([along, y[:, None] + length[:, None] * k * np.sin(bent)], -1)
+
+
 def grow_brows(identity: Identity, template: Head) -> Brows:
     """A person's brows: random in thickness, arch, slope and place, and as their attributes say."""
     rng = stream(identity.seed, identity.number, IDENTITY, "brows")
@@ -72,12 +98,22 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     start, end = 0.125 + 0.065 * (u[0] - 0.3), 0.53 + 0.06 * (u[1] - 0.5)
     base, tail = 7.470 + 0.045 * (u[2] - 0.5), 0.014 + 0.022 * u[3]
 
+    groomed, drop = identity.generation > 1, 0.026 + 0.02 * (u[3] - 0.3)
+
+    if groomed:  # dlib, which knows photographs, looks for longer brows than the first had
+        end, tail = end + 0.05, tail + 0.030
+
     def midline(t):  # height at t, from 0 at the nose to 1 at the temple
         bow = arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5
+        if groomed:  # the inner end is no higher than the arch
+            return base + 0.004 + 1.2 * bow - 1.0 * tail * smoothstep(0.6, 1, t) - drop * (1 - t)
         return base + bow - tail * smoothstep(0.55, 1, t) + 0.016 * (1 - t) ** 2
 
     strands = []
     for side in (-1, 1):
+        if groomed:
+            strands.append(_groomed(rng, identity, side, midline, (start, end)))
+            continue
         t = rng.random(count) ** 0.9
         taper = (1 - 0.68 * t**2) * (0.55 + 0.45 * smoothstep(0, 0.25, t))
         middle = midline(t)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lrface.data.synthetic.assets import Head, head
+from lrface.data.synthetic.assets import MOUTH, Head, head
 from lrface.data.synthetic.groups import RACES
 from lrface.data.synthetic.identities import Identity
 from lrface.data.synthetic.kernel import kernel, smoothstep
@@ -15,6 +15,8 @@ from lrface.data.synthetic.proportions import conform
 
 PIVOT = np.array([0.0, 6.6, 0.45])
 """The point the head turns about, in decimetres."""
+LINING_BACK = 0.07
+"""How far the inside of the mouth is moved back in the second generation, decimetres."""
 
 
 def _macros(identity: Identity) -> dict[str, float]:
@@ -36,6 +38,14 @@ def _macros(identity: Identity) -> dict[str, float]:
     return macros
 
 
+@lru_cache(maxsize=1)
+def _lining() -> np.ndarray:
+    """Vertices of the inside of the mouth that no skin outside it shares."""
+    template = head()
+    within = template.skin_masks[MOUTH] > 0.9
+    return np.setdiff1d(template.skin[within], template.skin[~within])
+
+
 def neutral(identity: Identity) -> np.ndarray:
     """A person's mesh (n, 3) without expression, float64 in decimetres.
 
@@ -47,6 +57,9 @@ def neutral(identity: Identity) -> np.ndarray:
         if weight > 0:
             template.morph(vertices, name, weight)
     conform(vertices)
+    if identity.generation > 1:
+        # It is so near behind the lower lip that in some faces it came through the chin as a dot.
+        vertices[_lining(), 2] -= LINING_BACK
     eyes = np.stack([vertices[rows].mean(0) for rows in template.eyes])
     own = np.stack([template.vertices[rows].mean(0) for rows in template.eyes])
     # Scaled towards the template's distance between the eyes, but not all the way: people differ.

@@ -96,6 +96,8 @@ class Identity:
     """Any of ``stubble``, ``mustache``, ``goatee``, ``full``."""
     attributes: dict[str, bool]
     """The attributes of a person, without those of a picture."""
+    generation: int = 1
+    """1: as the embedded set is rendered; 2: skin from maps, a camera like ordinary ones, ..."""
 
 
 def _pick(u: float, shares: Mapping[str, float] | dict) -> str:
@@ -153,7 +155,12 @@ def _beard(rng: np.random.Generator, male: bool, prevalence: Prevalence) -> tupl
     return tuple(kind for kind, p, draw in kinds if draw < p) or ("stubble",)
 
 
-def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Identity:
+GENERATIONS = (1, 2)
+
+
+def identity(
+    seed: int, number: int, prevalence: Prevalence | None = None, generation: int = 1
+) -> Identity:
     """The person with this number, from 0; depends on seed, number and prevalence alone.
 
     Parameters
@@ -163,6 +170,8 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
     prevalence : Prevalence, optional
         By default the natural shares. The set share of one attribute changes that attribute and no
         other random choice.
+    generation : {1, 2}
+        Which renderer draws the person; who it is (age, group, hair, ...) is the same in both.
 
     Examples
     --------
@@ -259,7 +268,7 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         races=tuple(float(x) for x in mixture),
         masculinity=float(np.clip(masculinity, 0, 1)),
         weight=float(np.clip(weight, -1, 1)),
-        shape=draw_shape(stream(seed, number, IDENTITY, "shape"), scores, male),
+        shape=draw_shape(stream(seed, number, IDENTITY, "shape"), scores, male, generation),
         scores=scores,
         depth=float(max(depth, 0.0)),
         tone=tuple(tone.tolist()),
@@ -272,4 +281,5 @@ def identity(seed: int, number: int, prevalence: Prevalence | None = None) -> Id
         receding=float(recession),
         beard=beard,
         attributes=labels,
+        generation=generation,
     )

@@ -33,6 +33,8 @@ class Light:
     fill_azimuth: float = -60.0
     exposure: float = 0.8
     """Factor on all light before the camera's tone curve."""
+    softness: float = 1.5
+    """Half the width of a shadow's edge, in pixels of the key light's depth map."""
 
     @property
     def direction(self) -> np.ndarray:
@@ -85,6 +87,54 @@ def sample_light(rng: np.random.Generator, albedo: float = 0.35) -> Light:
         fill=fill,
         fill_azimuth=float(fill_azimuth),
         exposure=float(0.83 / incident * for_skin * np.exp(rng.normal(0, 0.13))),
+    )
+
+
+KINDS = {"studio": 0.34, "window": 0.18, "overcast": 0.13, "sun": 0.12, "flash": 0.12, "lamp": 0.11}
+"""Kinds of light in the second generation and their shares."""
+
+
+def sample_varied_light(rng: np.random.Generator, albedo: float = 0.35) -> Light:
+    """Random light as in photographs of all kinds: one of ``KINDS``; otherwise as `sample_light`.
+
+    The exposure errs by a third of a stop. The ranges are our own choices.
+    """
+    kind = list(KINDS)[int(np.searchsorted(np.cumsum(list(KINDS.values())), rng.random() * 0.9999))]
+    u, n = rng.random(8), rng.normal(size=5)
+    side = 1.0 if u[0] < 0.5 else -1.0
+    azimuth, elevation, softness = 38 * n[0], 12 + 40 * u[1], 1.2 + 1.6 * u[2]
+    key, ambient, fill, warmth = np.exp(0.05 + 0.3 * n[1]), 0.38 + 0.42 * u[3], u[4], 0.6 * n[2]
+    if kind == "window":
+        azimuth, elevation, softness = side * (30 + 50 * u[1]), 4 + 30 * u[2], 2.5 + 1.5 * u[5]
+        ambient, fill, warmth = 0.22 + 0.3 * u[3], 0.5 * u[4], 0.7 * n[2] - 0.3
+    elif kind == "overcast":
+        elevation, softness, key = 45 + 30 * u[1], 4.0, 0.2 + 0.4 * u[2]
+        ambient, warmth = 0.75 + 0.3 * u[3], 0.4 * n[2] - 0.5
+    elif kind == "sun":
+        azimuth, elevation, softness = 150 * (u[1] - 0.5), 22 + 45 * u[2], 0.6 + 0.3 * u[5]
+        key, ambient, warmth = 1.5 + 1.0 * u[3], 0.28 + 0.25 * u[4], 0.6 + 0.4 * n[2]
+    elif kind == "flash":
+        azimuth, elevation, softness = 7 * n[0], 2 + 9 * u[1], 0.7
+        key, ambient, fill, warmth = 1.3, 0.10 + 0.22 * u[3], 0.15 * u[4], 0.3 * n[2] - 0.2
+    elif kind == "lamp":
+        elevation, softness, key = 48 + 28 * u[1], 1.5 + 1.5 * u[2], 0.7 + 0.5 * u[5]
+        ambient, warmth = 0.3 + 0.3 * u[3], 1.1 + 0.5 * n[2]
+    azimuth = float(np.clip(azimuth, -85, 85))
+    fill = 0.1 + 0.55 * fill
+    incident = key * max(np.cos(np.radians(azimuth)), 0.15) * np.cos(np.radians(elevation))
+    incident += ambient * (0.9 + 0.4 * fill)
+    for_skin = (0.42 / albedo) ** (0.34 if albedo < 0.42 else 0.6)
+    return Light(
+        azimuth=azimuth,
+        elevation=float(elevation),
+        key=float(key),
+        ambient=float(ambient),
+        warmth=float(np.clip(warmth, -2, 2.2)),
+        slope=float(0.25 * n[3]),
+        fill=float(fill),
+        fill_azimuth=float(-np.sign(azimuth) * (25 + 55 * u[6])),
+        exposure=float(0.83 / incident * for_skin * np.exp(0.22 * n[4])),
+        softness=float(softness),
     )
 
 

@@ -28,8 +28,8 @@ from lrface.data import splits
 from lrface.data.synthetic import protocols
 from lrface.data.synthetic.clips import clip
 from lrface.data.synthetic.croissant import croissant
-from lrface.data.synthetic.identities import identity
-from lrface.data.synthetic.person import person
+from lrface.data.synthetic.identities import GENERATIONS, identity
+from lrface.data.synthetic.person import Person, person
 from lrface.data.synthetic.prevalence import Prevalence
 from lrface.data.synthetic.render import render
 from lrface.data.synthetic.rows import SCHEMA, camera_for, row, to_table
@@ -76,6 +76,8 @@ class Plan:
     clip_height: int = 0
     """Rows and columns of the native captures of clips, which are then framed and exposed as the
     HR frame is; 0: each clip has a random low-quality camera, as each still has."""
+    generation: int = 1
+    """Which renderer draws the people (:func:`.identities.identity`)."""
 
     def __post_init__(self) -> None:
         pictures = max(self.per_identity, self.clips)
@@ -86,6 +88,8 @@ class Plan:
                 "a set needs at least one identity and one picture each (or clips), and a quality "
                 f"from 0 to 100: {asdict(self)}"
             )
+        if self.generation not in GENERATIONS:
+            raise UsageError(f"there is no generation {self.generation} of rendered faces: 1 or 2")
         if not 32 <= self.size <= 1024:
             raise UsageError(f"pictures are rendered at 32 to 1024 pixels, not {self.size}")
         Prevalence(self.prevalence)
@@ -93,7 +97,8 @@ class Plan:
     def facts(self) -> dict:
         """The fields that are stored: those that came later only where they are used."""
         found = asdict(self)
-        return {k: v for k, v in found.items() if v or k not in ("jitter", "clip_height")}
+        unused = {"jitter": 0.0, "clip_height": 0, "generation": 1}
+        return {k: v for k, v in found.items() if k not in unused or v != unused[k]}
 
     @property
     def parts(self) -> list[tuple[str, int]]:
@@ -103,10 +108,14 @@ class Plan:
         return images + [("clips", i) for i in range(-(-self.clips // PER_PART))]
 
 
+def _person(plan: Plan, number: int, prevalence: Prevalence) -> Person:
+    return person(identity(plan.seed, number, prevalence, plan.generation))
+
+
 def _image_rows(plan: Plan, i: int) -> list[dict]:
     """The rows of all pictures of the ``i``-th identity."""
     prevalence = Prevalence(plan.prevalence)
-    who, rows = person(identity(plan.seed, plan.first + i, prevalence)), []
+    who, rows = _person(plan, plan.first + i, prevalence), []
     for number in range(1, plan.per_identity + 1):
         one = view(who.identity, number, prevalence)
         frame = render(who, one, plan.size)
@@ -125,7 +134,7 @@ def _clip_rows(plan: Plan, c: int) -> list[dict]:
     i, number = c * plan.identities // plan.clips, 0
     if plan.clips > plan.identities:
         i, number = c % plan.identities, c // plan.identities
-    who = person(identity(plan.seed, plan.first + i, prevalence))
+    who = _person(plan, plan.first + i, prevalence)
     frames = clip(who, number, plan.size, plan.frames, plan.aligned, prevalence, plan.jitter)
     for k, one in enumerate(frames):
         truth = one.picture, one.landmarks, one.visible
@@ -301,6 +310,7 @@ def make(
     prevalence: Mapping[str, float] | None = None,
     jitter: float = 0.0,
     clip_height: int = 0,
+    generation: int = 1,
 ) -> dict:
     """Render a set into a folder.
 
@@ -315,7 +325,7 @@ def make(
     workers : int, optional
         Processes, by default one a core; the result does not depend on it.
     identities, per_identity, seed, size, quality, native, clips, frames, aligned, first, \
-prevalence, jitter, clip_height
+prevalence, jitter, clip_height, generation
         The fields of :class:`Plan`.
 
     Returns
@@ -344,6 +354,7 @@ prevalence, jitter, clip_height
         dict(sorted((prevalence or {}).items())),
         jitter=jitter,
         clip_height=clip_height,
+        generation=generation,
     )
     out = Path(out_dir)
     try:

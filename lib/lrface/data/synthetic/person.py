@@ -14,6 +14,7 @@ from lrface.data.synthetic.geometry import neutral
 from lrface.data.synthetic.hair import Strands, grow_hair
 from lrface.data.synthetic.identities import Identity
 from lrface.data.synthetic.skin import moles, skin_numbers
+from lrface.data.synthetic.skin_maps import NO_MAP, skin_map
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Person:
     moles: np.ndarray
     """float64 (k, 5): :func:`.skin.moles`."""
     iris: np.ndarray
-    """float64 (5,), and ``teeth`` (3,): :func:`.eyes.eye_numbers`."""
+    """float64 (6,), and ``teeth`` (3,): :func:`.eyes.eye_numbers`."""
     teeth: np.ndarray
     hair: Strands | None
     brows: Brows
     beard: Beard | None
     glasses: Glasses
+    pigment: np.ndarray
+    """float32 (h, w, 3): :func:`.skin_maps.skin_map`; (1, 1, 3) in the first generation."""
 
 
 def person(identity: Identity) -> Person:
@@ -57,4 +60,5 @@ def person(identity: Identity) -> Person:
         brows=grow_brows(identity, template),
         beard=grow_beard(identity, template),
         glasses=glasses_of(identity),
+        pigment=skin_map(identity) if identity.generation > 1 else NO_MAP,
     )

@@ -29,6 +29,7 @@ from lrface.data.synthetic.clothes import collar, dress, knot
 from lrface.data.synthetic.eyes import lash_strands
 from lrface.data.synthetic.geometry import PIVOT, bend, express, neck_weights
 from lrface.data.synthetic.kernel import rotate, rotation, vertex_normals
+from lrface.data.synthetic.lens import Lens, take
 from lrface.data.synthetic.light import TONE
 from lrface.data.synthetic.noise import lattice
 from lrface.data.synthetic.person import Person
@@ -70,9 +71,15 @@ class Frame:
     lenses."""
     lens_cover: np.ndarray
     """bool (H, W): behind a dark lens."""
+    lens: Lens | None = None
+    """The good camera, in the second generation."""
+    key: tuple[int, int, int] = (0, 0, 0)
+    """Seed, identity and view, for the noise of its sensor."""
 
     def picture(self) -> np.ndarray:
         """The high-resolution picture, uint8 (size, size, 3)."""
+        if self.lens is not None:
+            return take(self.light, self.size, self.lens, stream(*self.key, "grain"))
         return develop(shrink(self.light, self.size, LENS_BLUR))
 
 
@@ -279,7 +286,9 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     depth, visible, bary = buffers(width, width)
     screen = _project(scene.vertices, camera)
     rasterise(screen, scene.triangles, depth, visible, bary)
-    background, backdrop = sample_background(stream(*key, "backdrop"))
+    background, backdrop = sample_background(
+        stream(*key, "backdrop"), detailed=identity.generation > 1
+    )
     image = cv2.resize(backdrop, (width, width), interpolation=cv2.INTER_LINEAR).astype(np.float64)
     # a background has its final brightness, whatever the light on the face: undo the exposure
     image /= view.light.exposure
@@ -289,20 +298,25 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     gaze = (turn @ rotation(view.gaze[0], view.gaze[1] + _resting_pitch(person), 0.0)).T
     skin = with_makeup(person.skin, identity, view.lipstick, view.makeup, stream(*key, "style"))
     hat_numbers = np.array([*view.hat_colour, HATS.index(view.hat) if view.hat != "none" else 0.0])
+    visibility = 1.0
+    if identity.generation > 1:  # between closed lips hardly any light reaches them
+        visibility = 0.8 if view.mouth_open else 0.08
+    teeth = np.array([*(person.teeth * min(visibility + 0.2, 1.0)), visibility])
     # fmt: off
     shade(
         visible, bary, scene.vertices, scene.normals, scene.paint, scene.uv, scene.triangles,
-        scene.part, scene.sky, lattice(), skin, person.moles, template.masks, turn, eyes,
-        np.stack([gaze, gaze]), person.iris, person.teeth, view.clothes.packed(),
+        scene.part, scene.sky, lattice(), skin, person.moles, template.masks, person.pigment, turn,
+        eyes, np.stack([gaze, gaze]), person.iris, teeth, view.clothes.packed(),
         np.array(person.glasses.colour), hat_numbers, lights, view.light.slope, axes,
-        SHADOW_EXTENT, shadow, image,
+        SHADOW_EXTENT, shadow, view.light.softness, image,
     )
     # fmt: on
 
     # the strands, from the longest to the shortest
     def draw(curves, colours, gloss, roots, cover) -> None:
         opacity = np.ascontiguousarray(np.broadcast_to(cover, len(curves)), float)
-        thick = max(1, round(width / 620))
+        # the second generation has fewer gaps between wider hairs
+        thick = max(1, round(width / (620 if identity.generation == 1 else 260)))
         # fmt: off
         strands.draw(
             curves, colours, opacity, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss),
@@ -312,11 +326,14 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
 
     if hair is not None:
         gloss = (0.045 if identity.texture == "coily" else 0.09, 13.0)
+        if identity.generation > 1:
+            gloss = (1.25 * gloss[0], 16.0)
         draw(hair, person.hair.colours, gloss, True, person.hair.cover)
     solid = depth.copy()
-    draw(brows, person.brows.colours, (0.03, 8.0), False, 0.50)
+    fine = 0.50 if identity.generation == 1 else 0.27  # hairs are wider there, see above
+    draw(brows, person.brows.colours, (0.03, 8.0), False, fine)
     if beard is not None:
-        draw(beard, person.beard.colours, (0.04, 8.0), True, 0.50)
+        draw(beard, person.beard.colours, (0.04, 8.0), True, fine)
     lashes = lash_strands(posed, template.lashes)
     dark = 0.6 if view.makeup else 0.42
     opacity = dark if identity.gender == "female" else 0.8 * dark
@@ -329,7 +346,9 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     points = screen[: len(posed)].copy()
     points[:, :2] = points[:, :2] / oversample - 0.5
     light = np.minimum(image * view.light.exposure, 4.0).astype(np.float32)
-    return Frame(light, size, background, points, solid, cover & (view.glasses == "sun"))
+    behind = cover & (view.glasses == "sun")
+    own = (identity.seed, identity.number, view.number)
+    return Frame(light, size, background, points, solid, behind, view.lens, own)
 
 
 def _draw_lens(screen, triangles, depth, image, view: View, lights) -> np.ndarray:

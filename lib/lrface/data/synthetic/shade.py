@@ -59,8 +59,8 @@ def _hat(table, q, hat, colour):
 @kernel
 def shade(
     face, bary, vertices, normals, paint, uv, triangles, part, occlusion, table, skin, moles, masks,
-    rotation, eye_centres, gazes, iris, teeth, cloth, frame_colour, hat, lights, slope, axes,
-    extent, shadow, image,
+    pigment, rotation, eye_centres, gazes, iris, teeth, cloth, frame_colour, hat, lights, slope,
+    axes, extent, shadow, softness, image,
 ):
     # fmt: on
     """Write linear light to ``image`` wherever ``face`` shows a triangle.
@@ -79,14 +79,14 @@ def shade(
         Ambient visibility, 0 to 1.
     table : float32 (32, 32, 32)
         The noise lattice.
-    skin, moles, masks
+    skin, moles, masks, pigment
         As :func:`.skin.skin_at`.
     rotation : float64 (3, 3)
         Of the head.
     eye_centres, gazes : float64 (2, 3), (2, 3, 3)
         Centres of the eyeballs; right, up and line of sight of each.
     iris, teeth
-        As :func:`.eyes.eye_numbers`.
+        As :func:`.eyes.eye_numbers`; teeth have their ambient visibility as a fourth number.
     cloth : float64 (20,)
         As :meth:`.clothes.Clothes.packed`.
     frame_colour, hat : float64 (3,), (4,)
@@ -95,6 +95,8 @@ def shade(
         As :meth:`.light.Light.packed`, and the ambient light's sideways gradient.
     axes, extent, shadow
         The key light's depth map, as in :func:`.strands.lit_share`.
+    softness : float
+        Of the shadow's edge, as :class:`.light.Light` has it.
     image : float64 (H, W, 3)
     """
     height, width = face.shape
@@ -125,7 +127,9 @@ def shade(
                 else:
                     u = uv[f, 0, 0] * b0 + uv[f, 1, 0] * b1 + uv[f, 2, 0] * b2
                     v = uv[f, 0, 1] * b0 + uv[f, 1, 1] * b1 + uv[f, 2, 1] * b2
-                    lip, inside, gloss = skin_at(table, skin, moles, masks, q, u, v, colour, bump)
+                    lip, inside, gloss = skin_at(
+                        table, skin, moles, masks, pigment, q, u, v, colour, bump
+                    )
                     sky *= (1 - 0.75 * inside) * edge
                     power = skin[GLOSS] * (1 + 1.2 * lip)
                     wrap_r, wrap_g, wrap_b = 0.32, 0.19, 0.14
@@ -147,13 +151,15 @@ def shade(
                 _normalise(n)
                 sky = eyeball(table, n, outward, gazes[e], iris, colour)
                 gloss, power = 0.55, 240.0
+                if iris[5] > 0:
+                    gloss, power = 0.22, 800.0
             elif kind in (UPPER_TEETH, LOWER_TEETH):
                 cell = q[0] * 12.5 + 0.5
                 gap = 0.88 + 0.12 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
                 dim = step(0.40, 0.14, abs(q[0]))
                 for d in range(3):
                     colour[d] = teeth[d] * gap * (0.62 + 0.38 * dim) * (1.22 - 0.07 * d)
-                sky, gloss, power = 1.0, 0.12, 50.0
+                sky, gloss, power = teeth[3], 0.12 * teeth[3], 50.0
             elif kind == TONGUE:
                 colour[0], colour[1], colour[2] = 0.34, 0.10, 0.10
                 sky, gloss, power = 0.45, 0.08, 30.0
@@ -182,7 +188,7 @@ def shade(
             bias = 0.026 + 0.034 * (1 - facing) / max(facing, 0.15)
             lit = 0.0
             if facing > -0.4:
-                lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, 1.5)
+                lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, softness)
             if kind in (UPPER_TEETH, LOWER_TEETH):
                 lit = 0.70 + 0.30 * lit  # lips let light through
             facing_fill = n[0] * lights[2, 0] + n[1] * lights[2, 1] + n[2] * lights[2, 2]

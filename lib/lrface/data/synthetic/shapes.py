@@ -64,6 +64,8 @@ _BY_ATTRIBUTE = {
     "Double_Chin": {"neck/neck-double": 0.34},
 }
 """What one standard deviation of an attribute's score adds to the weights of targets."""
+_SIDEWAYS = ("mouth/mouth-trans", "nose/nose-trans")
+"""Pairs of which ``in`` and ``out`` move a part to the side of the face."""
 _BIAS = {"eyes/l-eye-scale": 0.22, "eyes/l-eye-height2": 0.05}
 """Added to every face: the mesh's eyes are smaller than those of photographs."""
 _NEGATIVE = ("decr", "down", "in", "backward", "compress", "concave")
@@ -71,7 +73,7 @@ _POSITIVE = ("incr", "up", "out", "forward", "uncompress", "convex")
 
 
 def draw_shape(
-    rng: np.random.Generator, scores: Mapping[str, float], male: bool
+    rng: np.random.Generator, scores: Mapping[str, float], male: bool, generation: int = 1
 ) -> tuple[tuple[str, float], ...]:
     """Names and weights in (0, 1] of the local morph targets of a face.
 
@@ -98,6 +100,8 @@ def draw_shape(
             continue
         usual = SPREAD["wide" if any(part in base for part in _WIDE) else "default"]
         spread = next((narrow for part, narrow in _NARROW.items() if part in base), usual)
+        if generation > 1 and base in _SIDEWAYS and end == "in":
+            spread = 0.04
         own = float(np.clip(rng.normal() * spread, -1.8 * spread, 1.8 * spread))
         weight = own + shift.get(base, 0.0) + _BIAS.get(base, 0.0)
         add(base, end, high, weight)

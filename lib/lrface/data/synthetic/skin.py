@@ -15,16 +15,18 @@ from lrface.data.synthetic.assets import EARS, EYELIDS, LIPS, MOUTH, Head, place
 from lrface.data.synthetic.identities import Identity
 from lrface.data.synthetic.kernel import inline, kernel, linear, smoothstep
 from lrface.data.synthetic.noise import noise, step
+from lrface.data.synthetic.skin_maps import factor
 from lrface.data.synthetic.streams import IDENTITY, stream
 
 # Positions of the skin's numbers in the vector that kernels take: colours (3) TONE, LIP and HAIR;
 # redness BLOOD and BLUSH; strengths of uneven colour BLOTCH, FRECKLE, WRINKLE, FOLD (nose to
 # mouth), CIRCLES (under the eyes), beard SHADOW, SCALP (hair colour under hair), BUMP; make-up
 # LIP_COVER, EYESHADOW, LASHLINE; highlights OIL (strength) and GLOSS (exponent); the hairline's
-# LINE (shift) and RECEDING; SEED of the noise.
+# LINE (shift) and RECEDING; SEED of the noise; of the second generation GRAIN, PORES and SPOTS.
 TONE, BLOOD, BLOTCH, FRECKLE, WRINKLE, SHADOW = 0, 3, 4, 5, 6, 7
 LIP, LIP_COVER, OIL, SEED, BUMP, HAIR, SCALP, EYESHADOW = 8, 11, 12, 13, 14, 15, 18, 19
 LINE, RECEDING, CIRCLES, GLOSS, BLUSH, LASHLINE, FOLD = 20, 21, 22, 23, 24, 25, 26
+GRAIN, PORES, SPOTS = 27, 28, 29
 LENGTH = 32
 # fmt: off
 LIPSTICKS = linear([
@@ -131,12 +133,28 @@ def wrinkles(table, s, q, colour, bump, seed):
                     colour[d] *= 1 - 0.15 * g
 
 
+@inline
+def _fine(table, s, q, colour, seed):
+    """What is finer than a map of skin: mottling, pores and blemishes, in place on ``colour``."""
+    a = noise(table, q[0] * 38, q[1] * 38, q[2] * 38, seed + 101)
+    b = noise(table, q[0] * 84, q[1] * 84, q[2] * 84, seed + 103)
+    c = noise(table, q[0] * 190, q[1] * 190, q[2] * 190, seed + 105)
+    fine = s[GRAIN] * (0.35 * a + 0.30 * b + 0.35 * c)
+    pore = s[PORES] * step(0.35, 0.8, c) * (0.6 + 0.4 * a)
+    near = noise(table, q[0] * 44, q[1] * 44, q[2] * 44, seed + 107) + 0.3 * b
+    spot = s[SPOTS] * step(0.62, 0.95, near)
+    colour[0] *= (1 + fine) * (1 - 0.55 * pore) * (1 - 0.04 * spot)
+    colour[1] *= (1 + 1.1 * fine) * (1 - 0.70 * pore) * (1 - 0.22 * spot)
+    colour[2] *= (1 + 1.15 * fine) * (1 - 0.75 * pore) * (1 - 0.20 * spot)
+
+
 @kernel
-def skin_at(table, s, moles, masks, q, u, v, colour, bump):
+def skin_at(table, s, moles, masks, pigment, q, u, v, colour, bump):
     """Skin at template point ``q`` (3,), whose place in the masks is (u, v).
 
     Writes the linear RGB albedo to ``colour`` (3,) and the tilt of the normal to ``bump`` (3,).
-    ``s`` are the skin's numbers (LENGTH,), ``moles`` (k, 5) as :func:`moles`. Returns the masks of
+    ``s`` are the skin's numbers (LENGTH,), ``moles`` (k, 5) as :func:`moles`, ``pigment`` as
+    :func:`.skin_maps.skin_map`. Returns the masks of
     the lips and of the inside of the mouth, and the strength of the highlight.
     """
     seed, ax = int(s[SEED]), abs(q[0])
@@ -158,6 +176,10 @@ def skin_at(table, s, moles, masks, q, u, v, colour, bump):
     colour[0] = s[TONE] * grain * (1 + 0.02 * red)
     colour[1] = s[TONE + 1] * grain * (1 - 0.15 * red)
     colour[2] = s[TONE + 2] * grain * (1 - 0.12 * red)
+    if pigment.shape[0] > 1:
+        for d in range(3):
+            colour[d] *= factor(pigment, u, v, d)
+        _fine(table, s, q, colour, seed)
     socket = exp(-(((ax - 0.31) / 0.20) ** 2 + ((q[1] - 7.30) / 0.13) ** 2)) * step(0.9, 1.05, q[2])
     under = exp(-(((ax - 0.29) / 0.16) ** 2 + ((q[1] - 7.13) / 0.05) ** 2))
     k = 1 - 0.10 * socket - s[CIRCLES] * 0.28 * under
@@ -261,7 +283,24 @@ def skin_numbers(identity: Identity) -> np.ndarray:
     line = (0.01 if identity.gender == "male" else -0.045) + 0.04 * rng.normal()
     s[LINE], s[RECEDING] = np.clip(line, -0.12, 0.08), identity.receding
     s[CIRCLES] = u[10] * (0.15 + 0.25 * aged) + 0.5 * identity.attributes["Bags_Under_Eyes"]
+    if identity.generation > 1:
+        _with_map(s, identity, rng.random(6), aged)
     return s
+
+
+def _with_map(s: np.ndarray, identity: Identity, u: np.ndarray, aged: float) -> None:
+    """Change the numbers (LENGTH,) to those of skin that has a map, in place.
+
+    The map has the redness of cheeks and lips and the circles under the eyes already.
+    """
+    s[GRAIN], s[PORES] = 0.035 + 0.04 * u[0] + 0.03 * aged, 0.10 * u[1]
+    s[SPOTS] = 0.9 * u[2] ** 3 + 0.3 * aged
+    s[BLOTCH] *= 0.5
+    s[BLOOD] *= 0.5
+    s[CIRCLES] *= 0.5
+    s[LIP_COVER] = 0.25
+    s[OIL] = 0.05 + 0.16 * u[3] ** 1.5
+    s[GLOSS] = 8 + 14 * u[4]
 
 
 def with_makeup(
@@ -286,7 +325,10 @@ def moles(identity: Identity, template: Head) -> np.ndarray:
     (x, y, z), masks = template.centres.T, template.skin_masks
     on_face = (np.abs(x) < 0.62) & (y > 6.1) & (y < 8) & (z > 0.7)
     where = on_face & (masks[MOUTH] < 0.2) & (masks[LIPS] < 0.1)
+    if identity.generation > 1:  # one beside the mouth would look like a hole in the lip
+        where &= (np.abs(x) > 0.34) | (y < 6.4) | (y > 6.8)
     count = int(rng.integers(0, 6))
     corners, weights = scatter(rng, template, where.astype(float), 6)
+    count = min(count, 2) if identity.generation > 1 else count
     size = np.stack([0.008 + 0.013 * rng.random(6) ** 2, 0.4 + 0.5 * rng.random(6)], 1)
     return np.concatenate([place(template.vertices, corners, weights), size], 1)[:count]

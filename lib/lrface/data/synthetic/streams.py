@@ -13,7 +13,7 @@ from numpy.random import Generator, Philox
 PURPOSES = (
     "identity", "shape", "skin", "hair", "strands", "brows", "beard", "style", "pose", "expression",
     "light", "framing", "wear", "clothes", "backdrop", "camera", "sensor", "clip", "pairs", "noise",
-    "moles", "eyes", "glasses", "hat", "boxes",
+    "moles", "eyes", "glasses", "hat", "boxes", "pigment", "lens", "rest", "grain",
 )
 # fmt: on
 """Append only: the position of a name is part of every picture that uses it."""

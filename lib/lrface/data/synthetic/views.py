@@ -14,14 +14,18 @@ from lrface.data.synthetic.clothes import Clothes, sample_clothes
 from lrface.data.synthetic.geometry import PIVOT
 from lrface.data.synthetic.identities import Identity
 from lrface.data.synthetic.kernel import rotation
-from lrface.data.synthetic.light import Light, sample_light
+from lrface.data.synthetic.lens import Lens, sample_lens
+from lrface.data.synthetic.light import Light, sample_light, sample_varied_light
 from lrface.data.synthetic.prevalence import PICTURE_SHARES, Prevalence
-from lrface.data.synthetic.streams import stream
+from lrface.data.synthetic.streams import IDENTITY, stream
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
 """Degrees."""
 _FACE = np.array([0.0, 7.215, 1.05])
 """The point of the unturned head that the picture is framed around: a little below the eyes."""
+_AS_ALIGNED = np.array([0.0, 7.09, 1.05])
+"""The same in the second generation, whose faces are as large and as high in the picture as those
+of the crops of CelebA and LFW, whose eyes are 40 pixels of 128 apart."""
 
 # fmt: off
 _PAIRED = (
@@ -79,6 +83,8 @@ class View:
     mouth_open: bool = False
     hair_pose: tuple[float, float, float] | None = None
     """Yaw, pitch and roll that hanging hair follows (delayed in clips); None: the head's."""
+    lens: Lens | None = None
+    """The good camera; None in the first generation, whose good camera is always the same."""
     scenery: int = 0
     """Number of the view whose background and make-up this one shares; 0: its own."""
 
@@ -135,6 +141,66 @@ def sample_expression(
     return {name: round(float(weight), 4) for name, weight in w.items() if weight > 0}
 
 
+def sample_varied_expression(
+    rng: np.random.Generator, smiling: bool, mouth_open: bool, habit: np.ndarray
+) -> dict[str, float]:
+    """Random weights of face units (second generation): wider, and with a person's own habits.
+
+    ``habit`` (6,) are standard normal numbers of the person: corners of the mouth, brows, how open
+    the eyes are, how tight the lips, and the tilts of mouth and brows.
+    """
+    u, n, w = rng.random(14), rng.normal(size=6), {}
+
+    def both(name: str, weight: float, tilt: float = 0.0) -> None:
+        for side, one in (("Left", weight + tilt), ("Right", weight - tilt)):
+            if weight > 0 and one > 0:
+                w[f"{name}{side}"] = min(w.get(f"{name}{side}", 0.0) + one, 1.0)
+
+    tilt = 0.025 * habit[4] + 0.03 * n[0]
+    squint = 0.0
+    if smiling:
+        a = 0.28 + 0.52 * u[0]
+        squint = (0.10 + 0.5 * u[1]) * a
+        both("mouthSmile", a, tilt)
+        both("cheekSquint", (0.2 + 0.6 * u[1]) * a)
+        if mouth_open:  # from upper teeth that just show to a laugh
+            w["jawOpen"] = 0.06 + 0.18 * u[2] ** 2
+            both("mouthUpperUp", 0.30 + 0.50 * u[3], tilt)
+            both("mouthLowerDown", 0.20 + 0.40 * u[4])
+            both("mouthStretch", 0.25 * u[5] ** 2)
+        else:
+            both("mouthPress", 0.20 * u[2] ** 2)
+    elif mouth_open:  # speech, surprise, or lips just parted
+        w["jawOpen"] = 0.05 + 0.26 * u[0] ** 1.6
+        both("mouthLowerDown", 0.25 * u[1], tilt)
+        both("mouthUpperUp", 0.20 * u[2] ** 2)
+        both("mouthSmile", 0.10 + 0.05 * habit[0] + 0.10 * n[1], tilt)
+        if u[3] < 0.25:
+            w["mouthFunnel"] = 0.1 + 0.4 * u[4]
+        elif u[3] < 0.45:
+            both("mouthStretch", 0.1 + 0.3 * u[4])
+    else:
+        corners = 0.10 + 0.06 * habit[0] + 0.07 * n[1]
+        both("mouthSmile", corners, tilt)
+        both("mouthFrown", -corners, tilt)
+        both("mouthPress", 0.04 * habit[3] + 0.12 * n[2])
+        if u[3] < 0.06:
+            w["mouthPucker"] = 0.08 + 0.25 * u[4]
+    raised = 0.08 + 0.07 * habit[1] + 0.10 * n[3] + (0.25 if u[6] < 0.06 else 0.0)
+    both("browOuterUp", 1.2 * raised, 0.05 * habit[5] + 0.06 * n[4])
+    if raised > 0:
+        w["browInnerUp"] = min(0.25 * raised, 1.0)
+    both("browDown", -0.45 * raised + (0.20 if u[7] < 0.05 and not smiling else 0.0))
+    opened = 0.17 + 0.07 * habit[2] + 0.08 * n[5] - 0.7 * squint
+    both("eyeWide", opened)
+    both("eyeSquint", -opened)
+    if u[8] < 0.015:
+        both("eyeBlink", 0.9 + 0.1 * u[9])
+    elif u[8] < 0.14:
+        both("eyeBlink", 0.08 + 0.22 * u[9])
+    return {name: round(float(weight), 4) for name, weight in w.items()}
+
+
 def view(identity: Identity, number: int, prevalence: Prevalence | None = None) -> View:
     """View ``number`` (from 1) of a person; depends on these and the prevalence alone.
 
@@ -184,15 +250,22 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
     limits = (MAX_YAW, MAX_PITCH, MAX_ROLL)
     angles = zip((yaw, pitch, roll), limits, strict=True)
     turn = tuple(float(np.clip(angle, -limit, limit)) for angle, limit in angles)
+    face = stream(*key, "expression")
+    if identity.generation > 1:
+        habit = stream(identity.seed, identity.number, IDENTITY, "rest").normal(size=6)
+        expression = sample_varied_expression(face, smiling, mouth_open, habit)
+    else:
+        expression = sample_expression(face, smiling, mouth_open)
+    light = sample_varied_light if identity.generation > 1 else sample_light
     return View(
         number=number,
         yaw=turn[0],
         pitch=turn[1],
         roll=turn[2],
-        expression=sample_expression(stream(*key, "expression"), smiling, mouth_open),
+        expression=expression,
         gaze=(float(np.clip(gaze[0], -22, 22)), float(np.clip(gaze[1], -12, 12))),
-        light=sample_light(stream(*key, "light"), sum(identity.tone) / 3),
-        framing=_frame(turn, n, float(10 + 10 * frame.random())),
+        light=light(stream(*key, "light"), sum(identity.tone) / 3),
+        framing=_frame(turn, n, float(10 + 10 * frame.random()), identity.generation),
         clothes=cloth,
         glasses=glasses,
         hat=hat,
@@ -201,14 +274,25 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         makeup=makeup,
         smiling=smiling,
         mouth_open=mouth_open,
+        lens=sample_lens(stream(*key, "lens")) if identity.generation > 1 else None,
     )
 
 
-def _frame(turn: tuple[float, float, float], n: np.ndarray, distance: float) -> Framing:
+def _frame(
+    turn: tuple[float, float, float], n: np.ndarray, distance: float, generation: int
+) -> Framing:
     """A frame around a turned face, the eyes a little above the middle as in aligned portraits.
 
     ``n`` (3,) are standard normal numbers for the scale and the position.
     """
+    if generation > 1:
+        face = rotation(*turn) @ (_AS_ALIGNED - PIVOT) + PIVOT
+        return Framing(
+            float(60.5 * np.exp(0.06 * n[0])),
+            float(0.85 * face[0] + 0.04 * n[1]),
+            float(face[1] + 0.04 * n[2]),
+            distance,
+        )
     face = rotation(*turn) @ (_FACE - PIVOT) + PIVOT
     return Framing(
         float(52.0 * np.exp(0.045 * n[0])),
