@@ -460,26 +460,6 @@ def test_smoke_of_recognition(own_places, monkeypatch):
 
 
 @pytest.mark.slow
-def test_smoke_of_the_cascaded_bi_network(own_places, monkeypatch):
-    """All of study 07: the whole published table, and each ablation."""
-    monkeypatch.delenv("LRFACE_DATA")
-    outcome = computed(notebooks.find("07"), preset="smoke")
-    names = {Path(o).stem for o in outcome.outputs}
-    assert {"quantitative", "ablation", "alignment", "verification", "astray", "claims"} <= names
-    assert {"field", "dense_field", "folding", "pose", "faces", "runs", "scores"} <= names
-    assert {"branches", "prior", "pose_faces", "lower_bound", "roc", "learning_curves"} <= names
-    table = pd.read_csv(outcome.results / "quantitative.csv")
-    printed = report.published().query("paper == 'slides' and table == 'cbn'")
-    assert table["published"].notna().sum() == len(printed)
-    ours = table[table["value"].notna()]
-    assert {"bicubic", "PCA", "A+", "SRCNN", "CBN"} <= set(ours["method"])
-    settings = [f"PubFig {s}" for s in ("2x", "3x", "4x", "8px", "5px")]
-    assert set(settings) <= set(ours.query("method == 'CBN'")["setting"])
-    ablation = pd.read_csv(outcome.results / "ablation.csv").query("metric == 'psnr'")
-    assert len(ablation) == 6 and ablation["published"].notna().sum() == 5
-
-
-@pytest.mark.slow
 def test_smoke_of_imbalance(own_places, monkeypatch):
     monkeypatch.delenv("LRFACE_DATA")
     chosen = dict(attributes="Smiling,Male,Eyeglasses", swept="Wearing_Hat")
