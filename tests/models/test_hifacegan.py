@@ -1,9 +1,10 @@
 """HiFaceGAN's blocks and objective by slow formulas, and the deep features that stand in for
 VGG19's."""
 
+import numpy as np
 import pytest
 import torch
-from conftest import noise, train_tiny
+from conftest import draw, noise, train_tiny
 from lrface import models
 from lrface.models import losses
 from lrface.models.objective import Batch
@@ -166,6 +167,28 @@ def test_deep_features_are_dlibs_frozen_and_differentiable():
     assert x.grad.isfinite().all() and (x.grad != 0).any()
     assert not any(p.requires_grad for p in features.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, features.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_deep_features_hardly_see_fine_colour_and_the_finest_pattern():
+    faces = torch.from_numpy(np.stack([draw(i, 128, 128) for i in range(2)]))
+    faces, features = faces.permute(0, 3, 1, 2) / 255, losses.DeepFeatures()
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    grey = torch.sin(torch.pi * x / 2 + 0.7) * torch.sin(torch.pi * y / 2 + 0.7)
+    errors = {
+        "finest": ((x + y) % 2 * 2 - 1).expand(3, -1, -1),
+        "noise": torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(0)),
+        "grey": grey.expand(3, -1, -1),
+        "colour": grey * torch.tensor([1.0, -1.0, 0.0]).view(3, 1, 1),
+    }
+    cost = {}
+    with torch.no_grad():
+        true = features(faces)
+        for name, error in errors.items():
+            found = features(faces + 0.03 * error / error.square().mean().sqrt())
+            terms = zip(hifacegan.Renovation.weights, found, true, strict=True)
+            cost[name] = sum(w * float(F.l1_loss(a, b)) for w, a, b in terms)
+    assert cost["finest"] < 0.1 * cost["noise"] and cost["colour"] < 0.25 * cost["grey"]
 
 
 def test_deep_features_do_not_change_the_weights_drawn_beside_them():
