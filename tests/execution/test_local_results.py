@@ -1,5 +1,8 @@
 """Runs write beside the reference, whatever starts them, and say how they compare with it."""
 
+import json
+import sys
+
 import pytest
 from conftest import in_process
 from lrface import report, settings
@@ -91,3 +94,22 @@ def test_kernels_compile_into_the_cache_where_nothing_else_can_be_written(monkey
     assert "NUMBA_CACHE_DIR" not in kernel._environment()
     monkeypatch.setattr(kernel.os, "access", lambda *_: False)
     assert kernel._environment()["NUMBA_CACHE_DIR"] == str(own_places / "cache" / "numba")
+
+
+@pytest.mark.slow
+def test_another_kernelspec_and_a_matplotlibrc_of_the_users_change_nothing(
+    project, tmp_path, monkeypatch
+):
+    spec = tmp_path / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    argv = {"argv": ["/bin/false"], "display_name": "mine", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(argv))
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
+    monkeypatch.setenv("MPLBACKEND", "TkAgg")
+    same = "import sys\nassert sys.executable == " + repr(sys.executable)
+    path = project(train=f"loss = 0.5\n{same}")
+    values = notebooks.parameters(path, {})
+    found = runner.run(path, values)
+    assert found.status == "computed", found.reason

@@ -109,7 +109,7 @@ def hallucinate(
         console.print(f"{trained.config.label}, {trained.config.steps} steps")
     net = (trained.model() if trained else models.restorer(method, scale)).to(runs.device())
     if moving:
-        _show(clips.apply(source, target, net, of_clips), target)
+        return _show(clips.apply(source, target, net, of_clips), target)
     framing = photos.Framing.of(method, trained.config.data if trained else "")
     notes: dict[str, str] = {}
 

@@ -55,7 +55,8 @@ def check_names(path: Path, values: dict[str, Any]) -> None:
     """Raise one sentence if the data set is not at hand or a method is unknown. Writes nothing."""
     data.check_name(values["data"])
     # a notebook may register methods of its own
-    registers = any("models.register(" in source for source, _ in notebooks.cells(path))
+    adds = ("models.register(", "models.foreign(")
+    registers = any(word in source for source, _ in notebooks.cells(path) for word in adds)
     if values.get("methods") and not registers:
         from lrface import models
 
