@@ -6,7 +6,11 @@ from lrface import models
 from lrface.errors import UsageError
 from torch.utils.flop_counter import FlopCounterMode
 
-NARROW = [name for name, m in models.METHODS.items() if "narrow" in m.sizes and name != "DICGAN"]
+NARROW = [
+    name
+    for name, m in models.METHODS.items()
+    if "narrow" in m.sizes and name != "DICGAN" and not name.startswith("CBN")
+]
 SAME_AS_PAPER = {"SRCNN", "Eigenface"}
 
 

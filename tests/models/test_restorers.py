@@ -118,7 +118,7 @@ def test_wrong_names_and_scales_are_said():
     with pytest.raises(UsageError, match="does not work at 3x: choose one of 2x, 4x, 8x"):
         models.restorer("WaveletSRNet", 3)
     with pytest.raises(UsageError, match="unknown size"):
-        models.restorer("EDSR", 4, "large")
+        models.restorer("EDSR", 4, "huge")
     with pytest.raises(UsageError, match="unknown embedder"):
         models.embedder("arcface")
 

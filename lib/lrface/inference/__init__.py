@@ -7,9 +7,9 @@ photographs are found and restored by :mod:`lrface.inference.photos`, videos by
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,7 +71,7 @@ def restore(net: nn.Module, image: Tensor, tiles: bool = True) -> Tensor:
 
 def device_of(net: nn.Module, images: Tensor) -> torch.device:
     """The device of a network's weights; of one without weights, that of what it is given."""
-    weight = next(chain(net.parameters(), net.buffers()), images)
+    weight = next(itertools.chain(net.parameters(), net.buffers()), images)
     return weight.device
 
 

@@ -207,7 +207,7 @@ def _cut(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
 def _restored(net: nn.Module, crop: np.ndarray) -> np.ndarray:
     """float32 (h, w, 3) in 0..255 to (h * s, w * s, 3), clipped."""
     lr = torch.from_numpy(crop).permute(2, 0, 1)[None] / 255
-    lr = degrade.round_uint8(lr).to(device_of(net))
+    lr = degrade.round_uint8(lr).to(device_of(net, lr))
     sr = net(lr)[0].clamp(0, 1).mul(255).cpu()
     return np.ascontiguousarray(sr.permute(1, 2, 0).float().numpy())
 
