@@ -123,7 +123,10 @@ class Config(BaseModel):
     @model_serializer(mode="wrap")
     def _without_unused(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # a field that came later is stored only where it is used
-        return {k: v for k, v in fields(self).items() if k != "frames" or v is not None}
+        found = {k: v for k, v in fields(self).items() if k != "frames" or v is not None}
+        later = ("values", "jpeg")
+        small = {k: v for k, v in found["degradation"].items() if k not in later or v is not None}
+        return found | {"degradation": small}
 
     @field_validator("data")
     @classmethod
