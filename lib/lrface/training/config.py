@@ -122,11 +122,12 @@ class Config(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_unused(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # a field that came later is stored only where it is used
-        found = {k: v for k, v in fields(self).items() if k != "frames" or v is not None}
-        later = ("values", "jpeg")
-        small = {k: v for k, v in found["degradation"].items() if k not in later or v is not None}
-        return found | {"degradation": small}
+        # fields that came later are stored only where they are used
+        found = fields(self)
+        if "degradation" in found:
+            used = vars(self.degradation)
+            found["degradation"] = {k: v for k, v in found["degradation"].items() if k in used}
+        return {k: v for k, v in found.items() if k != "frames" or v is not None}
 
     @field_validator("data")
     @classmethod
