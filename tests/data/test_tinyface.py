@@ -130,6 +130,8 @@ def test_the_lists_of_the_search_give_each_probe_its_mates_and_no_distractor(roo
 
 
 def test_a_distractor_stands_in_no_pair_of_people(root):
+    people = root / "tinyface" / "Training_Set"
+    shutil.copytree(people / "77", people / "78")  # pairs are made of six people at least
     pairs = data.pairs("tinyface")
     assert set(pairs["protocol"]) == {"made"}
     assert (

@@ -139,6 +139,8 @@ def test_own_kernels_noise_and_jpeg_count_only_where_they_are_used():
         *("name", "scale", "kernel", "kernel_size", "sigma", "noise", "rounding", "seed")
     }
     config = dict(method="SRCNN", data="celeba", steps=1)
+    usual = runs.Config(degradation=degrade.setting("4x"), **config).model_dump_json()
+    assert "jpeg" not in usual and "values" not in usual
     for one in (
         degrade.with_kernel(np.eye(3), 4, noise=5.0),
         degrade.setting("4x_JPEG60"),
