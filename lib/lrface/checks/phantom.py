@@ -123,7 +123,7 @@ def _run(func, args, kwargs) -> Any:
         launched[func.__name__.split(".")[0]] += 1
     owner = {id(x.inner): x for x in here}
     args, kwargs = tree.tree_map_only(Tensor, lambda x: x.inner, (args, kwargs))
-    if asked is not None:
+    if asked is not None and target:  # another device, such as meta, is what it is
         kwargs = kwargs | {"device": torch.device("cpu")}
     out = func(*args, **kwargs)
 
