@@ -85,6 +85,10 @@ class Tensor(torch.Tensor):
     def tolist(self) -> list:
         return self.cpu().tolist()
 
+    def __reduce_ex__(self, protocol):
+        # a checkpoint holds plain tensors, as one from a GPU does that is loaded to the CPU
+        return self.inner.__reduce_ex__(protocol)
+
     def __repr__(self, **_) -> str:
         return f"phantom({tuple(self.shape)}, {self.dtype})"
 
