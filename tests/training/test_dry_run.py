@@ -80,7 +80,8 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(dry, own_places):
     assert "celeba, 20 training faces of " in lines[0] and "fingerprint" in lines[0]
     assert lines[2].split()[:6] == ["SRCNN", "small", "4x", "5", "8", "2"]
     assert lines[3].split()[0] == "EDSR"
-    assert lines[4].startswith("10 steps: ") and "40 TFLOP/s" in lines[5] and len(lines) == 6
+    assert lines[4].startswith("10 steps: ") and lines[5].startswith("scoring 1,000 faces")
+    assert "40 TFLOP/s" in lines[6] and len(lines) == 7
     assert not (own_places / "out").exists()
 
 

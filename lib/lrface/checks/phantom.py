@@ -85,6 +85,10 @@ class Tensor(torch.Tensor):
     def tolist(self) -> list:
         return self.cpu().tolist()
 
+    def __reduce_ex__(self, protocol):
+        # a checkpoint holds plain tensors, as one from a GPU does that is loaded to the CPU
+        return self.inner.__reduce_ex__(protocol)
+
     def __repr__(self, **_) -> str:
         return f"phantom({tuple(self.shape)}, {self.dtype})"
 
@@ -123,7 +127,7 @@ def _run(func, args, kwargs) -> Any:
         launched[func.__name__.split(".")[0]] += 1
     owner = {id(x.inner): x for x in here}
     args, kwargs = tree.tree_map_only(Tensor, lambda x: x.inner, (args, kwargs))
-    if asked is not None:
+    if asked is not None and target:  # another device, such as meta, is what it is
         kwargs = kwargs | {"device": torch.device("cpu")}
     out = func(*args, **kwargs)
 
