@@ -91,8 +91,8 @@ def hallucinate(
         scale = trained.config.degradation.scale
     else:
         scale = scale or (clips.SCALE if moving else _only_scale(method) or 4)
+        degradation = degrade.setting(setting) if setting else None
         setting = setting or f"{scale}x"
-        degradation = degrade.setting(setting) if models.method(method).trainable else None
         if degradation and degradation.scale != scale:
             enlarges = f"--setting {setting} enlarges {degradation.scale}x"
             raise UsageError(f"{enlarges}, --scale says {scale}")

@@ -127,8 +127,8 @@ def trivial_loss(labels: np.ndarray, stage: int) -> float:
     Examples
     --------
     >>> labels = np.array([[1.0, 1, 0, 0, 0, 0, 0, 0], [0, -1, -1, -1, *4 * [np.nan]]])
-    >>> round(trivial_loss(labels, 1), 3), round(trivial_loss(labels, 2), 3)
-    (0.693, 0.693)
+    >>> [round(float(trivial_loss(labels, stage)), 3) for stage in (1, 2)]
+    [0.693, 0.693]
     """
 
     def entropy(share: float) -> float:
