@@ -169,13 +169,13 @@ def _speed(method: str, phantom: bool) -> dict[str, Any]:
         seconds -= few
     plan = cost_model.cost(config)
     planned = plan.memory / 1e6
-    peak = facts.get("peak_gpu_memory_mb", float("nan"))
+    peak = facts.get("peak_gpu_memory_mb")
     return {
         "method": method,
         "faces_per_second": batch * count / max(seconds, 1e-9),
-        "busy_percent": sum(busy) / len(busy) if busy else float("nan"),
+        "busy_percent": sum(busy) / len(busy) if busy else None,
         "peak_mb": peak,
-        "memory_over_plan": peak / planned,
+        "memory_over_plan": peak and peak / planned,
         "tflops": 2 * plan.macs * batch * count / max(seconds, 1e-9) / 1e12,
     }
 
