@@ -222,6 +222,7 @@ def list_() -> None:
 def publish(study: Studies = "all") -> None:
     """Execute notebooks with their own defaults, and commit them executed."""
     from lrface.execution import notebooks, publishing, runner
+    from lrface.report import ledger
 
     executed = []
     for path in _selected(study):
@@ -236,6 +237,7 @@ def publish(study: Studies = "all") -> None:
     # Last, as a changed notebook would make the next study's record say "dirty".
     for path, outcome in executed:
         publishing.publish(path, outcome)
+    ledger.write_front_page()
 
 
 def _computed(path: Path, values: dict[str, Any], force: bool = False) -> Outcome:
