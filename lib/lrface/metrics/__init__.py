@@ -4,7 +4,13 @@ detection, classes of unequal size, and how sure they are."""
 
 from lrface.data.landmarks import Landmarker
 from lrface.metrics.alignment import Alignment, compare, nrmse
-from lrface.metrics.balance import balanced_accuracy, balanced_draws, imbalance_level
+from lrface.metrics.balance import (
+    balanced_accuracy,
+    balanced_contributions,
+    balanced_draws,
+    imbalance_level,
+)
+from lrface.metrics.chance import search_chance
 from lrface.metrics.detection import Detection, Matches, match_detections
 from lrface.metrics.fddb import FDDB, fddb
 from lrface.metrics.fidelity import psnr, ssim
@@ -58,6 +64,7 @@ __all__ = [
     "Verification",
     "accuracy_gain",
     "balanced_accuracy",
+    "balanced_contributions",
     "balanced_draws",
     "bootstrap",
     "compare",
@@ -82,6 +89,7 @@ __all__ = [
     "psnr",
     "rank_agreement",
     "resampled_means",
+    "search_chance",
     "similarity",
     "ssim",
     "verification",

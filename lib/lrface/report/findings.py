@@ -69,9 +69,11 @@ class Cell(NamedTuple):
     """(N,): what is resampled, the person of each face, or the fold of each pair."""
     people: int
     """The number of people behind it."""
+    trained: bool = True
+    """Whether the rows of ``values`` are trainings: not of a null model or of chance."""
 
 
-def cell(values: Any, units: Sequence, people: int | None = None) -> Cell:
+def cell(values: Any, units: Sequence, people: int | None = None, trained: bool = True) -> Cell:
     """A :class:`Cell`.
 
     Parameters
@@ -80,6 +82,8 @@ def cell(values: Any, units: Sequence, people: int | None = None) -> Cell:
     units : sequence (N,)
     people : int, optional
         Default: the number of different units.
+    trained : bool
+        Whether a network was trained for it.
 
     Examples
     --------
@@ -87,7 +91,8 @@ def cell(values: Any, units: Sequence, people: int | None = None) -> Cell:
     2
     """
     values, units = np.atleast_2d(np.asarray(values, np.float64)), np.asarray(units)
-    return Cell(values, units, len(np.unique(units)) if people is None else people)
+    people = len(np.unique(units)) if people is None else people
+    return Cell(values, units, people, trained)
 
 
 Lookup = Callable[[str, str, str, str], Cell | None]
@@ -313,8 +318,8 @@ def evaluate(
     facts : mapping
         Need, or (need, finding) -> the fact that answers it (:mod:`lrface.report.needs`).
     more : sequence of Given
-        Contrasts that the study computes itself. Of a finding without a printed number the first
-        one decides.
+        Contrasts that the study computes itself. Of a finding without a printed number, or whose
+        cells were not run, the first one decides.
     also : mapping, optional
         Metric -> further metrics by which the printed contrasts are measured, as evidence.
     spread : mapping, optional
@@ -336,8 +341,8 @@ def evaluate(
         primary, evidence = judge.printed(absent) if f.more else (None, [])
         for metric in also.get(f.metric, ()) if f.more else ():
             evidence += judge.by(metric)
-        own = [replace(one.contrast, unmet=judge.unmet(*one)) for one in own]
-        if primary is None:
+        own = [judge.own(one) for one in own]
+        if primary is None or (own and primary.people == 0):
             primary, own = (own[0], own[1:]) if own else (judge.nothing(absent), own)
         findings[f.id] = primary
         contrasts += [*evidence, *own]
@@ -358,6 +363,7 @@ class _Measured(NamedTuple):
     draws: np.ndarray
     units: int
     people: int
+    trainings: int
     kept: dict[str, float]
     """Setting -> the share of its faces that have the metric under every method."""
 
@@ -371,6 +377,10 @@ class _Judge:
     def nothing(self, why: str) -> Contrast:
         nan = Estimate(math.nan, math.nan, math.nan, 0)
         return self._contrast("", nan, 0, 0, (Unmet("not run", why),))
+
+    def own(self, one: Given) -> Contrast:
+        """A contrast that the study computed itself, judged."""
+        return replace(one.contrast, published=self.f.published, unmet=self.unmet(*one))
 
     def printed(self, absent: str) -> tuple[Contrast, list[Contrast]]:
         """The contrast that the paper prints, at the settings that were run, and its parts."""
@@ -423,7 +433,7 @@ class _Judge:
             _words(more, less),
             _estimate(found.draws, found.units),
             found.people,
-            len(found.draws),
+            found.trainings,
             (),
             metric=metric,
             published=register.difference(self.f.paper, more, less),
@@ -587,6 +597,8 @@ def _measured(slots: Sequence[Slot], cells: Mapping[Key, Cell]) -> _Measured:
     for key in keys:
         at, finite = (key[1], place[key]), np.isfinite(cells[key].values).all(0)
         known[at] = known.get(at, True) & finite
+    # of cells that were trained more often than others their mean, or as many trainings, count
+    trainings = min((len(cells[k].values) for k in keys if cells[k].trained), default=0)
     kept = {}
     for (setting, _), rows in known.items():
         kept[setting] = min(kept.get(setting, 1.0), float(rows.mean()))
@@ -600,12 +612,11 @@ def _measured(slots: Sequence[Slot], cells: Mapping[Key, Cell]) -> _Measured:
             if part is not None:
                 rows = rows & (first[place[key]] == (part == 0))
             where = 2 * place[key] + (part or 0)
-            drawn.append(
-                slot.weight
-                * resampled_means(one.values[:, rows], one.units[rows], RESAMPLES, where)
-            )
-        most = max(map(len, drawn))
-        return sum(np.broadcast_to(d, (most, d.shape[1])) for d in drawn)
+            some = resampled_means(one.values[:, rows], one.units[rows], RESAMPLES, where)
+            if trainings == 1 or not one.trained:
+                some = np.broadcast_to(some.mean(0), (max(trainings, 1), some.shape[1]))
+            drawn.append(slot.weight * some[: max(trainings, 1)])
+        return sum(drawn)
 
     def choose(part: int) -> dict[Slot, Key]:
         # the best rivals of one half of the people
@@ -624,7 +635,7 @@ def _measured(slots: Sequence[Slot], cells: Mapping[Key, Cell]) -> _Measured:
         found = total(None, {})
     units = min(len(np.unique(cells[key].units)) for key in keys)
     units = units // 2 if any(slot.pick for slot in slots) else units
-    return _Measured(found, units, min(cells[key].people for key in keys), kept)
+    return _Measured(found, units, min(cells[k].people for k in keys), trainings, kept)
 
 
 def _estimate(draws: np.ndarray, units: int) -> Estimate:
