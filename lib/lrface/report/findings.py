@@ -45,6 +45,8 @@ from lrface.report.register import Slot
 Verdict = Literal["supported", "not supported", "inconclusive", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "inconclusive", "not tested")
 RESAMPLES = 2000
+UNITS = {"psnr": "dB", "ssim": "fraction", "alignment": "NRMSE", "identity": "cosine"}
+"""Of metrics, by the beginning of their name; all others are fractions."""
 NULL_ROWS = {"random order": "chance"}
 """Null models whose cells a lookup gives under another name."""
 JUDGED = (
@@ -230,6 +232,17 @@ class Found:
         return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(evidence, columns=EVIDENCE)
 
 
+def unit_of(metric: str) -> str:
+    """The unit of a metric.
+
+    Examples
+    --------
+    >>> unit_of("identity_dlib"), unit_of("rank20")
+    ('cosine', 'fraction')
+    """
+    return next((u for name, u in UNITS.items() if metric.startswith(name)), "fraction")
+
+
 def given(
     finding: str,
     contrast: str,
@@ -266,10 +279,11 @@ def given(
     null : draws, optional
         Of the null model.
     metric, unit, sentence : str
-        Default: the finding's.
+        Default: the finding's; of another metric :func:`unit_of` it.
     setting, method : str
         For the table of contrasts.
     """
+    unit = unit or (unit_of(metric) if metric else "")
     about = {"metric": metric or "", "unit": unit, "sentence": sentence}
     if finding:
         entered = register.registered().set_index("id").loc[finding]
@@ -458,11 +472,12 @@ class _Judge:
         **more: Any,
     ) -> Contrast:
         about = {"metric": self.f.metric, "published": self.f.published} | more
+        same = about["metric"] == self.f.metric
+        about |= {"unit": self.f.unit if same else unit_of(about["metric"])}
         return Contrast(
             self.f.id,
             self.f.sentence,
             words,
-            unit=self.f.unit,
             estimate=estimate,
             people=people,
             trainings=trainings,

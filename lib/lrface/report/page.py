@@ -62,6 +62,15 @@ def _word(row: pd.Series) -> str:
     return f"{MARKS[said]} {said}"
 
 
+def of_one(row: pd.Series) -> str:
+    """A row of ``findings.csv`` in words."""
+    null = "" if math.isnan(row["null"]) else f"null model {shown(row['null'], row['unit'])}"
+    people = "" if not row["people"] > 0 else f"{row['people']:.0f} people"
+    trainings = "" if not row["trainings"] > 0 else f"{row['trainings']:.0f} trainings"
+    parts = [_word(row), row["contrast"], _interval(row), null, people, trainings, row["reason"]]
+    return "; ".join(filter(None, parts))
+
+
 def _cell(row: pd.Series | None) -> str:
     if row is None:
         return ""
