@@ -18,7 +18,7 @@ def curve(losses, psnr=None):
 @pytest.mark.parametrize(
     ("log", "classes", "said"),
     [
-        (curve([1.0] * 10, [*range(20, 29), 28.05]), None, ""),
+        (curve([1.0] * 10, [*range(20, 27), 28, 28, 28.05]), None, ""),
         (curve([1.0] * 10, [*range(20, 30)]), None, "rises by 2.00 dB"),
         (curve([5.0, 2, 1, 0.5, 0.4, 0.31, 0.3, 0.3, 0.3, 0.3]), None, ""),
         (curve([5.0, 4.8, 4.5, 4.2, 4, 3.5, 3, 2.5, 2, 1.5]), None, "loss falls by 20.0 %"),
@@ -26,6 +26,9 @@ def curve(losses, psnr=None):
         (curve([4.6, 3, 2, 1, 0.5, 0.2, 0.1, 0.1, 0.1, 0.1]), 100, ""),
         (curve([math.nan]), None, ""),  # computed in one pass
         (curve([1.0, 0.9]), None, "too few points"),
+        # a network that restores and recognises: its loss may exceed a classifier's
+        (curve([90.0, 50, 20, 10, 9, 8, 8, 8, 8, 8], [20.0] * 10), 100, ""),
+        (curve([90.0, 80, 70, 60, 50, 40, 30, 20, 10, 5], [20.0] * 10), 100, "of its first value"),
     ],
 )
 def test_a_training_has_converged_by_its_learning_curve(log, classes, said):

@@ -45,6 +45,8 @@ from lrface.report.register import Slot
 Verdict = Literal["supported", "not supported", "inconclusive", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "inconclusive", "not tested")
 RESAMPLES = 2000
+ROUNDING = 1e-9
+"""A null model that lies above zero by less passes by rounding alone."""
 UNITS = {"psnr": "dB", "ssim": "fraction", "alignment": "NRMSE", "identity": "cosine"}
 """Of metrics, by the beginning of their name; all others are fractions."""
 NULL_ROWS = {"random order": "chance"}
@@ -162,7 +164,7 @@ class Contrast:
             return False
         if self.random_labels:
             return self.estimate.value <= self.null.high
-        return self.null.low > (0.0 if math.isnan(self.margin) else -self.margin)
+        return self.null.low > ROUNDING - (0.0 if math.isnan(self.margin) else self.margin)
 
     def row(self) -> dict[str, Any]:
         """The columns :data:`JUDGED`, and its sentence, setting and method."""

@@ -103,8 +103,9 @@ def unsettled(
     Returns
     -------
     str
-        Judged by ``val_psnr`` where it has three values, else by the loss: the mean of the last
-        fifth of the steps against that of the fifth before.
+        A restorer is judged by ``val_psnr`` where it has three values, a classifier by its loss,
+        the mean of the last fifth of the steps against that of the fifth before, a network that
+        restores and recognises by both.
 
     Examples
     --------
@@ -119,19 +120,22 @@ def unsettled(
         return ""  # computed in one pass
     end = frame["step"].max()
     last, before = frame["step"] > 0.8 * end, frame["step"] <= 0.8 * end
-    loss = frame["loss"][last].mean()
-    known = trivial or (math.log(classes) if classes and classes > 1 else None)
-    if known and loss > TRIVIAL_SHARE * known:
-        return f"its loss ends at {loss / known:.0%} of its trivial value".replace("%", " %")
     psnr = frame["val_psnr"].dropna() if "val_psnr" in frame else frame["loss"][:0]
     if len(psnr) > 2 and before[psnr.index].any():
-        rise = psnr.iloc[-1] - psnr[before[psnr.index]].iloc[-1]
-        return _rises(rise)
+        rises = _rises(psnr.iloc[-1] - psnr[before[psnr.index]].iloc[-1])
+        if rises or not classes:  # a restorer; else it recognises as well
+            return rises
+        classes = None  # its loss has a part of the restorer's, and no trivial value
+    known = trivial or (math.log(classes) if classes and classes > 1 else None)
+    loss = frame["loss"][last].mean()
+    if known and loss > TRIVIAL_SHARE * known:
+        return f"its loss ends at {loss / known:.0%} of its trivial value".replace("%", " %")
     fourth = frame["loss"][before & (frame["step"] > 0.6 * end)].mean()
     fall = (fourth - loss) / (known or abs(frame["loss"].iloc[0]))
     if math.isnan(fall):
         return "its learning curve has too few points"
-    words = f"its loss falls by {100 * fall:.1f} % of its trivial value in the last fifth"
+    of = "its trivial value" if known else "its first value"
+    words = f"its loss falls by {100 * fall:.1f} % of {of} in the last fifth of the training"
     return words if fall > FALL else ""
 
 

@@ -6,6 +6,7 @@ Both are written from ``results/findings.csv`` alone; nothing in them is typed.
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,8 @@ WORKS = {
 }
 BEGIN, END = "<!-- findings: written by lrface publish -->", "<!-- end of findings -->"
 FRONT_LINES = 10
+LONGEST_REASON = 160
+"""Characters of a reason that a notebook shows; ``findings.csv`` has it whole."""
 ANCHOR = "What-the-paper-found"
 """Of the heading in a notebook under which its findings stand."""
 
@@ -129,7 +132,7 @@ def of_study(findings: pd.DataFrame) -> str:
                 "published": shown(row["published"], row["unit"]),
                 "measured": _interval(row) or "–",
                 "verdict": _word(row),
-                "reason": row["reason"],
+                "reason": textwrap.shorten(row["reason"], LONGEST_REASON, placeholder=" …"),
             }
         )
     frame = pd.DataFrame(lines).map(lambda text: text.replace("|", "\\|"))
