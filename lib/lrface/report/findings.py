@@ -23,6 +23,7 @@ inconclusive   anything else
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -321,6 +322,7 @@ def evaluate(
     also: Mapping[str, Sequence[str]] | None = None,
     spread: Mapping[str, Spread] | None = None,
     figures: Mapping[str, str] | None = None,
+    called: Mapping[str, str] | None = None,
     absent: str = "not run here",
 ) -> Found:
     """Measure and judge the findings of a study.
@@ -343,6 +345,8 @@ def evaluate(
         (:func:`lrface.report.needs.spread_between_trainings`).
     figures : mapping, optional
         Id -> the figure that shows the finding.
+    called : mapping, optional
+        Setting of the paper -> what stands for it here, in words: another test set.
     absent : str
         The reason where nothing of a finding was measured.
 
@@ -363,11 +367,33 @@ def evaluate(
         findings[f.id] = primary
         contrasts += [*evidence, *own]
     contrasts += [
-        replace(one.contrast, unmet=_few_people(one.contrast.people))
+        replace(
+            _of_two_networks(one.contrast, spread or {}), unmet=_few_people(one.contrast.people)
+        )
         for one in more
         if not one.contrast.finding
     ]
-    return Found(findings, contrasts, figures or {})
+    findings = {name: _renamed(one, called or {}) for name, one in findings.items()}
+    return Found(findings, [_renamed(one, called or {}) for one in contrasts], figures or {})
+
+
+def _renamed(contrast: Contrast, called: Mapping[str, str]) -> Contrast:
+    """A contrast in whose words the settings have the names that they have here."""
+
+    def words(text: str) -> str:
+        for printed, here in called.items():
+            text = re.sub(rf"\b{re.escape(printed)}\b", here, text)
+        return text
+
+    unmet = tuple(Unmet(one.need, words(one.reason)) for one in contrast.unmet)
+    setting = words(contrast.setting)
+    return replace(contrast, contrast=words(contrast.contrast), setting=setting, unmet=unmet)
+
+
+def _of_two_networks(contrast: Contrast, spread: Mapping[str, Spread]) -> Contrast:
+    """A contrast that a study computed itself, with the spread of a difference of two networks."""
+    sd = spread.get(contrast.metric)
+    return replace(contrast, spread=sd and Spread(math.sqrt(2) * sd.sd, sd.source))
 
 
 def _few_people(people: int) -> tuple[Unmet, ...]:
@@ -396,7 +422,8 @@ class _Judge:
 
     def own(self, one: Given) -> Contrast:
         """A contrast that the study computed itself, judged."""
-        return replace(one.contrast, published=self.f.published, unmet=self.unmet(*one))
+        known = _of_two_networks(one.contrast, self.spread)
+        return replace(known, published=self.f.published, unmet=self.unmet(*one))
 
     def printed(self, absent: str) -> tuple[Contrast, list[Contrast]]:
         """The contrast that the paper prints, at the settings that were run, and its parts."""

@@ -121,10 +121,11 @@ def unsettled(
     end = frame["step"].max()
     last, before = frame["step"] > 0.8 * end, frame["step"] <= 0.8 * end
     psnr = frame["val_psnr"].dropna() if "val_psnr" in frame else frame["loss"][:0]
-    if len(psnr) > 2 and before[psnr.index].any():
-        rises = _rises(psnr.iloc[-1] - psnr[before[psnr.index]].iloc[-1])
-        if rises or not classes:  # a restorer; else it recognises as well
-            return rises
+    if len(psnr):
+        enough = len(psnr) > 2 and before[psnr.index].any()
+        rises = psnr.iloc[-1] - psnr[before[psnr.index]].iloc[-1] if enough else 0.0
+        if _rises(rises) or (enough and not classes):  # a restorer; else it recognises as well
+            return _rises(rises)
         classes = None  # its loss has a part of the restorer's, and no trivial value
     known = trivial or (math.log(classes) if classes and classes > 1 else None)
     loss = frame["loss"][last].mean()
