@@ -219,12 +219,20 @@ def list_() -> None:
 
 
 @app.command()
-def publish(study: Studies = "all") -> None:
-    """Execute notebooks with their own defaults, and commit them executed."""
+def publish(
+    study: Studies = "all",
+    manifests: Annotated[
+        bool, typer.Option("--manifests", help="Execute nothing; write the manifests anew.")
+    ] = False,
+) -> None:
+    """Execute notebooks with their own defaults, and commit them executed.
+
+    At the end the hash of everything that is committed is written to manifests.
+    """
     from lrface.execution import notebooks, publishing, runner
 
     executed = []
-    for path in _selected(study):
+    for path in [] if manifests else _selected(study):
         values = notebooks.parameters(path, {})
         runner.check(path, values)
         outcome = _computed(path, values)
@@ -236,6 +244,18 @@ def publish(study: Studies = "all") -> None:
     # Last, as a changed notebook would make the next study's record say "dirty".
     for path, outcome in executed:
         publishing.publish(path, outcome)
+    _write_manifests()
+
+
+def _write_manifests() -> None:
+    from lrface.checks import manifest, study_results
+    from lrface.files import output_root, project_root
+
+    root = output_root()
+    if root.resolve() != project_root().resolve():
+        raise UsageError("manifests are of the repository's own results: unset LRFACE_OUT")
+    written = manifest.write(study_results.find(root), root)
+    console.print(f"{len(written)} manifests, the last is {written[-1].relative_to(root)}")
 
 
 def _computed(path: Path, values: dict[str, Any], force: bool = False) -> Outcome:
