@@ -27,7 +27,7 @@ BLUR = 9.0
 place: two resolutions of a figure differ in their texts' places by some pixels."""
 PAINTED = 60.0
 """How far they may then be apart anywhere, in grey levels of 256. Those of one run are below 21
-(below 55 with labels that are turned or many); a black patch of 0.4 x 0.3 inches makes 68 or more."""
+(below 55 with many or turned labels); a black patch of 0.4 x 0.3 inches makes 68 or more."""
 
 
 def documents(figures: Path, folder: str) -> Iterator[Drift]:

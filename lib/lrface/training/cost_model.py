@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from lrface import models
@@ -23,6 +24,7 @@ from lrface.errors import LrfaceError
 from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Batch
 from lrface.training.config import Config, RunRef
+from lrface.training.throughput import Throughput
 
 FACE = 128
 """Side in pixels of a whole HR face."""
@@ -33,10 +35,13 @@ EFFICIENCY = 0.9
 """Assumed speed of eight GPUs as a fraction of eight times that of one."""
 ASSUMPTION = (
     f"times assume {FLOPS / 1e12:g} TFLOP/s sustained on one GPU and {EFFICIENCY:.0%} of eight "
-    "times that on eight; memory is a lower bound, in GB of 1e9 bytes; every network counts as "
-    "trained from nothing"
+    "times that on eight; memory is a lower bound, in GB of 1e9 bytes"
 )
 SECONDS = ("seconds_1_gpu", "seconds_8_gpus")
+CPU = "seconds_1_core"
+
+Training = tuple[Config, int, int | None, int | None]
+"""A config, and of its training faces their number, their people and their attributes."""
 
 
 class Cost(NamedTuple):
@@ -53,6 +58,8 @@ class Cost(NamedTuple):
     from above."""
     weights: int
     """Bytes of all weights, their gradients and Adam's two moments, whatever the batch."""
+    moved: int
+    """Bytes that the operations of the step read and write, for the whole batch."""
 
 
 def plan(
@@ -101,12 +108,28 @@ def plan(
       method  epochs  parameters
     0  SRCNN     2.0        9539
     """
+    every = dict.fromkeys(one for given in configs for one in _with_parents(given))
+    return table((one, n_train, identities, attributes) for one in every)
+
+
+def table(trainings: Iterable[Training], core: Throughput | None = None) -> pd.DataFrame:
+    """The cost of these trainings, a row each, as :func:`plan` has them.
+
+    Parameters
+    ----------
+    trainings : iterable of Training
+        Each counts as it stands; what it starts from does not.
+    core : Throughput, optional
+        One core of a processor (:func:`lrface.training.throughput.measured`). With it the table has
+        a column ``seconds_1_core``.
+    """
     rows, costs = [], {}
-    for config in dict.fromkeys(one for given in configs for one in _with_parents(given)):
+    for config, n_train, identities, attributes in trainings:
         method = models.find(config.method)
         degradation, descends = config.degradation, _descends(method)
         shape = (config.method, config.size, degradation.scale, config.loss, config.batch)
         shape = (*shape, config.patch, config.frames, *_preprocessor_size(config))
+        shape = (*shape, identities, attributes)
         if shape not in costs:
             costs[shape] = cost(config, identities, attributes)
         step = costs[shape]
@@ -116,9 +139,13 @@ def plan(
         seconds = samples * 2 * step.macs / FLOPS
         row = (config.method, config.size, degradation.name, steps, config.batch, samples / faces)
         row = (*row, step.parameters, step.macs, (step.activations + step.weights) / 1e9)
-        rows.append((*row, seconds, seconds / (8 * EFFICIENCY)))
+        row = (*row, seconds, seconds / (8 * EFFICIENCY))
+        if core:
+            optimiser = 3 * step.weights if descends else 0  # each is read, and all are written
+            row = (*row, core.seconds(samples * step.macs, steps * (step.moved + optimiser)))
+        rows.append(row)
     columns = "method size setting steps batch epochs parameters macs memory_gb"
-    return pd.DataFrame(rows, columns=[*columns.split(), *SECONDS])
+    return pd.DataFrame(rows, columns=[*columns.split(), *SECONDS, *([CPU] if core else [])])
 
 
 def cost(config: Config, identities: int | None = None, attributes: int | None = None) -> Cost:
@@ -169,7 +196,8 @@ def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
     if not _descends(method):
         with torch.no_grad(), _Operations() as operations:
             net.eval()(lr)
-        return Cost(parameters, operations.flops // 2 // batch, _bytes([lr, hr]), total)
+        macs = operations.flops // 2 // batch
+        return Cost(parameters, macs, _bytes([lr, hr]), total, operations.moved)
 
     own, saved = {w.untyped_storage() for w in weights}, WeakSet()
 
@@ -184,21 +212,25 @@ def _step(config: Config, method: models.Method, classes: int | None) -> Cost:
         for name in ("loss", "discriminator"):
             if name in losses:
                 losses[name].backward()
-    return Cost(parameters, operations.flops // 2 // batch, size, total)
+    macs = operations.flops // 2 // batch
+    return Cost(parameters, macs, size, total, operations.moved)
 
 
 class _Operations(TorchDispatchMode):
-    """Counts operations by PyTorch's formulas.
+    """Counts operations by PyTorch's formulas, and the bytes that they read and write.
 
     As its FlopCounterMode, in a third of the time: by operation, not by module. One formula is
     ours: PyTorch 2.14 counts the weight gradient of a grouped convolution as if it had one group.
     """
 
-    flops = 0
+    flops = moved = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        if not func.is_view:
+            touched = tree_leaves((args, kwargs, out))
+            self.moved += sum(t.nbytes for t in touched if isinstance(t, torch.Tensor))
         if func is torch.ops.aten.convolution_backward.default:
             (gradient, x, weight), transposed, needs = args[:3], args[7], args[10]
             self.flops += sum(needs[:2]) * conv_flop_count(
