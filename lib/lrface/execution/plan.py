@@ -51,11 +51,16 @@ class Plan:
         One that the notebook gives no name has its config's label.
         """
         keys = {name: runs.key_for(*one) for name, one in self.networks.items()}
-        names = {key: name for name, key in reversed(keys.items())}
         known = {keys[name]: one for name, one in self.networks.items()}
         asked = [keys[name] for name in self.networks if name in self.needed]
         absent = sweep.missing(asked, known)
-        return {names.get(key, one[0].label): one for key, one in reversed(absent.items())}
+        parents = {one[0].label: one for key, one in absent.items() if key not in known}
+        first = {key: name for name, key in reversed(keys.items())}  # of equal ones the first
+        return parents | {n: one for n, one in self.networks.items() if n in _named(absent, first)}
+
+
+def _named(keys: Collection[str], names: dict[str, Hashable]) -> set[Hashable]:
+    return {names[key] for key in keys if key in names}
 
 
 class _Planned(Exception):

@@ -21,6 +21,10 @@ INNER = (*FUNCTIONS, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.Ge
 """Nodes with a scope of their own."""
 
 
+OUTPUTS = "study"
+"""The name of a notebook's outputs: its methods write files and change nothing that is trained."""
+
+
 class Statement(NamedTuple):
     """A statement at the top level of a cell."""
 
@@ -116,8 +120,15 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
-    found = (n for n in ast.walk(node) if isinstance(n, ast.Name))
-    return {n.id for n in found if isinstance(n.ctx, context)}
+    """The names in a node that are read or stored, but for those that a comprehension binds."""
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, context) else set()
+    found = {name for child in ast.iter_child_nodes(node) for name in _names(child, context)}
+    if isinstance(node, ast.Lambda):
+        return found - {argument.arg for argument in node.args.args}
+    if isinstance(node, INNER) and not isinstance(node, FUNCTIONS):
+        return found - {n for part in node.generators for n in _names(part.target, ast.Store)}
+    return found
 
 
 def _defined(node: ast.stmt) -> set[str]:
@@ -146,9 +157,32 @@ def _read(node: ast.stmt) -> set[str]:
         outside = [*node.decorator_list, *getattr(node, "bases", [])]
         outside += getattr(getattr(node, "args", None), "defaults", [])
         return {name for part in outside for name in _names(part, ast.Load)}
-    read = _names(node, ast.Load)
-    in_place = [n for n in ast.walk(node) if isinstance(n, ast.AugAssign)]
-    return read | {name for n in in_place for name in _names(n.target, ast.Store)}
+    return _exposed([node])
+
+
+def _exposed(body: list[ast.stmt]) -> set[str]:
+    """The names that a block reads before it has assigned them itself."""
+    read: set[str] = set()
+    known: set[str] = set()
+    for node in body:
+        blocks = [getattr(node, name, []) for name in ("body", "orelse", "finalbody", "handlers")]
+        if isinstance(node, FUNCTIONS) or not any(blocks):
+            in_place = [n for n in ast.walk(node) if isinstance(n, ast.AugAssign)]
+            own = {name for n in in_place for name in _names(n.target, ast.Store)}
+            found = own | _names(node, ast.Load)
+        else:
+            head = copy.copy(node)
+            for name in ("body", "orelse", "finalbody", "handlers"):
+                if hasattr(head, name):
+                    setattr(head, name, [])
+            found = _names(head, ast.Load)
+            targets = _names(head, ast.Store)  # of a loop or a context
+            for block in blocks:
+                inner = [n for h in block for n in (h.body if hasattr(h, "type") else [h])]
+                found |= _exposed(inner) - targets
+        read |= found - known
+        known |= _killed(node)
+    return read
 
 
 def _changed(node: ast.stmt, changers: dict[str, set[str]]) -> set[str]:
@@ -171,7 +205,7 @@ def _changed_in_place(node: ast.AST) -> set[str]:
             found.add(_root(inner.target))
         elif isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Call):
             found.add(_root(inner.value.func) if "." in ast.unparse(inner.value.func) else "")
-    return found - {""}
+    return found - {"", OUTPUTS}
 
 
 def _changed_by(function: ast.stmt) -> set[str]:

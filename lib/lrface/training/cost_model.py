@@ -121,7 +121,7 @@ def table(trainings: Iterable[Training], core: Throughput | None = None) -> pd.D
         Each counts as it stands; what it starts from does not.
     core : Throughput, optional
         One core of a processor (:func:`lrface.training.throughput.measured`). With it the table has
-        a column ``seconds_1_core``.
+        columns ``seconds_1_core`` and ``patch`` (0: whole faces).
     """
     rows, costs = [], {}
     for config, n_train, identities, attributes in trainings:
@@ -142,10 +142,13 @@ def table(trainings: Iterable[Training], core: Throughput | None = None) -> pd.D
         row = (*row, seconds, seconds / (8 * EFFICIENCY))
         if core:
             optimiser = 3 * step.weights if descends else 0  # each is read, and all are written
-            row = (*row, core.seconds(samples * step.macs, steps * (step.moved + optimiser)))
+            moved = steps * (step.moved + optimiser)
+            row = (*row, core.seconds(samples * step.macs, moved), config.patch or 0)
         rows.append(row)
     columns = "method size setting steps batch epochs parameters macs memory_gb"
-    return pd.DataFrame(rows, columns=[*columns.split(), *SECONDS, *([CPU] if core else [])])
+    return pd.DataFrame(
+        rows, columns=[*columns.split(), *SECONDS, *([CPU, "patch"] if core else [])]
+    )
 
 
 def cost(config: Config, identities: int | None = None, attributes: int | None = None) -> Cost:
