@@ -6,7 +6,7 @@ import pytest
 from lrface import degrade, models, runs
 from lrface.errors import LrfaceError
 from lrface.models.losses import frozen
-from lrface.training import cost_model
+from lrface.training import cost_model, throughput
 from torch import nn
 
 
@@ -90,7 +90,8 @@ def test_steps_epochs_and_times(toy):
     ]  # a config twice is one network, and a start is one too
     assert table["epochs"].tolist() == [0.5, 0.035, 0.5, 10.0]
     assert table["setting"].tolist() == ["2x"] * 4 and table["batch"].tolist() == [5] * 4
-    assert table["memory_gb"][0] == sum(cost_model.cost(toy)[2:]) / 1e9
+    step = cost_model.cost(toy)
+    assert table["memory_gb"][0] == (step.activations + step.weights) / 1e9
     one, eight = (table[name][0] for name in cost_model.SECONDS)
     assert one == pytest.approx(
         100 * 5 * 2 * cost_model.cost(toy).macs / cost_model.FLOPS
@@ -233,3 +234,20 @@ def test_an_attribute_network_ends_in_as_many_outputs_as_the_set_has_attributes(
     )
     with pytest.raises(LrfaceError, match="number of attributes"):
         cost_model.cost(one, 282)
+
+
+def test_the_time_of_a_core_is_of_its_operations_and_of_the_bytes_it_moves(toy):
+    core, step = throughput.Throughput(flops=1e9, bytes=1e8), cost_model.cost(toy)
+    trainings = [(toy, 1000, None, None), (toy.model_copy(update={"steps": 200}), 1000, None, None)]
+    table = cost_model.table(trainings, core)
+    moved = 100 * (step.moved + 3 * step.weights)
+    expected = 100 * 5 * 2 * step.macs / core.flops + moved / core.bytes
+    assert table[cost_model.CPU].tolist() == pytest.approx([expected, 2 * expected])
+    assert step.moved > 2 * step.activations
+
+
+def test_throughput_is_measured_once(monkeypatch):
+    first = throughput.measured()
+    assert first.flops > 1e8 and first.bytes > 1e7
+    monkeypatch.setattr(throughput, "_flops", lambda: 1 / 0)
+    assert throughput.measured() == first

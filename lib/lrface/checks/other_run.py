@@ -76,6 +76,7 @@ def _against(one: StudyResults, now: StudyResults, report: Report) -> None:
             report.drifts.append(Drift(name, why))
         else:
             report.drifts += compare(name, frame, now_frame)
+    report.drifts += pictures.between(one.figures, now.figures, f"figures/{one.name}")
     if rows:
         sets = ", ".join(absent)
         why = "not at hand in the other run"

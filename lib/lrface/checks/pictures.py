@@ -30,6 +30,31 @@ PAINTED = 60.0
 (below 55 with many or turned labels); a black patch of 0.4 x 0.3 inches makes 68 or more."""
 
 
+def between(figures: Path, now: Path, folder: str) -> Iterator[Drift]:
+    """Pictures of two runs that show something else; PDFs that differ where the PNGs are the same.
+
+    Pictures that only one of the runs has are left out.
+    """
+    for file in sorted(figures.glob("*.png")):
+        other, name = now / file.name, f"{folder}/{file.name}"
+        if not other.is_file():
+            continue
+        try:
+            with Image.open(file) as before, Image.open(other) as after:
+                unlike = _distance(_coarse(before), _coarse(after)) > SAME_IMAGE
+                apart = 0.0 if unlike else _apart(before, after)
+        except (OSError, SyntaxError, ValueError):
+            yield Drift(name, "the PNG does not open")
+            continue
+        if unlike or apart > PAINTED:
+            yield Drift(name, "the picture is another one now")
+        pdfs = file.with_suffix(".pdf"), other.with_suffix(".pdf")
+        if file.read_bytes() == other.read_bytes() and all(pdf.is_file() for pdf in pdfs):
+            if pdfs[0].read_bytes() != pdfs[1].read_bytes():
+                why = "another one now, and the PNG beside it is the same"
+                yield Drift(f"{folder}/{pdfs[0].name}", why)
+
+
 def documents(figures: Path, folder: str) -> Iterator[Drift]:
     """PDFs that are not of the PNG's figure: of another size, or with another description."""
     for file in sorted(figures.glob("*.png")):

@@ -160,7 +160,7 @@ def _recorded(plan: Plan) -> Iterator[None]:
 
 
 def _scored(path: Path, values: dict[str, Any], networks: Mapping[Hashable, Any]) -> set[Hashable]:
-    """Those networks whose scores are stored by a run with the same parameters.
+    """Networks that are not at hand and whose scores a run with the same parameters has stored.
 
     They are the rows of its ``scores.csv`` that hold all parts of the network's name.
     """
@@ -173,7 +173,9 @@ def _scored(path: Path, values: dict[str, Any], networks: Mapping[Hashable, Any]
     if current().retrain or record.get("parameters") != values:
         return set()
     found = set()
-    for name in networks:
+    for name, one in networks.items():
+        if runs.load_run(runs.key_for(*one)) is not None:
+            continue
         parts = {str(part) for part in (name if isinstance(name, tuple) else (name,))}
         rows = [row for row in listed.to_dict("records") if parts <= {*row.values()}]
         if rows and all(score_cache.load(row["key"]) is not None for row in rows):

@@ -81,7 +81,7 @@ def _bytes() -> float:
     return 2 * x.nbytes / fastest(lambda: torch.clamp_min(x, 0.0, out=out))
 
 
-MOVED = 1 << 20
+MOVED = 1 << 18
 """Numbers in a tensor of the size that a small network has between two layers."""
 
 
