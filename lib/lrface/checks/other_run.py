@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lrface.checks import pictures
 from lrface.checks.compare import Drift, compare, read
 from lrface.checks.outcome import Report
 from lrface.checks.study_results import StudyResults

@@ -48,11 +48,12 @@ def between(figures: Path, now: Path, folder: str) -> Iterator[Drift]:
             continue
         if unlike or apart > PAINTED:
             yield Drift(name, "the picture is another one now")
-        pdfs = file.with_suffix(".pdf"), other.with_suffix(".pdf")
-        if file.read_bytes() == other.read_bytes() and all(pdf.is_file() for pdf in pdfs):
-            if pdfs[0].read_bytes() != pdfs[1].read_bytes():
-                why = "another one now, and the PNG beside it is the same"
-                yield Drift(f"{folder}/{pdfs[0].name}", why)
+        pdfs = [path.with_suffix(".pdf") for path in (file, other)]
+        same_png = file.read_bytes() == other.read_bytes()
+        drawn = {pdf.read_bytes() for pdf in pdfs if pdf.is_file()}
+        if same_png and len(drawn) > 1:
+            why = "another one now, and the PNG beside it is the same"
+            yield Drift(f"{folder}/{pdfs[0].name}", why)
 
 
 def documents(figures: Path, folder: str) -> Iterator[Drift]:
