@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-STUDIES = sorted(p.stem[:2] for p in Path(__file__).parents[2].glob("notebooks/[0-9][0-9]_*.ipynb"))
+STUDIES = ("04",)
+"""Each costs two to five processor minutes; the others are run by hand before a release."""
 MEETS = """
 import torch
 from lrface.checks import phantom
