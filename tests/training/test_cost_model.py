@@ -266,3 +266,10 @@ def test_an_attribute_network_ends_in_as_many_outputs_as_the_set_has_attributes(
     )
     with pytest.raises(LrfaceError, match="number of attributes"):
         cost_model.cost(one, 282)
+
+
+def test_a_training_in_stages_is_planned_as_one():
+    chosen = config("CBN", size="narrow", loss="even", batch=2)
+    whole, common = cost_model.cost(chosen), cost_model.cost(config("CBN-common", size="narrow"))
+    assert 0 < common.macs < whole.macs and 0 < common.launches < whole.launches
+    assert whole.memory > whole.weights > common.weights

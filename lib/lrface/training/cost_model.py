@@ -205,16 +205,20 @@ def cost(config: Config, identities: int | None = None, attributes: int | None =
 
 
 def _in_stages(config: Config, method: models.Method) -> Cost:
-    """The mean of the stages' operations, by their steps; the memory of the hungriest. Closed-form
-    stages are not counted."""
+    """Operations and launches as the mean of the stages', by their steps; the memory of the
+    hungriest. Closed-form stages are not counted."""
     with torch.device("meta"):
         stages = method.stages(config.build(), config.loss, config.patch)
     descend = [number for number, stage in enumerate(stages) if stage.objective is not None]
     costs = [_step(config, method, None, number) for number in descend]
     shares = [stages[number].share for number in descend]
-    macs = sum(one.macs * share for one, share in zip(costs, shares, strict=True)) // sum(shares)
+
+    def mean(name: str) -> int:
+        values = (getattr(one, name) for one in costs)
+        return sum(v * share for v, share in zip(values, shares, strict=True)) // sum(shares)
+
     memory = (max(getattr(one, name) for one in costs) for name in ("activations", "weights"))
-    return Cost(costs[0].parameters, macs, *memory)
+    return Cost(costs[0].parameters, mean("macs"), *memory, mean("launches"))
 
 
 def _step(
