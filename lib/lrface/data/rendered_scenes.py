@@ -11,9 +11,7 @@ face of a test crowd there are two good pictures of 128 pixels: the moment itsel
 of the person (:func:`pictures`).
 
 How many scenes there are is our choice: 240 crowds hold about 1,560 faces and take seven minutes of
-a processor core to render; a network of the cascade has 36,000 or 145,000 weights. With a fifth of
-the crowds its loss is twice as high on windows of other crowds as on its own, and a quarter of the
-trivial one; study 08 measures the same with all of them.
+a processor core to render; a network of the cascade has 36,000 or 145,000 weights.
 
 Crowds are easier than photographs: heads without bodies before blurred backgrounds, and no head is
 turned by more than 50 degrees or tilted by more than 22, so none counts as atypical in pose.
