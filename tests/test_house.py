@@ -12,8 +12,18 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib" / "lrface"
 STAGES = [
-    *("errors", "settings", "files", "numerics", "data", "degrade", "models", "training"),
-    *("metrics", "report", "execution", "checks", "inference", "cli"),
+    *(
+        "errors",
+        "settings",
+        "files",
+        "numerics",
+        "behaviour",
+        "data",
+        "degrade",
+        "models",
+        "training",
+    ),
+    *("training", "metrics", "report", "execution", "checks", "inference", "cli"),
 ]
 """The folders and files at the top of the library, in the order of the flow: each imports only
 those before it."""

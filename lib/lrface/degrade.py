@@ -29,8 +29,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from lrface.behaviour import behaviour
 from lrface.errors import UsageError
-from lrface.numerics import behaviour, ieee_float32
+from lrface.numerics import ieee_float32
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -367,7 +368,7 @@ SETTINGS: dict[str, Degradation] = {
 """The settings of EDFace-Celeb-1M, section 3.4, in the order of its Table 2."""
 
 
-OTHERS: dict[str, Degradation] = {
+CBN_SETTINGS: dict[str, Degradation] = {
     d.name: d
     for d in (
         Degradation("3x", 3),
@@ -423,7 +424,7 @@ def setting(name: str, **changes) -> Degradation:
     30.0
     """
     parts = re.fullmatch(r"(\d+x(?:_BD)?)(?:_DN(\d+(?:\.\d+)?))?(?:_JPEG(\d+))?", name)
-    known = SETTINGS | OTHERS
+    known = SETTINGS | CBN_SETTINGS
     base = name if name in known else parts and parts[1]
     if base not in known:
         raise UsageError(

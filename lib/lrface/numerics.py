@@ -1,4 +1,4 @@
-"""The GPU, if it can be used, the arithmetic of numbers, and what a function computes as a hash.
+"""The GPU, if it can be used, and the arithmetic that numbers are computed in.
 
 Scores are computed in IEEE float32: TF32, which NVIDIA's tensor cores offer for float32, keeps 10
 bits of a factor's mantissa and moves a kept alignment score beyond its tolerance. Networks are
@@ -8,11 +8,10 @@ nothing is set, except within :func:`ieee_float32`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from typing import Any
@@ -241,48 +240,3 @@ def autocast_in_training(net: nn.Module) -> nn.Module:
 
     net.forward = mixed
     return net
-
-
-DIGITS = {torch.float64: 6, torch.float32: 2}
-"""Significant digits that count: sums in another order differ in the last ones."""
-
-
-def behaviour(function: Callable[[torch.dtype], Iterable[Tensor]]) -> str:
-    """16 hex digits of what a function computes.
-
-    Parameters
-    ----------
-    function : callable
-        Of a data type; gives floating-point tensors of any shape. It is called with float64, and
-        with float32 if that fails. Random numbers begin at a fixed seed, and the generator is as
-        before afterwards.
-
-    Examples
-    --------
-    >>> one = behaviour(lambda dtype: [torch.arange(4, dtype=dtype)])
-    >>> one == behaviour(lambda dtype: [torch.arange(4, dtype=dtype) + 1e-12])
-    True
-    >>> one == behaviour(lambda dtype: [torch.arange(4, dtype=dtype) + 1e-3])
-    False
-    """
-    for dtype, digits in DIGITS.items():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            try:
-                found = [tensor.detach().double().cpu() for tensor in function(dtype)]
-            except Exception:
-                if dtype == torch.float32:
-                    raise
-                continue  # code that writes out float32 cannot compute in float64
-        facts = [f"{tuple(t.shape)} {_digest(t, digits)}" for t in found]
-        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-    raise AssertionError("float32 gives a result or raises")
-
-
-def _digest(values: Tensor, digits: int) -> str:
-    """A few numbers that change when any value does, to so many digits."""
-    flat = values.flatten().nan_to_num(0.5, 1e30, -1e30)
-    wave = torch.sin(torch.arange(len(flat), dtype=torch.float64))
-    numbers = [flat.norm(), flat @ wave, flat @ wave.flip(0), *flat[:: max(1, len(flat) // 8)][:8]]
-    size = max(float(flat.abs().max()) if len(flat) else 0.0, 1e-30)
-    return " ".join(f"{float(n) / size:.{digits}f}" for n in numbers) + f" {size:.{digits}g}"

@@ -135,7 +135,7 @@ def _run(func, args, kwargs) -> Any:
         if id(x) not in owner:
             return Tensor(x) if target else x
         if owner[id(x)].shape != x.shape:  # written in place, or into out=
-            raise NotImplementedError(f"{func} changes the shape of a phantom in place")
+            raise RuntimeError(f"{func} changes the shape of a phantom in place")
         return owner[id(x)]
 
     return tree.tree_map_only(torch.Tensor, back, out)

@@ -24,6 +24,7 @@ from lrface.errors import LrfaceError
 from lrface.inference import device_of, restore
 from lrface.models.detection import detector
 from lrface.models.recognition.align import five_points
+from lrface.models.video.registration import similarity
 
 CROP = 128
 """Rows and columns of the training crops."""
@@ -176,13 +177,10 @@ def restored(
 
 def _to_photo(points: np.ndarray, template: np.ndarray) -> np.ndarray:
     """The similarity transform (2, 3) of a crop's pixels to a photograph's: least squares."""
-    z, v = (pair[:, 0] + 1j * pair[:, 1] for pair in (template, points))
-    z0, v0 = z.mean(), v.mean()
-    turn = (np.conj(z - z0) * (v - v0)).sum() / (np.abs(z - z0) ** 2).sum()
-    if not np.isfinite(turn) or abs(turn) < 1e-6:
+    matrix = similarity(*(torch.from_numpy(np.asarray(x, float)) for x in (template, points)))
+    if not matrix.isfinite().all() or torch.linalg.det(matrix[:, :2]) < 1e-12:
         raise LrfaceError("the five points of a face fall on one another")
-    offset = v0 - turn * z0
-    return np.array([[turn.real, -turn.imag, offset.real], [turn.imag, turn.real, offset.imag]])
+    return matrix.numpy()
 
 
 def _scaled(matrix: np.ndarray, size: float) -> np.ndarray:

@@ -167,14 +167,7 @@ METHODS: dict[str, Method] = {
     m.name: m
     for m in (
         Method("bicubic", bicubic.build, "Keys 1981, as MATLAB's imresize", trainable=False),
-        Method(
-            "SRCNN",
-            srcnn.build,
-            "Dong et al., TPAMI 2016",
-            srcnn.VERSION,
-            recipe=srcnn.RECIPE,
-            sizes=_ordered(srcnn.WIDTHS),
-        ),
+        _restorer("SRCNN", srcnn, "Dong et al., TPAMI 2016"),
         Method(
             "SRNET",
             srnet.build,
@@ -255,13 +248,7 @@ METHODS: dict[str, Method] = {
         ),
         _restorer("VDSR", vdsr, "Kim et al., CVPR 2016"),
         _restorer("DRRN", drrn, "Tai et al., CVPR 2017"),
-        Method(
-            "FSRCNN",
-            fsrcnn.build,
-            "Dong et al., ECCV 2016",
-            fsrcnn.VERSION,
-            recipe=fsrcnn.RECIPE,
-        ),
+        _restorer("FSRCNN", fsrcnn, "Dong et al., ECCV 2016"),
         Method(
             "A+",
             aplus.build,

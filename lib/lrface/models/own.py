@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lrface.behaviour import behaviour
 from lrface.errors import LrfaceError, UsageError
 from lrface.models.objective import Batch, Objective
-from lrface.numerics import behaviour
 
 
 def of_method(

@@ -20,7 +20,7 @@ from torch import nn
 
 from lrface import degrade, models
 from lrface.errors import LrfaceError
-from lrface.files import sha256, stores, write_atomic, write_text
+from lrface.files import project_root, sha256, stores, write_atomic, write_text
 from lrface.training import quantize
 from lrface.training.config import LOOP_VERSION, Config
 
@@ -228,10 +228,9 @@ def _no_run(method: str, setting: str, data: str | None) -> str:
         works = ", ".join(f"{scale}x" for scale in scales)
         return f"{method} does not work at {setting.partition('_')[0]}: choose --scale for {works}"
     study = "06" if method in models.VIDEO else "07" if chosen.stages else "01"
-    trained = setting in degrade.SETTINGS | degrade.OTHERS and (
-        method in models.VIDEO or chosen.recipe or chosen.own
-    )
-    if not trained:  # no study trains it
+    named = setting in degrade.SETTINGS | degrade.CBN_SETTINGS
+    there = any((project_root() / "notebooks").glob(f"{study}_*.ipynb"))
+    if not (named and there and (method in models.VIDEO or chosen.recipe or chosen.own)):
         return (
             f"{what} is at hand, and no study trains it: train one with runs.fit, or choose another"
         )

@@ -21,11 +21,13 @@ from lrface.data.synthetic.streams import IDENTITY, stream
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 50.0, 22.0, 20.0
 """Degrees."""
-_FACE = np.array([0.0, 7.215, 1.05])
-"""The point of the unturned head that the picture is framed around: a little below the eyes."""
-_AS_ALIGNED = np.array([0.0, 7.09, 1.05])
-"""The same in the second generation, whose faces are as large and as high in the picture as those
-of the crops of CelebA and LFW, whose eyes are 40 pixels of 128 apart."""
+_FRAMES = {
+    1: (np.array([0.0, 7.215, 1.05]), 52.0, 0.045, 0.035),
+    2: (np.array([0.0, 7.09, 1.05]), 60.5, 0.06, 0.04),
+}
+"""By generation: the point of the unturned head that the picture is framed around, a little below
+the eyes; the size of the face, its spread, and that of its place. In the second, faces are as large
+and as high in the picture as in the crops of CelebA and LFW, the eyes 40 pixels of 128 apart."""
 
 # fmt: off
 _PAIRED = (
@@ -285,19 +287,12 @@ def _frame(
 
     ``n`` (3,) are standard normal numbers for the scale and the position.
     """
-    if generation > 1:
-        face = rotation(*turn) @ (_AS_ALIGNED - PIVOT) + PIVOT
-        return Framing(
-            float(60.5 * np.exp(0.06 * n[0])),
-            float(0.85 * face[0] + 0.04 * n[1]),
-            float(face[1] + 0.04 * n[2]),
-            distance,
-        )
-    face = rotation(*turn) @ (_FACE - PIVOT) + PIVOT
+    middle, size, size_spread, spread = _FRAMES[generation]
+    face = rotation(*turn) @ (middle - PIVOT) + PIVOT
     return Framing(
-        float(52.0 * np.exp(0.045 * n[0])),
-        float(0.85 * face[0] + 0.035 * n[1]),
-        float(face[1] + 0.035 * n[2]),
+        float(size * np.exp(size_spread * n[0])),
+        float(0.85 * face[0] + spread * n[1]),
+        float(face[1] + spread * n[2]),
         distance,
     )
 

@@ -27,14 +27,14 @@ RECIPE = Recipe(
     schedule="constant",
     source="the paper: constant rates, under SGD and by layer",
 )
-WIDTHS = {"paper": (64, 32), "narrow": (64, 32), "small": (32, 16)}
+SIZES = {"paper": (64, 32), "narrow": (64, 32), "small": (32, 16)}
 """A CPU can afford the paper's network, so ``narrow`` is ``paper``."""
 
 
 class SRCNN(nn.Module):
     """Kernels 9-1-5 with 64 and 32 channels, 20,099 parameters in RGB (``paper``)."""
 
-    def __init__(self, scale: int, widths: tuple[int, int] = WIDTHS["paper"]):
+    def __init__(self, scale: int, widths: tuple[int, int] = SIZES["paper"]):
         super().__init__()
         self.scale = scale
         self.layers = nn.Sequential(
@@ -51,4 +51,4 @@ class SRCNN(nn.Module):
 
 
 def build(scale: int, size: str) -> SRCNN:
-    return SRCNN(scale, WIDTHS[size])
+    return SRCNN(scale, SIZES[size])
