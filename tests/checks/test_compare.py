@@ -50,3 +50,13 @@ def test_exactly_the_numbers_beyond_the_tolerance_drift(values, data):
 )
 def test_a_metric_has_the_tolerance_of_the_longest_name_it_begins_with(metric, off, drifts):
     assert len(compare.compare("x.csv", frame([0.5], metric), frame([0.5 + off], metric))) == drifts
+
+
+def test_a_table_whose_rows_nothing_identifies_is_compared_in_its_order():
+    table = pd.DataFrame({"faces": ["10", "20"], "lost": ["1", "2"]})
+    assert compare.identifying(table) == [] and not compare.compare("x.csv", table, table)
+    (drift,) = compare.compare("x.csv", table, table.assign(faces=["10", "21"]))
+    assert (drift.row, drift.column, drift.now) == ("(number 2)", "faces", "21")
+    (gone,) = compare.compare("x.csv", table, table[:1])
+    assert "missing" in gone.why and "(number 2)" in str(gone)
+    assert len(list(compare.numbers(table, table))) == 4

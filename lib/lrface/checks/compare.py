@@ -154,7 +154,9 @@ def identifying(frame: pd.DataFrame) -> list[str]:
 def indexed(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """The table with its rows' identity as index; rows of one identity are numbered."""
     count = frame.groupby(by, sort=False).cumcount() if by else pd.Series(range(len(frame)))
-    return frame.assign(**{" ": count}).set_index([*by, " "], drop=False)
+    # with a second level a row's key is a tuple even where no column identifies it
+    numbered = frame.assign(**{"  ": "", " ": count})
+    return numbered.set_index([*by, "  ", " "], drop=False)
 
 
 def row_name(by: list[str], key: tuple) -> str:
@@ -164,7 +166,9 @@ def row_name(by: list[str], key: tuple) -> str:
     context = ("study", "table", "paper", "sentence", "preset")
     named = zip(by, key, strict=False)
     shown = [text for column, text in named if text and column not in context]
-    return ", ".join(shown) + (f" (number {key[-1] + 1})" if key[-1] or not shown else "")
+    if key[-1] or not shown:
+        shown[-1:] = [" ".join([*shown[-1:], f"(number {key[-1] + 1})"])]
+    return ", ".join(shown)
 
 
 RESULT_COLUMNS = ("value", "effect", "low", "high", "seed_sd", "chance", "value_all", "difference")

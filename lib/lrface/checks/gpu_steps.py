@@ -50,7 +50,7 @@ def cases(size: str = "small", kinds: Iterable[str] = KINDS) -> Iterator[Case]:
         for name, method in kind.items():
             if not method.trainable or method.fit_closed_form:
                 continue
-            own = "narrow" if size == "small" and kind is models.VIDEO else size
+            own = "narrow" if size == "small" and size not in method.sizes else size
             alone = kind is models.METHODS and not method.needs_landmarks
             for loss in (*(["l1"] if alone else []), *method.objectives):
                 yield Case(name, loss, own)
