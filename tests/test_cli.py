@@ -235,7 +235,7 @@ def test_a_notebook_that_fails_is_reported_and_keeps_what_was_there(
     broken = own_places / "notebooks"
     broken.mkdir()
     (own_places / "pyproject.toml").touch()
-    text = path.read_text().replace("study.claims(claims)", "raise MemoryError('no more')")
+    text = path.read_text().replace("study.findings(found)", "raise MemoryError('no more')")
     (broken / path.name).write_text(text)
     monkeypatch.setenv("LRFACE_ROOT", str(own_places))
     smoke = ["reproduce", "--data", "celeba", "--preset", "smoke"]

@@ -17,7 +17,7 @@ import pytest
 from lrface import report
 from lrface.checks import compare, lineage, study_results, verify
 from lrface.checks.study_results import StudyResults
-from lrface.metrics.intervals import Estimate
+from lrface.metrics.intervals import Estimate, resampled_means
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -50,18 +50,21 @@ def make(study: report.Study) -> None:
         figure = Figure(figsize=(4, 2))
         figure.subplots().bar(range(4), np.roll([1, 9, 4, 2], number))
         study.figure(name, figure, table, alt="Bars.")
-    claims = [
-        ("edsr-psnr", Estimate(2.0, 1.9, 2.1, 500), None),
-        ("edsr-ssim", Estimate(0.02, -0.01, 0.05, 500), None),
-    ]
-    claims.append(("same", Estimate(0.0, -0.01, 0.01, 500), 0.05))
-    contrast = "psnr: EDSR minus bicubic"
-    study.claims(
-        [
-            report.Claim(name, "edface", "2", "EDSR is better", contrast, e, margin)
-            for name, e, margin in claims
-        ]
-    )
+    study.findings(a_few_findings())
+
+
+def a_few_findings() -> report.findings.Found:
+    """Three contrasts of three trainings and 60 people: above zero, about zero and below it."""
+    random, people = np.random.default_rng(0), np.arange(120) // 2
+    names = {"real-lr-improved": 1.0, "strangers-grow-alike": 0.0, "skewed-races-bias": -1.0}
+    given = []
+    for name, effect in names.items():
+        drawn = resampled_means(effect + random.normal(0, 0.2, (3, 120)), people)
+        for said in ("a minus b", "b minus a"):  # the first decides, the second is evidence
+            given.append(report.findings.given(name, said, drawn, people=60))
+            drawn = -drawn
+    facts = dict.fromkeys(report.needs.NEEDS, "")
+    return report.findings.evaluate("01", lambda *_: None, facts, given)
 
 
 def write_record(study: StudyResults) -> None:
@@ -91,14 +94,11 @@ def write_record(study: StudyResults) -> None:
 
 
 def write_notebook(study: StudyResults) -> None:
-    """The executed notebook of the study: its tables, its claims, and its figures in fewer dots."""
+    """The executed notebook of the study: its tables, findings, and figures in fewer dots."""
     texts = [file.read_text() for file in sorted(study.results.glob("*.md"))]
-    claims = pd.read_csv(study.results / "claims.csv")[
-        ["id", "sentence", "contrast", "effect", "low", "high", "n", "verdict"]
-    ]
+    findings = report.page.of_study(report.ledger.read(study.results / "findings.csv"))
     outputs = [
-        nbformat.v4.new_output("display_data", {"text/markdown": t})
-        for t in [*texts, claims.to_markdown(index=False, floatfmt=".4g")]
+        nbformat.v4.new_output("display_data", {"text/markdown": t}) for t in [*texts, findings]
     ]
     for file in sorted(study.figures.glob("*.png")):
         small = io.BytesIO()
@@ -116,7 +116,7 @@ def write_notebook(study: StudyResults) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """An output folder with one study's tables, figures and claims, its record and its executed
+    """An output folder with one study's tables, figures and findings, its record and its executed
     notebook."""
     root = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
@@ -229,26 +229,36 @@ def test_a_broken_png_and_a_figure_without_its_csv_are_found(study):
 
 
 @pytest.mark.parametrize("adjusted", [False, True], ids=["as it was", "hashes adjusted"])
-def test_a_claim_whose_interval_crosses_zero_but_says_supported_is_found(study, lrface, adjusted):
-    edit(study.results / "claims.csv", "inconclusive", "supported")
+def test_a_finding_whose_interval_crosses_zero_but_says_supported_is_found(study, lrface, adjusted):
+    edit(study.results / "findings.csv", "inconclusive", "supported")
     if adjusted:  # everything that could give it away but its own numbers
-        edit(study.root / "results" / "claims.csv", "inconclusive", "supported")
+        whole = study.root / "results" / "findings.csv"
+        whole.write_text(whole.read_text().replace("inconclusive", "supported"))
         write_notebook(study)
         write_record(study)
     code, out, _ = lrface("verify")
     assert code == 1
-    said = "edsr-ssim: verdict inconclusive committed, supported now"
-    assert f"claims.csv: {said} (inconclusive is what its interval says" in out
+    said = "strangers-grow-alike: verdict inconclusive committed, supported now"
+    assert f"findings.csv: {said} (inconclusive is what its interval says" in out
 
 
-def test_the_ledger_is_the_studies_claims(study):
-    edit(study.root / "results" / "claims.csv", "2,1.9,2.1", "3,2.9,3.1")
-    assert {(d.file, d.row, d.column, d.now) for d in found(study)} == {
-        ("results/claims.csv", "edsr-psnr", column, now)
-        for column, now in (("effect", "3"), ("low", "2.9"), ("high", "3.1"))
-    }
-    (study.root / "results" / "claims.csv").unlink()
-    assert [d.why for d in found(study)] == ["missing: the studies have claims"]
+@pytest.mark.parametrize("table", ["findings", "contrasts"])
+def test_the_tables_of_all_findings_are_the_studies_own(study, table):
+    whole = study.root / "results" / f"{table}.csv"
+    frame = pd.read_csv(whole, dtype=str, keep_default_na=False)
+    if table == "findings":
+        row = frame.index[frame["id"] == "real-lr-improved"][0]
+        frame.loc[row, "people"] = "61"
+        frame.to_csv(whole, index=False)
+        (drift,) = found(study)
+        assert (drift.file, drift.row, drift.column, drift.now) == (
+            "results/findings.csv",
+            "real-lr-improved",
+            "people",
+            "61",
+        )
+    whole.unlink()
+    assert f"missing: the studies have {table}" in [d.why for d in found(study)]
 
 
 def test_a_missing_row_a_missing_file_and_one_that_no_record_names_are_found(study):
@@ -351,16 +361,16 @@ def test_a_difference_over_the_tolerance_is_drift_and_one_under_it_is_not(
 def test_counts_verdicts_rows_and_files_are_exact(study, other):
     edit(other.results / "groups.csv", "b,13", "b,14")
     edit(other.results / "cost.csv", "195971", "195970")
-    edit(other.results / "claims.csv", "inconclusive", "supported")
-    edit(other.results / "claims.csv", "same,", "equal,")
+    edit(other.results / "findings.csv", "inconclusive", "supported")
+    edit(other.results / "findings.csv", "han-aligns-best,", "han-aligns,")
     (other.figures / "others.csv").unlink()
     drifts = verify.against(study_results.find(study.root), other.root).drifts
     assert {(Path(d.file).name, d.row, d.column, d.why) for d in drifts} == {
         ("groups.csv", "b", "images", "counts are exact"),
         ("cost.csv", "EDSR, 4x, parameters", "value", "counts are exact"),
-        ("claims.csv", "edsr-ssim", "verdict", "words and gaps are exact"),
-        ("claims.csv", "same", "", "this row is missing now"),
-        ("claims.csv", "equal", "", "this row was added"),
+        ("findings.csv", "strangers-grow-alike", "verdict", "words and gaps are exact"),
+        ("findings.csv", "han-aligns-best", "", "this row is missing now"),
+        ("findings.csv", "han-aligns", "", "this row was added"),
         ("others.csv", "", "", "this table is missing now"),
     }
 
@@ -505,13 +515,23 @@ def test_why_lists_several_and_suggests_the_nearest(study, lrface):
     (people / "record.json").write_text(
         (people / "record.json").read_text().replace("/synthetic/", "/celeba/")
     )
-    code, out, err = lrface("why", "cost")
-    assert (
-        code == 2
-        and out.split()
-        == [f"results/{data}/quick/{STUDY}/cost" for data in ("celeba", "synthetic")]
-        and "any of these 2" in err
-    )
+    code, out, _ = lrface("why", "cost")  # of two sets the rendered faces
+    assert code == 0 and f"results/synthetic/quick/{STUDY}/cost.csv" in out
+    other = study.root / "results" / "synthetic" / "gpu" / STUDY
+    shutil.copytree(study.results, other)
+    record = (other / "record.json").read_text()
+    (other / "record.json").write_text(record.replace("/quick/", "/gpu/"))
+    code, out, err = lrface("why", "synthetic/cost")
+    assert code == 2 and len(out.split()) == 2 and "any of these 2" in err
     assert lrface("why", "celeba/cost")[0] == 0
     code, out, err = lrface("why", "tabel2_fidelty")
     assert (code, out) == (2, "") and "did you mean table2_fidelity?" in err
+
+
+def test_why_answers_for_a_finding(study, lrface):
+    code, out, _ = lrface("why", "strangers-grow-alike")
+    words = ("Different people's faces are more similar", "section 4.5, Figure 6", "≈ inconclusive")
+    assert code == 0 and all(word in out for word in words)
+    assert "60 people; 3 trainings" in out and f"notebooks/{STUDY}.ipynb" in out
+    code, out, _ = lrface("why", "csri-best")  # of a study without results
+    assert code == 0 and "+12.7 %" in out and "not yet" in out

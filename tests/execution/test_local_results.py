@@ -43,7 +43,7 @@ def test_a_run_leaves_the_reference_as_it_is_and_is_compared_with_it(root, lrfac
     assert own.figures == root / "figures" / "local" / "celeba" / "quick" / "07_tiny"
     assert files_of(own.results) == files_of(reference.results)
     assert {file: file.read_bytes() for file in reference.results.iterdir()} == before
-    assert (root / "results" / "local" / "claims.csv").is_file()
+    assert (root / "results" / "local" / "findings.csv").is_file()
     found = reproduced.study(own.results, own.figures)
     assert found.count > 5 and not found.drifts and found.largest.off == 0
     code, out, _ = lrface("reproduce", "--study", "07", "--data", "celeba")
@@ -63,8 +63,8 @@ def test_other_parameters_have_a_folder_of_their_own(root):
     assert other.results.name.startswith("07_tiny@") and other.results != usual.results
     assert run(root).status == run(root, steps="4").status == "reused"
     assert files_of(usual.results) == files_of(other.results)
-    ledger = (root / "results" / "local" / "claims.csv").read_text()
-    assert ledger.count("\n") == 2  # the claims of the usual run alone
+    ledger = (root / "results" / "local" / "findings.csv").read_text()
+    assert ledger.count("\n") == 2  # the findings of the usual run alone
     assert reproduced.lines([reproduced.study(other.results, other.figures)]) == []
 
 

@@ -113,7 +113,7 @@ def there(smoke, monkeypatch):
 
 
 @pytest.mark.slow
-def test_smoke_leaves_tables_figures_claims_and_a_record(smoke):
+def test_smoke_leaves_tables_figures_findings_and_a_record(smoke):
     _, values, outcome, places = smoke
     assert outcome.status == "computed", outcome.reason
     names = {Path(o).name for o in outcome.outputs}
@@ -124,9 +124,8 @@ def test_smoke_leaves_tables_figures_claims_and_a_record(smoke):
     assert {f"{t}.{x}" for t in tables for x in ("csv", "md")} | {
         f"{f}.{x}" for f in figures for x in ("png", "pdf", "csv")
     } <= names
-    assert {"claims.csv", "by_group.csv", "gaps.csv", "runs.csv"} <= names and not (
-        places / "out" / "results" / "claims.csv"
-    ).exists()
+    assert {"findings.csv", "contrasts.csv", "by_group.csv", "gaps.csv", "runs.csv"} <= names
+    assert not (places / "out" / "results" / "findings.csv").exists()
     record = json.loads((outcome.results / "record.json").read_text())
     assert (
         record["parameters"] == values
@@ -357,7 +356,8 @@ def test_smoke_of_every_method_on_rendered_faces(own_places, monkeypatch):
         "figure6_strangers",
         "gaps",
         "skewed_training",
-        "claims",
+        "contrasts",
+        "findings",
         "scores",
     ]
     before = {name: (outcome.results / f"{name}.csv").read_text() for name in tables}
@@ -392,7 +392,7 @@ def test_smoke_of_training_size(own_places, monkeypatch):
     whole = both[both["method"].str.endswith("1.35")]
     # the network of the whole training set is the same one in both tables
     assert (whole["value_x"] == whole["value_y"]).all() and len(whole) == 16
-    assert {"trend", "figure7_faces", "claims", "runs", "scores"} <= {
+    assert {"trend", "figure7_faces", "findings", "runs", "scores"} <= {
         Path(o).stem for o in outcome.outputs
     }
 
@@ -436,7 +436,8 @@ def test_smoke_of_recognition(own_places, monkeypatch):
         "figure1_pairs",
         "joint_bayesian",
         "identity_loss",
-        "claims",
+        "contrasts",
+        "findings",
         "table3_published",
     } <= table.keys()
     tables = [name for name in table if name != "runs"]
@@ -480,7 +481,7 @@ def test_smoke_of_imbalance(own_places, monkeypatch):
         sweep.groupby(["metric", "method"]).size().tolist() == [5] * 27
         and sweep["value"].notna().all()
     )
-    assert {"gain", "sensitivity", "embedding", "prevalence", "claims", "scores"} <= {
+    assert {"gain", "sensitivity", "embedding", "prevalence", "findings", "scores"} <= {
         Path(o).stem for o in outcome.outputs
     }
     # stored decisions are reused, and inverted ones are noticed

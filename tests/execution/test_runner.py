@@ -326,13 +326,15 @@ def test_a_run_counts_when_all_is_there_and_is_then_reused(project, own_places):
     )
     record = json.loads((first.results / "record.json").read_text())
     assert (
-        set(record["outputs"]) == set(first.outputs) and len(written(root)) == 7 + 1
-    )  # and the ledger
+        set(record["outputs"]) == set(first.outputs) and len(written(root)) == 8 + 3
+    )  # and the findings of all studies
     assert {"data celeba", "notebook", "lrface.report", "python"} <= record["provenance"].keys()
     saved = nbformat.read(first.results / "notebook.ipynb", 4)
     assert saved.cells[-1].outputs[0].text == "kept\n" and "papermill" not in saved.metadata
-    ledger = pd.read_csv(root / "results" / "claims.csv")
-    assert list(ledger["id"]) == ["tiny"] and not list((root / ".lrface").glob("celeba*07_tiny"))
+    every = pd.read_csv(root / "results" / "findings.csv")
+    assert set(every["data"]) == {"celeba", "all"} and not list(
+        (root / ".lrface").glob("celeba*07_tiny")
+    )
     assert runner.reusable(notebooks.find("07"), record["parameters"]).outputs == first.outputs
     # a notebook that writes less leaves nothing old behind, and a success no failure
     (first.results / "failed.ipynb").touch()

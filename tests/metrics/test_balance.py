@@ -8,7 +8,15 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from lrface.errors import LrfaceError, UsageError
-from lrface.metrics import balanced_accuracy, balanced_draws, estimate, imbalance_level, intervals
+from lrface.metrics import (
+    balanced_accuracy,
+    balanced_contributions,
+    balanced_draws,
+    bootstrap,
+    estimate,
+    imbalance_level,
+    intervals,
+)
 from sklearn.metrics import balanced_accuracy_score
 
 
@@ -81,3 +89,19 @@ def test_a_resample_without_a_class_is_nan_and_left_out():
     assert np.isnan(found).any() and found[0] == 1 and estimate(found, 4)[:3] == (1, 1, 1)
     with pytest.raises(UsageError, match="for each face"):
         balanced_draws(truth, np.ones(3), people)
+
+
+def test_contributions_have_balanced_accuracy_as_their_mean_and_its_interval():
+    random = np.random.default_rng(3)
+    people = np.repeat(np.arange(150), 4)
+    truth = (random.random(150) < 0.2)[people]  # of a person: about 30 people have it
+    correct = random.random(600) < np.where(truth, 0.7, 0.9)
+    found = balanced_contributions(truth, correct)
+    assert found.mean() == pytest.approx(balanced_accuracy(truth, truth == correct))
+    ours = bootstrap(found, clusters=people)
+    theirs = estimate(balanced_draws(truth, correct, people, resamples=2000), 600)
+    assert ours.high - ours.low == pytest.approx(theirs.high - theirs.low, rel=0.05)
+    both = balanced_contributions(truth, np.stack([correct, ~correct]))
+    assert both.shape == (2, 600) and both[0] == pytest.approx(found)
+    with pytest.raises(LrfaceError, match="both classes"):
+        balanced_contributions(np.ones(3, bool), np.ones(3))

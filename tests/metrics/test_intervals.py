@@ -6,10 +6,13 @@ from lrface import metrics
 from lrface.errors import UsageError
 from lrface.metrics import (
     bootstrap,
+    cross_fitted_margin,
     group_gap,
-    margin_over_best,
+    halves,
     people_and_trainings,
     rank_agreement,
+    resampled_means,
+    widened,
 )
 from scipy import stats
 
@@ -100,18 +103,51 @@ def test_rank_agreement_is_kendalls_tau_of_the_means():
     assert rank_agreement(values, range(6)).value == pytest.approx(1)
 
 
-def test_a_margin_over_the_best_other_is_not_flattered_by_choosing_it():
+def test_the_best_rival_is_found_on_the_other_half_of_the_people():
     random = np.random.default_rng(6)
-    values = random.normal(size=(4, 60)) + np.array([[1.0], [0.0], [0.1], [0.05]])
-    first, *others = values.mean(1)
-    best = margin_over_best(values, 0)
-    assert best.value == pytest.approx(first - max(others)) and best.n == 60
-    assert best.low < best.value < best.high
-    assert margin_over_best(values, 1).value < 0
-    assert margin_over_best(-values, 0).value == pytest.approx(min(others) - first)
-    # the best of three equals looks better than it is, in the resamples as in the data
-    assert best.high <= margin_over_best(values[:2], 0).high + 0.05
-    assert margin_over_best(values, 0, clusters=np.arange(60) // 6).n == 60
+    people = np.repeat(np.arange(60), 2)
+    values = random.normal(size=(4, 120)) + np.array([[2.0], [0.0], [0.9], [-1.0]])
+    drawn = cross_fitted_margin(values, 0, people, resamples=300)
+    first = halves(people)
+    # by hand: method 2 is the best other one on both halves
+    by_hand = [(values[0] - values[2])[half].mean() for half in (first, ~first)]
+    assert drawn.shape == (1, 301) and drawn[0, 0] == pytest.approx(np.mean(by_hand))
+    assert all(len(set(first[people == p])) == 1 for p in range(60)) and first.mean() == 0.5
+    # trainings are paired, and their mean chooses
+    three = cross_fitted_margin(np.stack([values, values + 1, values - 1], 1), 0, people, 300)
+    assert three.shape == (3, 301) and three[:, 0] == pytest.approx([drawn[0, 0]] * 3)
+
+
+def best_of_eight(effect, draws=400, people=100, faces=2):
+    """How often a method that is so much better than seven others is surely above and surely below
+    the best of them; a person's faces share 70 % of the spread of a single face."""
+    verdicts = np.zeros(2)
+    who = np.repeat(np.arange(people), faces)
+    for draw in range(draws):
+        random = np.random.default_rng(draw)
+        person = random.normal(0, 0.07, (8, people))[:, who]
+        values = random.normal(0, 0.1, (8, people * faces)) + person
+        values[0] += effect
+        drawn = cross_fitted_margin(values, 0, who, 300)
+        found = people_and_trainings(drawn, people)
+        verdicts += [found.low > 0, found.high < 0]
+    return verdicts / draws
+
+
+@pytest.mark.slow
+def test_a_tie_with_the_best_is_rarely_a_defeat_and_a_lead_is_mostly_seen():
+    above, below = best_of_eight(0.0)
+    assert below <= 0.05 and above <= 0.05
+    above, below = best_of_eight(0.02, draws=100, people=400)
+    assert above > 0.5 and below == 0
+
+
+def test_few_units_have_a_wider_interval():
+    draws = resampled_means(np.random.default_rng(0).normal(size=(1, 10)))
+    ten, many = widened(draws, 10), widened(draws, 100_000)
+    ratio = np.ptp(ten[0, 1:]) / np.ptp(draws[0, 1:])
+    assert ratio == pytest.approx(2.262 / 1.96 * np.sqrt(10 / 9), rel=1e-3)
+    assert np.allclose(many, draws, atol=1e-4) and np.array_equal(widened(draws, 1), draws)
 
 
 def simulated(seed_sd, random, runs, people=40, faces=4, trainings=3):

@@ -1,32 +1,11 @@
-"""Verdicts, tables with their published values, and the ledger."""
+"""Tables with their published values, and where they lie."""
 
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lrface import report
 from lrface.metrics import Estimate
-from lrface.report.claims import verdict
-
-numbers = st.floats(-10, 10, allow_nan=False)
-
-
-@given(numbers, numbers, st.one_of(st.none(), st.floats(0.01, 5)))
-def test_a_verdict_never_contradicts_its_interval(a, b, margin):
-    low, high = min(a, b), max(a, b)
-    said = verdict(Estimate((low + high) / 2, low, high, 9), margin)
-    if margin is None:
-        assert said == ("supported" if low > 0 else "not supported" if high < 0 else "inconclusive")
-    elif said == "supported":
-        assert abs(low) <= margin and abs(high) <= margin
-    elif said == "not supported":
-        assert low > margin or high < -margin
-
-
-def test_no_interval_no_verdict():
-    assert verdict(Estimate(3.0, float("nan"), float("nan"), 1)) == "inconclusive"
 
 
 def test_the_published_tables_are_the_papers():
@@ -178,11 +157,9 @@ def test_a_study_of_one_set_tested_on_another_lies_with_the_first(own_places, ca
     study.table(
         "t", report.long([report.row("bicubic", "lfw", "psnr", 1.0)], study.name, "t", "joint", ())
     )
-    study.claims(
-        [report.Claim("c", "joint", "4", "It helps", "more minus less", Estimate(1.0, 0.5, 1.5, 9))]
-    )
     assert (study.results, study.figures) == report.study_folders(
         "celeba", "smoke", "03_x"
     ) and not (own_places / "out/results/lfw").exists()
     assert f"celeba / smoke, lfw, fingerprint {'f' * 16}." in (study.results / "t.md").read_text()
-    assert pd.read_csv(study.results / "claims.csv")["data"].tolist() == ["celeba"]
+    study.findings(report.findings.evaluate("00", lambda *_: None, {}))
+    assert set(pd.read_csv(study.results / "findings.csv")["data"]) == {"celeba"}

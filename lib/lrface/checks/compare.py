@@ -59,7 +59,7 @@ TOLERANCE = {
     "parameters": EXACT,
     "macs": EXACT,
 }
-"""By metric: the entry of the longest key that begins the metric's name (or a claim's contrast, or
+"""By metric: the entry of the longest key that begins the metric's name (or
 the name of a column of its own). Ends of intervals may be off by twice as much, numbers of a
 single face (tables with a column ``face``) by five times."""
 
@@ -74,6 +74,7 @@ NOT_COMPARED = {
     "x": "coordinates of UMAP have no meaning, only neighbourhoods have",
     "y": "as x",
     "cluster": "k-means numbers its clusters arbitrarily",
+    "reason": "words with measured numbers; the verdict that they explain is compared",
     "sha256": "weights trained on another machine differ in their bits; their scores are compared",
 }
 """Columns and metrics (or their beginnings) that may differ by any amount."""
@@ -86,7 +87,7 @@ NAMES_A_ROW = {
 """Columns that identify a row even where they hold numbers; columns of words do so anyway."""
 MEASURED_WORDS = {
     *("verdict", "highest", "lowest", "few", "spec", "degradation", "device", "sha256", "list"),
-    "fingerprint",
+    *("fingerprint", "lacks", "trivial"),
 }
 """Columns of words that are results, and identify no row."""
 
@@ -145,8 +146,8 @@ def identifying(frame: pd.DataFrame) -> list[str]:
     for column in frame:
         filled = (frame[column] != "").any()
         words = filled and not any(number(text) is not None for text in frame[column])
-        of_claim = column == "margin" and "id" in frame
-        if (words or (column in NAMES_A_ROW and not of_claim)) and column not in MEASURED_WORDS:
+        judged = column == "margin" and "verdict" in frame
+        if (words or (column in NAMES_A_ROW and not judged)) and column not in MEASURED_WORDS:
             chosen.append(column)
     return chosen
 
@@ -160,7 +161,7 @@ def indexed(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def row_name(by: list[str], key: tuple) -> str:
-    """The identity of a row for people: ``EDSR, 4x, psnr``, or the ``id`` of a claim."""
+    """The identity of a row for people: ``EDSR, 4x, psnr``, or the ``id`` of a finding."""
     if "id" in by:
         return key[by.index("id")]
     context = ("study", "table", "paper", "sentence", "preset")
@@ -171,7 +172,10 @@ def row_name(by: list[str], key: tuple) -> str:
     return ", ".join(shown)
 
 
-RESULT_COLUMNS = ("value", "effect", "low", "high", "seed_sd", "chance", "value_all", "difference")
+RESULT_COLUMNS = (
+    *("value", "effect", "low", "high", "seed_sd", "chance", "value_all", "difference"),
+    *("null", "null_low", "null_high"),
+)
 """Columns that hold a result of the row's metric."""
 
 

@@ -25,8 +25,7 @@ from PIL import Image
 
 from lrface.checks.compare import Drift, compare, identifying, indexed, number, read, row_name
 from lrface.files import sha256
-from lrface.metrics.intervals import Estimate
-from lrface.report import published, verdict
+from lrface.report import findings, ledger, page, published
 
 CELL = re.compile(
     r"(?P<value>\S+?)(?: \[(?P<low>\S+), (?P<high>\S+)\])?(?: \((?P<published>\S+)\))?"
@@ -151,8 +150,8 @@ def notebook_tables(notebook: ExecutedNotebook, results: Path, folder: str) -> I
             other = list(_other_cells(notebook, name, _markdown_table(text, 2)))
             what = "text" if file.stem == "summary" else "table"
             yield from other or [Drift(name, f"{notebook.name} shows no such {what}")]
-    if (results / "claims.csv").exists():
-        yield from _notebook_claims(notebook, results / "claims.csv", f"{folder}/claims.csv")
+    if (results / "findings.csv").exists():
+        yield from _notebook_findings(notebook, results, f"{folder}/findings.csv")
 
 
 def _other_cells(notebook: ExecutedNotebook, name: str, stored: pd.DataFrame) -> Iterator[Drift]:
@@ -171,27 +170,19 @@ def _other_cells(notebook: ExecutedNotebook, name: str, stored: pd.DataFrame) ->
                     yield Drift(name, why, ", ".join(key), column, before, now)
 
 
-def _notebook_claims(notebook: ExecutedNotebook, file: Path, name: str) -> Iterator[Drift]:
+def _notebook_findings(notebook: ExecutedNotebook, results: Path, name: str) -> Iterator[Drift]:
+    expected = page.of_study(ledger.read(results / "findings.csv"))
     tables = [_markdown_table(text, 1) for text in notebook.texts if text.startswith("| id ")]
     if not tables:
         return
-    stored, shown = read(file).set_index("id"), tables[-1]
-    for claim in stored.index.symmetric_difference(shown.index, sort=False):
-        yield Drift(name, f"{notebook.name} and the table of claims do not both have it", claim)
-    for claim in stored.index.intersection(shown.index, sort=False):
-        for column in ("effect", "low", "high", "n", "verdict"):
-            now, before = stored.loc[claim, column], shown.loc[claim, column]
-            if now != before and not _four_digits(now, before):
-                yield Drift(name, f"committed: {notebook.name}", claim, column, before, now)
-
-
-def _four_digits(exact: str, shown: str) -> bool:
-    """Whether ``shown`` is ``exact`` to four significant digits."""
-    value, seen = number(exact), number(shown)
-    if value is None or seen is None:
-        return value is None and seen is None and {exact, shown} <= {"", "nan"}
-    unit = 10.0 ** (math.floor(math.log10(abs(value or 1))) - 3)
-    return value == seen or abs(value - seen) <= 0.51 * unit
+    stored, shown = _markdown_table(expected, 1), tables[-1]
+    for one in stored.index.symmetric_difference(shown.index, sort=False):
+        yield Drift(name, f"{notebook.name} and the table of findings do not both have it", one)
+    for one in stored.index.intersection(shown.index, sort=False):
+        for column in shown:
+            now, before = stored.loc[one, column], shown.loc[one, column]
+            if now != before:
+                yield Drift(name, f"committed: {notebook.name}", one, column, before, now)
 
 
 def figure_images(figures: Path, folder: str, notebook: ExecutedNotebook | None) -> Iterator[Drift]:
@@ -313,15 +304,15 @@ def _as_csv(fact: float | int | str | None) -> str:
     return f"{fact:.6g}" if isinstance(fact, float) else str(fact)
 
 
-def verdicts(file: str, claims: pd.DataFrame) -> Iterator[Drift]:
-    """Claims whose verdict does not follow from their interval and margin."""
-    for row in claims.itertuples():
-        texts = row.effect, row.low, row.high
-        numbers = [math.nan if (value := number(text)) is None else value for text in texts]
-        follows = verdict(Estimate(*numbers, 0), number(row.margin))
-        if follows != row.verdict:
-            why = f"{follows} is what its interval says: {row.low} to {row.high}"
-            yield Drift(file, why, row.id, "verdict", follows, row.verdict)
-        if numbers[1] > numbers[2]:
+def verdicts(file: str, rows: pd.DataFrame) -> Iterator[Drift]:
+    """Findings or contrasts whose verdict does not follow from their own numbers and reasons."""
+    for row in rows.to_dict("records"):
+        name = row.get("id") or row["contrast"]
+        low, high = (number(row[end]) for end in ("low", "high"))
+        allowed = findings.allowed(low, high, number(row["margin"]), bool(row["lacks"]))
+        if row["verdict"] not in allowed:
+            why = f"{' or '.join(allowed)} is what its interval says: {row['low']} to {row['high']}"
+            yield Drift(file, why, name, "verdict", allowed[0], row["verdict"])
+        if low is not None and high is not None and low > high:
             why = "its interval ends before it begins"
-            yield Drift(file, why, row.id, "low", row.high, row.low)
+            yield Drift(file, why, name, "low", row["high"], row["low"])

@@ -16,6 +16,7 @@ from lrface.checks import study_results
 from lrface.checks.study_results import StudyResults
 from lrface.errors import UsageError
 from lrface.files import clock, output_root, project_root, sha256
+from lrface.report import ledger, page, register
 
 
 def outputs(root: Path) -> dict[str, StudyResults]:
@@ -29,7 +30,7 @@ def outputs(root: Path) -> dict[str, StudyResults]:
 
 
 def find(text: str) -> dict[str, StudyResults]:
-    """The tables and figures that a text may mean.
+    """The tables and figures that a text may mean; of several sets those of the rendered faces.
 
     Parameters
     ----------
@@ -59,11 +60,52 @@ def find(text: str) -> dict[str, StudyResults]:
     found = {name: one for name, one in here.items() if file[name] == stem}
     if not found and stem:
         found = {name: one for name, one in here.items() if file[name].startswith(f"{stem}_")}
+    if len(found) > 1:  # of several sets the rendered faces are meant
+        default = {name: one for name, one in found.items() if one.data == "synthetic"}
+        found = default if len(default) == 1 else found
     if not found:
         names = sorted(set(file.values()))
         close = difflib.get_close_matches(stem, names, 3, 0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(names)}"
         raise UsageError(f"no table or figure {text!r} under {root}: {hint}")
+    return found
+
+
+def finding(name: str) -> dict[str, str] | None:
+    """What is known of a finding: label -> text; None if the register has none of that name.
+
+    Parameters
+    ----------
+    name : str
+        Its id, or ``<data>/<id>``: then what made the results on this set is said; by default of
+        the rendered faces.
+    """
+    data, _, short = name.rpartition("/")
+    entered = register.registered().set_index("id")
+    if short not in entered.index:
+        return None
+    about, file = entered.loc[short], output_root() / "results" / "findings.csv"
+    where = f"{about['paper']}, {about['where']}"
+    found = {"sentence": about["sentence"], "source": where}
+    printed = f"“{about['quoted']}”" if about["quoted"] else ""
+    found["published"] = printed or page.shown(about["published"], about["unit"])
+    found |= {"note": about["note"]} if about["note"] else {}
+    rows = ledger.read(file).query("id == @short") if file.is_file() else None
+    if rows is None or rows.empty:
+        return found | {"measured": "not yet: execute its study"}
+    for _, row in rows.iterrows():
+        found[row["data"]] = page.of_one(row)
+    some = rows[rows["data"] != ledger.EVERY_SET]
+    chosen = some[some["data"] == (data or "synthetic")]
+    row = (some if chosen.empty else chosen).iloc[0]
+    made = [
+        one
+        for one in study_results.find(output_root())
+        if (one.data, one.preset, one.study) == (row["data"], row["preset"], row["study"])
+    ]
+    if made:
+        folder = f"results/{made[0].name}"
+        found |= explain(f"{folder}/findings", made[0])
     return found
 
 

@@ -21,6 +21,7 @@ from lrface.checks.compare import NOT_COMPARED, OTHER, TOLERANCE, Drift, compare
 from lrface.checks.study_results import StudyResults, find
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import output_root, project_root, sha256, slug
+from lrface.report.ledger import EVERY_SET, NAMES
 from lrface.settings import override
 
 CHANGED = "it is not the file that its record names (sha256)"
@@ -122,8 +123,8 @@ def stored(root: Path, chosen: list[StudyResults]) -> Report:
     """Compare results with their records and second sources; computes nothing.
 
     The second sources are those of :mod:`lrface.checks.cross_checks`, the released score files
-    (:mod:`lrface.checks.score_files`), and, if all results under ``root`` are chosen, the ledger
-    of all claims.
+    (:mod:`lrface.checks.score_files`), and, if all results under ``root`` are chosen, the tables
+    of all findings and contrasts.
     """
     report = Report("stored results against their records and second sources", [machine()])
     found: list[Drift] = []
@@ -136,7 +137,8 @@ def stored(root: Path, chosen: list[StudyResults]) -> Report:
     for preset in dict.fromkeys(f"{one.data}/{one.preset}" for one in chosen):
         found += _readable(f"results/{preset}/scores", score_files.unlisted(root, preset))
     if len(chosen) == len(find(root)):
-        found += _readable("results/claims.csv", _ledger(root))
+        for name in NAMES:
+            found += _readable(f"results/{name}.csv", _ledger(root, name))
         found += _without_results(root)
     report.drifts = _deduplicated(found)
     return report
@@ -228,24 +230,25 @@ def _table(one: StudyResults, name: str, file: Path) -> Iterator[Drift]:
     if file.name == "runs.csv":
         checkpoints = one.results.parent / "checkpoints"
         yield from _readable(name, cross_checks.released_networks(name, frame, checkpoints))
-    if name == f"results/{one.name}/claims.csv":
+    if name in {f"results/{one.name}/{table}.csv" for table in NAMES}:
         yield from _readable(name, cross_checks.verdicts(name, frame))
 
 
-def _ledger(root: Path) -> Iterator[Drift]:
-    """How ``results/claims.csv`` differs from the claims of the studies that it is made of."""
-    name = "results/claims.csv"
-    files = [f for f in sorted(root.glob("results/*/*/*/claims.csv")) if f.parts[-3] != "smoke"]
+def _ledger(root: Path, table: str) -> Iterator[Drift]:
+    """How the table of all findings, or of all contrasts, differs from the studies' own."""
+    name = f"results/{table}.csv"
+    files = [f for f in sorted(root.glob(f"results/*/*/*/{table}.csv")) if f.parts[-3] != "smoke"]
     if not files:
         return
     if not (root / name).is_file():
-        yield Drift(name, "missing: the studies have claims")
+        yield Drift(name, f"missing: the studies have {table}")
         return
-    ledger = read(root / name)
-    yield from cross_checks.verdicts(name, ledger)
-    claims = pd.concat(map(read, files), ignore_index=True)
-    for drift in compare(name, claims, ledger, exact=True):
-        why = "committed: the study's own claims.csv" if drift.column else drift.why
+    whole = read(root / name)
+    whole = whole[whole["data"] != EVERY_SET].reset_index(drop=True)
+    yield from cross_checks.verdicts(name, whole)
+    rows = pd.concat(map(read, files), ignore_index=True)
+    for drift in compare(name, rows, whole, exact=True):
+        why = f"committed: the study's own {table}.csv" if drift.column else drift.why
         yield Drift(**vars(drift) | {"why": why})
 
 

@@ -51,16 +51,23 @@ def why(
     name: Annotated[
         str,
         typer.Argument(
-            help="A table or figure: its path, or a name such as 01/table2 or learning_curves."
+            help="A table or figure: its path, or a name such as 01/table2 or learning_curves; or "
+            "a finding, such as csri-best."
         ),
     ],
 ) -> None:
-    """Say what made a table or figure, and whether it was changed since.
+    """Say what made a table, a figure or a finding, and whether it was changed since.
 
-    That is the command, notebook, parameters, commit, faces and versions.
+    That is the command, notebook, parameters, commit, faces and versions; of a finding also what
+    the paper prints, what was measured, and the reasons of the verdict. Of several sets, the
+    rendered faces are meant.
     """
     from lrface.checks import lineage
 
+    if known := lineage.finding(name):
+        for label, text in known.items():
+            console.print(f"{label:<12}{text}")
+        return
     found = lineage.find(name)
     if len(found) > 1:
         for one in found:

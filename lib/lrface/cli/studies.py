@@ -249,6 +249,7 @@ def publish(study: Studies = "all") -> None:
 
 def _publish(study: str) -> None:
     from lrface.execution import notebooks, publishing, runner
+    from lrface.report import ledger
 
     executed = []
     for path in _selected(study):
@@ -263,6 +264,7 @@ def _publish(study: str) -> None:
     # Last, as a changed notebook would make the next study's record say "dirty".
     for path, outcome in executed:
         publishing.publish(path, outcome)
+    ledger.write_front_page()
 
 
 def _computed(path: Path, values: dict[str, Any], force: bool = False) -> Outcome:

@@ -42,6 +42,11 @@ class PairSet:
     """Whether the list was drawn here and did not come with the set."""
 
     @property
+    def provenance(self) -> str:
+        """Where the list of pairs comes from, for people: as :func:`list_provenance` says."""
+        return _label(self.made)
+
+    @property
     def people(self) -> np.ndarray:
         """The identity of every face, str (N,)."""
         return self.faces.table["identity"].to_numpy()
@@ -101,9 +106,9 @@ def load(
     faces = faces.where(faces.table[unit].isin({*listed["first"], *listed["second"]}))
     if eyes is not None:
         faces = at_eye_distance(faces, *eyes).faces
-        there = listed["first"].isin(faces.table[unit]) & listed["second"].isin(faces.table[unit])
-        listed = listed[there].reset_index(drop=True)
-    made = bool((listed["protocol"] == "made").any())
+    there = listed["first"].isin(faces.table[unit]) & listed["second"].isin(faces.table[unit])
+    made = _made(listed)
+    listed = listed[there].reset_index(drop=True)
     units = pd.Index(faces.table[unit].unique())
     return PairSet(
         faces=faces,
@@ -117,6 +122,36 @@ def load(
         left_out=left_out,
         made=made,
     )
+
+
+def list_provenance(name: str, hard: bool = False) -> str:
+    """Where the pairs of a set come from: what the loader says, in the words of the tables.
+
+    Parameters
+    ----------
+    name : str
+        A face set.
+    hard : bool
+        As in :func:`load`.
+
+    Returns
+    -------
+    {"the set's own", "made here"}
+
+    Examples
+    --------
+    >>> list_provenance("synthetic")
+    "the set's own"
+    """
+    return _label(_made(data.pairs(name, hard)))
+
+
+def _made(listed: pd.DataFrame) -> bool:
+    return bool((listed["protocol"] == "made").any())
+
+
+def _label(made: bool) -> str:
+    return "made here" if made else "the set's own"
 
 
 def without_pairs(faces: FaceSet) -> PairSet:

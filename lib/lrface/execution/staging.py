@@ -164,10 +164,10 @@ class Stage:
             _move(self.folder / name, self.place(name))
         for file in self._superseded(outputs):
             file.unlink(missing_ok=True)
-        if self.preset != "smoke" and any(name.endswith("/claims.csv") for name in outputs):
-            from lrface import report  # imports torch, which a reused run does not need
+        if self.preset != "smoke" and any(name.endswith("/findings.csv") for name in outputs):
+            from lrface.report import ledger  # imports torch, which a reused run does not need
 
-            report.ledger()
+            ledger.write()
         for place in self.final:  # no record may survive a power cut without the files it names
             _flush(place)
         _move(self.folder / "record.json", self.final[0] / "record.json")

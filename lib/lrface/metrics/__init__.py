@@ -4,8 +4,14 @@ detection, classes of unequal size, and how sure they are."""
 
 from lrface.data.landmarks import Landmarker
 from lrface.metrics.alignment import Alignment, compare, nrmse
-from lrface.metrics.balance import balanced_accuracy, balanced_draws, imbalance_level
+from lrface.metrics.balance import (
+    balanced_accuracy,
+    balanced_contributions,
+    balanced_draws,
+    imbalance_level,
+)
 from lrface.metrics.calibration import linear_psnr
+from lrface.metrics.chance import search_chance
 from lrface.metrics.detection import Detection, Matches, match_detections
 from lrface.metrics.fddb import FDDB, fddb
 from lrface.metrics.fidelity import psnr, ssim
@@ -21,12 +27,14 @@ from lrface.metrics.intervals import (
     Estimate,
     GroupGap,
     bootstrap,
+    cross_fitted_margin,
     estimate,
     group_gap,
-    margin_over_best,
+    halves,
     people_and_trainings,
     rank_agreement,
     resampled_means,
+    widened,
 )
 from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
 from lrface.metrics.proposals import proposal_rate
@@ -57,20 +65,22 @@ __all__ = [
     "Verification",
     "accuracy_gain",
     "balanced_accuracy",
+    "balanced_contributions",
     "balanced_draws",
     "bootstrap",
     "compare",
     "cosine_after_pca",
+    "cross_fitted_margin",
     "distance",
     "estimate",
     "fddb",
     "group_gap",
+    "halves",
     "identification",
     "imbalance_level",
     "impostors",
     "joint_bayesian",
     "linear_psnr",
-    "margin_over_best",
     "match_detections",
     "mcnemar",
     "nrmse",
@@ -81,8 +91,10 @@ __all__ = [
     "psnr",
     "rank_agreement",
     "resampled_means",
+    "search_chance",
     "similarity",
     "ssim",
     "strangers",
     "verification",
+    "widened",
 ]

@@ -107,6 +107,47 @@ def balanced_draws(
     return np.mean(recalls, 0)
 
 
+def balanced_contributions(truth: Tensor | np.ndarray, correct: Tensor | np.ndarray) -> np.ndarray:
+    """What each face contributes to balanced accuracy: numbers whose mean it is.
+
+    Linearised in the faces: the number of a face is balanced accuracy, plus by how much the face
+    lies above its class's accuracy, weighted by how rare the class is. So methods, attributes and
+    halves of people can be compared as means over faces are; intervals are those of
+    :func:`balanced_draws` to a few per cent where a class has 20 people.
+
+    Parameters
+    ----------
+    truth : bool (N,)
+    correct : bool or float (..., N)
+        Whether each face is classified correctly.
+
+    Returns
+    -------
+    float64 (..., N)
+
+    Raises
+    ------
+    LrfaceError
+        All faces are of one class.
+
+    Examples
+    --------
+    >>> truth, correct = [True, False, False, False], [False, True, True, True]
+    >>> balanced_contributions(truth, correct).tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    """
+    truth, correct = np.asarray(truth, bool), np.asarray(correct, np.float64)
+    if truth.all() or not truth.any():
+        raise LrfaceError("balanced accuracy wants faces of both classes")
+    found, level = np.zeros_like(correct), 0.0
+    for member in (truth, ~truth):
+        accuracy = correct[..., member].mean(-1, keepdims=True)
+        weight = len(truth) / (2 * member.sum())
+        found[..., member] = weight * (correct[..., member] - accuracy)
+        level = level + accuracy / 2
+    return found + level
+
+
 def imbalance_level(labels: Tensor | np.ndarray) -> float:
     """How far two classes are from equal size: abs(positive rate in % - 50).
 

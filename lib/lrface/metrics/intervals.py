@@ -378,38 +378,106 @@ def rank_agreement(
     return estimate(taus, len(published))
 
 
-def margin_over_best(
+def widened(draws: np.ndarray, units: int) -> np.ndarray:
+    """Resamples as far from the measured value as Student's t is wider than the bootstrap.
+
+    The percentile interval of a mean of n people is too narrow by the factor sqrt((n - 1) / n),
+    and knows nothing of the uncertainty of their spread: with the ten folds of a verification test
+    it covers 90 % where 95 % is stated.
+
+    Parameters
+    ----------
+    draws : float (..., 1 + R)
+        The statistic as measured, then on resamples.
+    units : int
+        The number of people, or folds, that are resampled; with fewer than two nothing changes.
+
+    Examples
+    --------
+    >>> widened(np.array([1.0, 0.0, 2.0]), units=10).round(2).tolist()
+    [1.0, -0.22, 2.22]
+    """
+    if units < 2:
+        return draws
+    factor = student.ppf(0.975, units - 1) / 1.96 * np.sqrt(units / (units - 1))
+    return draws[..., :1] + factor * (draws - draws[..., :1])
+
+
+def halves(clusters: Sequence, seed: int = 0) -> np.ndarray:
+    """Whether each value belongs to the first half of the people, drawn at random.
+
+    Parameters
+    ----------
+    clusters : sequence (N,)
+        The identity of each face.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    bool (N,)
+
+    Examples
+    --------
+    >>> first = halves(["a", "a", "b", "c", "d"])
+    >>> bool(first[0] == first[1]), int(first[1:].sum())
+    (True, 2)
+    """
+    unit = _units(clusters, len(clusters))
+    order = np.random.Generator(np.random.Philox(seed)).permutation(int(unit.max()) + 1)
+    return order[unit] < (len(order) + 1) // 2
+
+
+def cross_fitted_margin(
     values: np.ndarray,
     which: int,
     clusters: Sequence | None = None,
     resamples: int = 2000,
     seed: int = 0,
-) -> Estimate:
-    """The mean of one method minus that of the best other one.
+) -> np.ndarray:
+    """The mean of one method minus that of the best other one, the best one found elsewhere.
 
-    The best other is chosen anew in every resample, so that the luck that makes it the best does
-    not also judge it.
+    The rival is chosen on one half of the people and tested on the other, both ways, and the two
+    margins are averaged: the luck that makes a rival the best does not count against the method.
+    Of eight methods that are all equally good, one that is tested against the best other one on the
+    same people comes out surely below it in 37 of 100 draws, cross-fitted in 4.
+    (``tests/metrics/test_intervals.py``; 100 people, two faces each). What it cannot do: tied with
+    one rival and little better than the others, a method is surely above in 14 of 100, because the
+    other half often holds a weaker rival for the best.
 
     Parameters
     ----------
-    values : float (M, N)
-        Of M methods on the same N faces: higher is better, no NaN.
+    values : float (M, N) or (M, trainings, N)
+        Of M methods on the same N faces: higher is better, no NaN. A method is chosen by its mean
+        over trainings.
     which : int
         The row of the method.
     clusters : sequence (N,), optional
-        The identity of each face: whole identities are resampled. Default: faces are.
+        The identity of each face: whole identities are halved and resampled. Default: faces are.
     resamples, seed : int
+        Of the bootstrap and of the halves.
 
     Returns
     -------
-    Estimate
-        ``n`` counts the faces.
+    float64 (trainings, 1 + R)
+        For :func:`people_and_trainings`. NaN resamples with fewer than four people.
+
+    Examples
+    --------
+    >>> faces = np.random.default_rng(0).normal(30, 1, 200)
+    >>> drawn = cross_fitted_margin([faces + 1, faces, faces - 1], 0)
+    >>> drawn.shape, round(float(drawn[0, 0]), 6)
+    ((1, 2001), 1.0)
     """
     values = np.asarray(values, np.float64)
-    unit = _units(clusters, values.shape[1])
-    units = int(unit.max()) + 1
-    sums = np.stack([np.bincount(unit, row, units) for row in values])
-    times = counts(units, resamples, seed)
-    means = (times @ sums.T) / (times @ np.bincount(unit, minlength=units))[:, None]
-    margin = means[:, which] - np.delete(means, which, 1).max(1)
-    return estimate(margin, values.shape[1])
+    values = values[:, None] if values.ndim == 2 else values
+    clusters = np.arange(values.shape[2]) if clusters is None else np.asarray(clusters)
+    first, found = halves(clusters, seed), []
+    for number, (chosen_on, tested_on) in enumerate(((first, ~first), (~first, first))):
+        quality = values[:, :, chosen_on].mean((1, 2))
+        quality[which] = -np.inf
+        margin = values[which] - values[quality.argmax()]
+        some = margin[:, tested_on], clusters[tested_on]
+        drawn = resampled_means(*some, resamples, seed + number)
+        found.append(widened(drawn, len(np.unique(some[1]))))
+    return np.mean(found, 0)

@@ -14,9 +14,8 @@ from matplotlib.text import Text
 from lrface.data import FaceSet
 from lrface.errors import UsageError
 from lrface.files import note, noting, output_root, slug, study_folders, write_atomic, write_text
-from lrface.report import figures
-from lrface.report.claims import COLUMNS as CLAIM_COLUMNS
-from lrface.report.claims import Claim, ledger
+from lrface.report import figures, ledger, page
+from lrface.report.findings import Found
 from lrface.report.tables import pivot
 
 FORMAT = "%.6g"
@@ -63,7 +62,7 @@ class Study:
 
     @property
     def results(self) -> Path:
-        """The folder of its tables and claims."""
+        """The folder of its tables and findings."""
         return study_folders(self.folder_name, self.preset, self.name)[0]
 
     @property
@@ -200,16 +199,23 @@ class Study:
         mark[f"image/{format}"] = {"alt": alt}
         display(Image(shown.getvalue(), format=format), metadata=mark)
 
-    def claims(self, claims: list[Claim]) -> None:
-        """Save the study's claims as CSV, show them, and refresh the :func:`ledger` of all."""
-        rows = [claim.row(self.folder_name, self.preset) for claim in claims]
-        frame = pd.DataFrame(rows, columns=CLAIM_COLUMNS)
-        self._csv(self.results / "claims.csv", frame)
-        # When the command line runs a notebook, the runner refreshes the ledger at the end.
+    def findings(self, found: Found) -> None:
+        """Save what the study found as ``findings.csv`` and ``contrasts.csv``, and show it.
+
+        The tables of all studies (:mod:`lrface.report.ledger`) are written anew.
+
+        Parameters
+        ----------
+        found : Found
+            From :func:`lrface.report.findings.evaluate`.
+        """
+        frames = found.frames(self.name, self.folder_name, self.preset)
+        for name, frame in zip(ledger.NAMES, frames, strict=True):
+            self._csv(self.results / f"{name}.csv", frame)
+        # When the command line runs a notebook, the runner writes them at the end.
         if self.preset != "smoke" and not noting():
-            ledger()
-        shown = frame[["id", "sentence", "contrast", "effect", "low", "high", "n", "verdict"]]
-        display(Markdown(shown.to_markdown(index=False, floatfmt=".4g")))
+            ledger.write()
+        display(Markdown(page.of_study(ledger.read(self.results / "findings.csv"))))
 
     def _csv(self, path: Path, frame: pd.DataFrame) -> None:
         write_atomic(
