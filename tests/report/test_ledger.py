@@ -122,6 +122,8 @@ def test_the_front_page_is_filled_between_its_markers(written):
 def test_the_committed_pages_are_what_the_code_writes_of_the_committed_findings():
     root = project_root()
     findings, contrasts = (ledger.read(root / "results" / f"{n}.csv") for n in ledger.NAMES)
-    assert (root / "results" / "README.md").read_text() == page.page(findings, contrasts, root)
+    assert (root / "results" / "README.md").read_text() == page.page(
+        findings, contrasts, root / "results", root / "figures"
+    )
     readme = (root / "README.md").read_text()
     assert readme == page.filled(readme, page.front(findings, root))
