@@ -222,3 +222,18 @@ def test_a_cell_that_was_trained_once_makes_a_contrast_of_one_training():
 
     found = evaluate("01", lookup, EVERYTHING).findings["scale-costs-fidelity"]
     assert found.trainings == 1 and found.judged[0] == "inconclusive"
+
+
+def test_a_contrast_of_two_metrics_keeps_them_apart():
+    level = {"accuracy": 0.9, "balanced_accuracy": 0.8}
+
+    def lookup(_, setting, method, metric):
+        constant = {"majority class": {"accuracy": 0.7, "balanced_accuracy": 0.5}}
+        value = constant.get(method, level)[metric]
+        trained = method not in ("majority class", "chance")
+        noise = np.random.default_rng(len(method + metric)).normal(0, 0.01, (3, 200))
+        return cell(value + noise, PEOPLE, trained=trained)
+
+    found = evaluate("04", lookup, EVERYTHING).findings["accuracy-hides-minority"]
+    assert found.estimate.value == pytest.approx(0.1, abs=0.005) and found.trivial
+    assert found.contrast == "accuracy of ANet minus balanced_accuracy of ANet at average"

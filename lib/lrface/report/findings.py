@@ -427,7 +427,7 @@ class _Judge:
 
     def printed(self, absent: str) -> tuple[Contrast, list[Contrast]]:
         """The contrast that the paper prints, at the settings that were run, and its parts."""
-        more, less, lacking = self._at_hand(self.f.metric)
+        more, less, lacking = self._at_hand(self.f.more, self.f.less)
         if lacking:
             whole = self.nothing("; ".join([absent, *lacking] if lacking != [""] else [absent]))
         else:
@@ -442,12 +442,12 @@ class _Judge:
 
     def by(self, metric: str) -> list[Contrast]:
         """The printed contrast by another metric."""
-        more, less, lacking = self._at_hand(metric)
+        sides = (_with_metric(side, metric) for side in (self.f.more, self.f.less))
+        more, less, lacking = self._at_hand(*sides)
         return [] if lacking else [self._measure(more, less)]
 
-    def _at_hand(self, metric: str) -> tuple[str, str, list[str]]:
+    def _at_hand(self, *sides: str) -> tuple[str, str, list[str]]:
         """The two sides at the settings that were run, and what they lack there."""
-        sides = [_with_metric(side, metric) for side in (self.f.more, self.f.less)]
         settings = [dict.fromkeys(s for t in register.terms(x) for s in t.settings) for x in sides]
         absent: dict[str, list[str]] = {}
         for side in sides:
@@ -619,8 +619,9 @@ def _words(more: str, less: str) -> str:
         if picked:
             return f"{picked} {len(methods)} others", settings
         few = ", ".join(methods) if len(methods) < 4 else f"the mean of {len(methods)} methods"
-        return few, settings
+        return (f"{parts[0].metric} of {few}" if two_metrics else few), settings
 
+    two_metrics = len({term.metric for text in (more, less) for term in register.terms(text)}) > 1
     (a, at), (b, there) = side(more), side(less)
     if at == there:
         return f"{a} minus {b} at {at}" if at else f"{a} minus {b}"
