@@ -48,7 +48,7 @@ VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "inconclusive", "
 RESAMPLES = 2000
 ROUNDING = 1e-9
 """A null model that lies above zero by less passes by rounding alone."""
-UNITS = {"psnr": "dB", "ssim": "fraction", "alignment": "NRMSE", "identity": "cosine"}
+UNITS = {"psnr": "dB", "ssim": "SSIM", "alignment": "NRMSE", "identity": "cosine"}
 """Of metrics, by the beginning of their name; all others are fractions."""
 NULL_ROWS = {"random order": "chance"}
 """Null models whose cells a lookup gives under another name."""

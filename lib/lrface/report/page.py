@@ -46,6 +46,7 @@ def shown(value: float, unit: str, sign: str = "+") -> str:
         "fraction": (100, 1, " %"),
         "dB": (1, 2, " dB"),
         "cosine": (1, 3, ""),
+        "SSIM": (1, 3, ""),
         "NRMSE": (1, 4, ""),
     }.get(unit, (1, 2, f" {unit}" if unit not in ("flag", "ratio") else ""))
     return f"{scale * value:{sign}.{digits}f}{word}".replace("-", "−")
@@ -186,18 +187,20 @@ def _summary(findings: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
     torn = every[every["id"].isin(torn.index[torn > 1])]
     tested = every[every["verdict"] != "not tested"]
     one = single[(single["verdict"] == "inconclusive") & single["reason"].str.contains("training")]
+    also = single[single["trivial"] & (single["verdict"] == "not tested")]["id"].nunique()
     lines = [
         f"**{len(every)} findings of the five works** are put to the test, on {sets}; "
         f"{len(tested)} could be tested on at least one set.",
         f"**Supported: {len(by['supported'])}.** {_named(by['supported'])}",
         f"**Not supported: {len(by['not supported'])}.** {_named(by['not supported'])}",
-        f"**Trivial: {len(trivial)}**, supported, but a null model passes too. {_named(trivial)}",
+        f"**Trivial: {len(trivial)}**, supported, but a null model passes too; so it would in "
+        f"{also} of those that are not tested. {_named(trivial)}",
         f"**Inconclusive: {len(every[every['verdict'] == 'inconclusive'])}.** "
         f"{_named(every[every['verdict'] == 'inconclusive'])}",
         f"**The sets contradict each other in {len(torn)}.** {_named(torn)}",
         f"**Cannot be said: {len(every) - len(tested)}.** What the tests lack, by finding and set: "
         f"{_lacking(single)}.",
-        f"One training decides nothing alone: {one['id'].nunique()} findings are left open because "
+        f"One training decides little alone: {one['id'].nunique()} findings are left open because "
         "trainings differ by as much, or because nobody measured how far they do.",
         "Sizes of effects do not carry over: other faces, smaller networks, shorter trainings. "
         "On rendered faces nothing is said about groups of people.",
@@ -225,11 +228,12 @@ def _lacking(single: pd.DataFrame) -> str:
 
 
 def front(findings: pd.DataFrame, root: Path) -> str:
-    """The findings at the top of the project's README: those that are decided, then the trivial."""
+    """The findings at the top of the project's README: those that are decided, then the trivial,
+    then those that were tested and are open."""
     every = findings[findings["data"] == "all"].set_index("id")
-    order = {"supported": 0, "not supported": 1}
+    order = {"supported": 0, "not supported": 1, "inconclusive": 4}
     decided = every[every["verdict"].isin(order)]
-    rank = decided["verdict"].map(order) + 2 * (decided["trivial"] | False)
+    rank = decided["verdict"].map(order) + 2 * decided["trivial"].astype(int)
     chosen = decided.loc[rank.sort_values(kind="stable").index[:FRONT_LINES]]
     counts = every["verdict"].value_counts()
     trivial = int((every["trivial"] & (every["verdict"] == "supported")).sum())
