@@ -7,7 +7,6 @@ its record; published values are in ``published.csv``.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -17,22 +16,18 @@ import subprocess
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
 from lrface.checks.compare import Drift, compare, identifying, indexed, number, read, row_name
+from lrface.checks.executed import ExecutedNotebook
+from lrface.checks.manifest import published_file
 from lrface.files import sha256
-from lrface.report import findings, ledger, page, published
+from lrface.report import findings, ledger, page
 
 CELL = re.compile(
     r"(?P<value>\S+?)(?: \[(?P<low>\S+), (?P<high>\S+)\])?(?: \((?P<published>\S+)\))?"
 )
-SAME_IMAGE = 8.0
-"""How far two renderings of one figure may be apart: grey levels of 256, mean over a coarse grid.
-Those of one run are below 6 (bars with turned labels; lines and faces below 2.2)."""
 
 
 def against_history(root: Path, name: str, digest: str) -> Iterator[Drift]:
@@ -112,35 +107,6 @@ def markdown_tables(table: Path, file: str) -> Iterator[Drift]:
                 yield Drift(file, "this row of the Markdown beside it is missing", named)
 
 
-class ExecutedNotebook(NamedTuple):
-    """What an executed notebook shows."""
-
-    name: str
-    texts: list[str]
-    """Its Markdown outputs."""
-    images: dict[str, bytes]
-    """Its figures, PNG or JPEG, by name."""
-
-
-def executed_notebook(candidates: list[Path], data: str, preset: str) -> ExecutedNotebook | None:
-    """The first of these notebooks whose tables are of this data and preset, by their footers."""
-    for path in candidates:
-        found = ExecutedNotebook(path.name, [], {})
-        try:
-            cells = json.loads(path.read_text())["cells"]
-        except (OSError, ValueError, KeyError):
-            continue
-        for output in (output for cell in cells for output in cell.get("outputs", [])):
-            shown, mark = output.get("data", {}), output.get("metadata", {}).get("lrface", {})
-            if "text/markdown" in shown:
-                found.texts.append("".join(shown["text/markdown"]))
-            if mark and (image := shown.get("image/png") or shown.get("image/jpeg")):
-                found.images[mark["figure"]] = base64.b64decode("".join(image))
-        if any(f"{data} / {preset}, " in text for text in found.texts):
-            return found
-    return None
-
-
 def notebook_tables(notebook: ExecutedNotebook, results: Path, folder: str) -> Iterator[Drift]:
     """Differences between the executed notebook and the study's Markdown files and claims."""
     shown = {text.rstrip("\n") for text in notebook.texts}
@@ -185,54 +151,6 @@ def _notebook_findings(notebook: ExecutedNotebook, results: Path, name: str) -> 
                 yield Drift(name, f"committed: {notebook.name}", one, column, before, now)
 
 
-def figure_images(figures: Path, folder: str, notebook: ExecutedNotebook | None) -> Iterator[Drift]:
-    """Figures without CSV, PNGs that cannot be read, and PNGs unlike those in the notebook."""
-    images = notebook.images if notebook else {}
-    shown = {name: _coarse(Image.open(io.BytesIO(image))) for name, image in images.items()}
-    for file in sorted(figures.glob("*.png")):
-        name = f"{folder}/{file.name}"
-        if not file.with_suffix(".csv").is_file():
-            yield Drift(name, "the CSV it was drawn from is missing")
-        try:
-            with Image.open(file) as image:
-                drawn = _coarse(image)
-        except (OSError, SyntaxError, ValueError):
-            yield Drift(name, "the PNG does not open")
-            continue
-        if file.stem not in shown:
-            continue
-        # Two grids of faces are much alike: beside the distance to its own image in the notebook,
-        # no other image may be nearer.
-        distance = {other: _distance(drawn, image) for other, image in shown.items()}
-        nearest = min(distance, key=distance.__getitem__)
-        other = f"{notebook.name} shows another picture"
-        if distance[nearest] > SAME_IMAGE:
-            yield Drift(name, f"{other}, and nothing like this one")
-        elif nearest != file.stem:
-            yield Drift(name, f"{other}: this one is its {nearest}")
-
-
-class Coarse(NamedTuple):
-    """An image in 64 columns of grey, for comparison with one of another resolution."""
-
-    grey: np.ndarray
-    size: tuple[int, int]
-    """Width and height of the image itself."""
-
-
-def _coarse(image: Image.Image) -> Coarse:
-    size = (64, max(1, 64 * image.height // image.width))
-    grey = image.convert("L").resize(size, Image.Resampling.BOX)
-    return Coarse(np.asarray(grey, np.float64), image.size)
-
-
-def _distance(drawn: Coarse, shown: Coarse) -> float:
-    height = drawn.size[1] * shown.size[0] / drawn.size[0]
-    if abs(height - shown.size[1]) > 1.5:  # pixels: another aspect ratio
-        return math.inf
-    return float(np.abs(drawn.grey - shown.grey).mean())
-
-
 def figure_tables(figures: Path, results: Path, folder: str) -> Iterator[Drift]:
     """Differences between a figure's CSV and the study's long tables that have the same rows."""
     tables = {file.name: read(file) for file in sorted(results.glob("*.csv"))}
@@ -256,11 +174,13 @@ def figure_tables(figures: Path, results: Path, folder: str) -> Iterator[Drift]:
                         yield Drift(f"{folder}/{file.name}", why, row, column, before, now)
 
 
-@lru_cache(maxsize=1)
-def _published() -> dict[tuple[str, str, str], set[float]]:
+@lru_cache(maxsize=4)
+def _published(file: Path, changed: int) -> dict[tuple[str, str, str], set[float]]:
+    """The published values of a file; ``changed`` is there for the cache."""
     values: dict[tuple[str, str, str], set[float]] = {}
-    for row in published().itertuples():
-        values.setdefault((row.method, row.setting, row.metric), set()).add(row.value)
+    for row in pd.read_csv(file).itertuples():
+        setting = "" if pd.isna(row.setting) else row.setting
+        values.setdefault((row.method, setting, row.metric), set()).add(row.value)
     return values
 
 
@@ -268,8 +188,10 @@ def published_values(file: str, frame: pd.DataFrame) -> Iterator[Drift]:
     """Published values that ``published.csv`` states otherwise for the method and setting."""
     if not {"method", "setting", "metric", "published"} <= {*frame}:
         return
+    file_of_all = published_file()
+    values = _published(file_of_all, file_of_all.stat().st_mtime_ns)
     for row in frame[frame["published"] != ""].itertuples():
-        known = _published().get((row.method, row.setting, row.metric), set())
+        known = values.get((row.method, row.setting, row.metric), set())
         near = [v for v in known if abs(number(row.published) - v) <= 5e-6 * abs(v)]
         if known and not near:
             why, named = "committed: published.csv", f"{row.method}, {row.setting}, {row.metric}"

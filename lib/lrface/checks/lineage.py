@@ -147,7 +147,7 @@ def command(one: StudyResults, parameters: dict[str, Any]) -> str:
 
     It names every parameter that is not the notebook's default.
     """
-    default = _defaults(project_root() / "notebooks" / f"{one.study}.ipynb")
+    default = defaults(project_root() / "notebooks" / f"{one.study}.ipynb")
     words = ["lrface", "reproduce", "--study", one.study[:2]]
     words += ["--data", str(parameters.get("data", one.data)), "--preset", one.preset]
     for name, value in parameters.items():
@@ -156,7 +156,7 @@ def command(one: StudyResults, parameters: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _defaults(notebook: Path) -> dict[str, Any]:
+def defaults(notebook: Path) -> dict[str, Any]:
     """A notebook's parameters that have plain values; empty if it cannot be read."""
     try:
         cells = json.loads(notebook.read_text())["cells"]

@@ -1,84 +1,38 @@
 """Is every stored number still what it was?
 
-Three answers: :func:`stored` compares results with their records and second sources, and computes
-nothing; :func:`against` compares them with another run; :func:`fresh` makes that run.
+:func:`stored` compares results with their manifests, their records and their second sources, and
+computes again what needs no training; :mod:`lrface.checks.other_run` compares them with another
+run, and makes that run.
 """
 
 from __future__ import annotations
 
-import platform
-import re
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from lrface.checks import cross_checks, score_files
-from lrface.checks.compare import NOT_COMPARED, OTHER, TOLERANCE, Drift, compare, read
+from lrface.checks import (
+    cross_checks,
+    executed,
+    labels,
+    manifest,
+    networks,
+    other_run,
+    pictures,
+    prose,
+    recompute,
+    records,
+    score_files,
+)
+from lrface.checks.compare import Drift, compare, read
+from lrface.checks.outcome import Report
 from lrface.checks.study_results import StudyResults, find
-from lrface.errors import LrfaceError, UsageError
+from lrface.errors import UsageError
 from lrface.files import output_root, project_root, sha256, slug
 from lrface.report.ledger import EVERY_SET, NAMES
-from lrface.settings import override
 
 CHANGED = "it is not the file that its record names (sha256)"
-
-
-@dataclass
-class Report:
-    """What was checked and how, what was left out and why, and what differs."""
-
-    how: str
-    machine: list[str]
-    """A line for each machine that the numbers come from."""
-    checked: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    drifts: list[Drift] = field(default_factory=list)
-
-    def lines(self) -> list[str]:
-        """For a terminal: a line per difference, then what was checked."""
-        count = f"{len(self.drifts)} drifts" if self.drifts else "no drift"
-        return [
-            *map(str, self.drifts),
-            *self._notes(),
-            f"{', '.join(self.checked)}: {count} ({self.how})",
-        ]
-
-    def _notes(self) -> list[str]:
-        return [*(f"not compared: {line}" for line in self.left_out), *self.machine]
-
-    def markdown(self) -> str:
-        """For an issue: the differences as a table, and the tolerances."""
-        rows = []
-        for d in self.drifts:
-            off = ["", ""] if d.off is None else [f"{d.off:.3g}", f"{d.tolerance:.3g}"]
-            cells = [d.file, d.row, d.column, d.committed, d.now, *off, d.why]
-            rows.append([cell.replace("|", "/") for cell in cells])
-        columns = ["file", "row", "column", "committed", "now", "off by", "tolerance", "why"]
-        table = pd.DataFrame(rows, columns=columns).to_markdown(index=False, disable_numparse=True)
-        parts = [
-            f"# {len(self.drifts)} drifts in {len(self.checked)} studies",
-            f"{self.how}. Checked: {', '.join(self.checked)}.",
-            "\n".join(f"- {line}" for line in self._notes()),
-            *([table] if rows else []),
-            "## Tolerances",
-            _tolerances(),
-        ]
-        return "\n\n".join(parts) + "\n"
-
-
-def _tolerances() -> str:
-    lines = []
-    for name, entry in TOLERANCE.items():
-        share = f", or {entry.share:g} of its interval" if entry.share else ""
-        lines.append(f"- {name}: {entry.amount:g}{share}; {entry.reason}")
-    lines.append(f"- {OTHER}")
-    for name, reason in NOT_COMPARED.items():
-        lines.append(f"- {name.strip(' (')}: not compared, {reason}")
-    return "\n".join(lines)
 
 
 def run(
@@ -115,31 +69,52 @@ def run(
             raise UsageError(
                 f"--against {other}: give another output folder than this one, with results/ in it"
             )
-        return against(chosen, other)
-    return fresh(chosen) if again else stored(root, chosen)
+        return other_run.against(chosen, other)
+    return other_run.fresh(chosen) if again else stored(root, chosen)
 
 
 def stored(root: Path, chosen: list[StudyResults]) -> Report:
-    """Compare results with their records and second sources; computes nothing.
+    """Compare results with their manifests, records and second sources; trains and scores nothing.
 
-    The second sources are those of :mod:`lrface.checks.cross_checks`, the released score files
-    (:mod:`lrface.checks.score_files`), and, if all results under ``root`` are chosen, the tables
-    of all findings and contrasts.
+    Tables are computed again from released score files, and a few faces are restored again by
+    released networks. If all results under ``root`` are chosen, what is no study's is checked, too:
+    the tables of all findings and contrasts, the prose of notebooks and README, files that nothing
+    lists. Manifests are asked for in the repository; in another output folder nobody has written
+    any.
     """
-    report = Report("stored results against their records and second sources", [machine()])
+    report = Report(
+        "stored results against their records and second sources", [other_run.machine()]
+    )
     found: list[Drift] = []
     private: dict[str, dict[str, int]] = {}
+    numbers = networks_asked = 0
+    ours = root.resolve() == project_root().resolve()
     for one in chosen:
         found += _stored(one, private)
+        if ours:
+            found += _readable(f"results/{one.name}/{manifest.NAME}", manifest.check_study(one))
+        again, n = recompute.check(one)
+        restored, asked = networks.check(one, one.record() or {})
+        found += [*again, *restored]
+        numbers, networks_asked = numbers + n, networks_asked + asked
         report.checked.append(one.name)
     for what, counts in private.items():
         report.left_out.append(f"{sum(counts.values())} {what.format(', '.join(counts))}")
     for preset in dict.fromkeys(f"{one.data}/{one.preset}" for one in chosen):
         found += _readable(f"results/{preset}/scores", score_files.unlisted(root, preset))
-    if len(chosen) == len(find(root)):
+    every = find(root)
+    if len(chosen) == len(every):
         for name in NAMES:
             found += _readable(f"results/{name}.csv", _ledger(root, name))
         found += _without_results(root)
+        if ours:
+            found += _readable(f"results/{manifest.NAME}", manifest.check_rest(root, every))
+            for file in [root / "README.md", *manifest.notebook_files()]:
+                found += _readable(file.name, prose.check(file))
+    if ours and not records.history(root):
+        report.left_out.append("commits (git has no whole history here)")
+    report.computed = f"{numbers} numbers from score files, {networks.FACES} faces each by "
+    report.computed += f"{networks_asked} networks"
     report.drifts = _deduplicated(found)
     return report
 
@@ -150,8 +125,15 @@ def _deduplicated(found: Iterable[Drift]) -> list[Drift]:
     for drift in found:
         why = "" if drift.column else drift.why
         first.setdefault((drift.file, drift.row, drift.column, why), drift)
-    explained = {drift.file for drift in first.values() if drift.why != CHANGED}
-    return [d for d in first.values() if d.why != CHANGED or d.file not in explained]
+    generic = (CHANGED, *manifest.GENERIC)
+    explained = {drift.file for drift in first.values() if drift.why not in generic}
+    kept: dict[str, Drift] = {}
+    for drift in first.values():
+        if drift.why not in generic:
+            kept[str(drift)] = drift
+        elif drift.file not in explained:
+            kept.setdefault(drift.file, drift)
+    return list(kept.values())
 
 
 PRIVATE_FIGURES = "figure files of {} (they may show people, and are not committed)"
@@ -172,16 +154,22 @@ def _stored(one: StudyResults, private: dict[str, dict[str, int]]) -> Iterator[D
         private.setdefault(PRIVATE_SCORES, {})[one.name] = absent
     for name, file in one.tables().items():
         yield from _table(one, name, file)
+    yield from _readable(f"{results}/record.json", records.check(one))
+    yield from _readable(f"{results}/runs.csv", networks.parameters(one))
+    yield from _readable(f"{results}/tests.csv", labels.check(one))
     committed = project_root() / "notebooks" / f"{one.study}.ipynb"
     candidates = [one.results / "notebook.ipynb", committed]
-    notebook = cross_checks.executed_notebook(candidates, one.data, one.preset)
-    images = cross_checks.figure_images(one.figures, figures, notebook)
-    yield from _readable(figures, images)
+    notebook = executed.executed_notebook(candidates, one.data, one.preset)
+    yield from _readable(figures, pictures.figure_images(one.figures, figures, notebook))
+    yield from _readable(figures, pictures.documents(one.figures, figures))
     tables = cross_checks.figure_tables(one.figures, one.results, figures)
     yield from _readable(figures, tables)
     if notebook:
         shown = cross_checks.notebook_tables(notebook, one.results, results)
         yield from _readable(results, shown)
+        yield from _readable(results, executed.tables_without_file(notebook, one))
+    if committed.is_file():
+        yield from _readable(results, executed.outputs(committed, one))
 
 
 def _outputs(
@@ -261,160 +249,3 @@ def _without_results(root: Path) -> Iterator[Drift]:
         if not (default / notebook.stem / "record.json").exists():
             name = f"results/synthetic/quick/{notebook.stem}/record.json"
             yield Drift(name, "missing: the notebook has no committed results")
-
-
-def against(chosen: list[StudyResults], other: Path) -> Report:
-    """Compare results with those under another output folder, by ``compare.TOLERANCE``.
-
-    Raises
-    ------
-    UsageError
-        The two have no data set and preset in common.
-    """
-    report = Report(f"committed results against {other.name or other}", [])
-    there = {(p.parts[-2], p.parts[-1]) for p in other.glob("results/*/*") if p.is_dir()}
-    for one in chosen:
-        if (one.data, one.preset) in there:
-            _against(one, StudyResults(other, one.data, one.preset, one.study), report)
-        else:
-            absent = f"{one.data}/{one.preset}"
-            report.left_out.append(f"{one.name} (there is no {absent} in the other folder)")
-    if not report.checked:
-        raise UsageError(
-            f"{other} holds no results to compare with: it needs results/<data>/<preset>/<study>, "
-            "as LRFACE_OUT has them"
-        )
-    report.machine = list(dict.fromkeys(report.machine))
-    return report
-
-
-def _against(one: StudyResults, now: StudyResults, report: Report) -> None:
-    """Add to the report how one study's results differ from those of the other run."""
-    report.checked.append(one.name)
-    record, new = one.record(), now.record()
-    if new is None:
-        why = "the other run left no record: it did not complete"
-        report.drifts.append(Drift(f"results/{now.name}/record.json", why))
-        return
-    report.machine.append(machine(new, record))
-    if record and record.get("parameters") != new.get("parameters"):
-        why = "the two runs had different parameters"
-        report.drifts.append(Drift(f"results/{one.name}/record.json", why))
-    here, there = one.tables(), now.tables()
-    absent, rows = _absent_sets(record, new), 0
-    for name in dict.fromkeys([*here, *there]):
-        if name not in here and name.startswith("figures/") and not one.figures.is_dir():
-            continue  # a figure of people, not committed
-        try:
-            frame = read(here[name]) if name in here else None
-            now_frame = read(there[name]) if name in there else None
-        except (OSError, ValueError):
-            report.drifts.append(Drift(name, "it cannot be read as a table"))
-            continue
-        if absent and frame is not None:
-            frame, dropped = _without(absent, frame)
-            now_frame = None if now_frame is None else _without(absent, now_frame)[0]
-            rows += dropped
-            if frame.empty and name not in there:
-                continue
-        if frame is None or now_frame is None:
-            why = "this table was added" if frame is None else "this table is missing now"
-            report.drifts.append(Drift(name, why))
-        else:
-            report.drifts += compare(name, frame, now_frame)
-    if rows:
-        sets = ", ".join(absent)
-        why = "not at hand in the other run"
-        report.left_out.append(f"{rows} rows of {one.name} on {sets} ({why})")
-
-
-def _without(sets: list[str], table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """The table without the rows that name one of the sets, and the number of those."""
-    named = rf"\b(?:{'|'.join(map(re.escape, sets))})\b"
-    rows = table.apply(lambda column: column.str.contains(named)).any(axis=1)
-    return table[~rows].reset_index(drop=True), int(rows.sum())
-
-
-def _absent_sets(record: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
-    """The face sets that the first run had beside its own, and the second had not."""
-    before, after = ((made or {}).get("provenance", {}) for made in (record, new))
-    states = {name: state for name, state in before.items() if name.startswith("data ")}
-    had = [name for name, state in states.items() if state != "absent"]
-    return [n.removeprefix("data ") for n in had if after.get(n, "absent") == "absent"]
-
-
-def fresh(chosen: list[StudyResults]) -> Report:
-    """Execute the studies now with their records' parameters, and compare (:func:`against`).
-
-    They are executed into a temporary folder, with released networks and scores as always. A study
-    that cannot be executed here (its faces are not at hand) is named and left out.
-
-    Raises
-    ------
-    UsageError
-        No study can be executed here.
-    """
-    from lrface.execution import notebooks, runner
-
-    left_out, failed, ran = [], [], []
-    with tempfile.TemporaryDirectory(prefix="lrface-verify-") as folder:
-        with override(out=folder):
-            for one in chosen:
-                record = one.record()
-                if record is None:
-                    why = "missing or damaged: nothing says how to make it again"
-                    failed.append(Drift(f"results/{one.name}/record.json", why))
-                    continue
-                try:
-                    path = notebooks.find(one.study)
-                    values = notebooks.contract(path)(**record["parameters"]).model_dump()
-                    runner.check(path, values)
-                except (LrfaceError, ValueError) as error:
-                    left_out.append(f"{one.name} ({' '.join(str(error).split())})")
-                    continue
-                outcome = runner.run(path, values)
-                ran.append(one)
-                if outcome.status == "failed":
-                    why = f"executing it again failed: {outcome.reason}"
-                    failed.append(Drift(f"results/{one.name}", why))
-        if not ran and not failed:
-            raise UsageError(f"nothing can be executed here: {'; '.join(left_out)}")
-        gone = {drift.file for drift in failed}
-        again = [one for one in ran if f"results/{one.name}" not in gone]
-        report = against(again, Path(folder)) if again else Report("", [machine()])
-    report.how = "committed results against a run made now"
-    report.checked = [one.name for one in ran]
-    report.left_out += left_out
-    report.drifts = failed + report.drifts
-    return report
-
-
-def machine(made: dict[str, Any] | None = None, committed: dict[str, Any] | None = None) -> str:
-    """A line on where numbers were made, with the versions that the committed record does not have.
-
-    Parameters
-    ----------
-    made : dict, optional
-        The record of a run; None: this machine, on which stored results are checked.
-    committed : dict, optional
-        The record that it is compared with.
-    """
-    if made is None:
-        here = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-        return f"checked on {here}"
-    line = f"made on {_processor(made)}, commit {str(made.get('commit', '?'))[:8]}"
-    if committed is None:
-        return line
-    now, then = made.get("versions", {}), committed.get("versions", {})
-    changed = [name for name in {**then, **now} if now.get(name) != then.get(name)]
-    other = [
-        f"{name} {now.get(name, 'none')} (committed with {then.get(name, 'none')})"
-        for name in changed
-    ]
-    if _processor(made) != _processor(committed):
-        other.append(f"committed on {_processor(committed)}")
-    return f"{line}; {', '.join(other) or 'versions and processor as committed'}"
-
-
-def _processor(record: dict[str, Any]) -> str:
-    return f"{record.get('platform', '?')}, {record.get('cpu_capability', '?')}"

@@ -239,20 +239,28 @@ def list_() -> None:
 
 
 @app.command()
-def publish(study: Studies = "all") -> None:
-    """Execute notebooks with their own defaults, and commit them executed: the new reference."""
+def publish(
+    study: Studies = "all",
+    manifests: Annotated[
+        bool, typer.Option("--manifests", help="Execute nothing; write the manifests anew.")
+    ] = False,
+) -> None:
+    """Execute notebooks with their own defaults, and commit them executed: the new reference.
+
+    At the end the hash of everything that is committed is written to manifests.
+    """
     from lrface.files import project_root
 
     with settings.override(out=project_root()):
-        _publish(study)
+        _publish(study, manifests)
 
 
-def _publish(study: str) -> None:
+def _publish(study: str, manifests: bool) -> None:
     from lrface.execution import notebooks, publishing, runner
     from lrface.report import ledger
 
     executed = []
-    for path in _selected(study):
+    for path in [] if manifests else _selected(study):
         values = notebooks.parameters(path, {})
         runner.check(path, values)
         outcome = _computed(path, values)
@@ -265,6 +273,16 @@ def _publish(study: str) -> None:
     for path, outcome in executed:
         publishing.publish(path, outcome)
     ledger.write_front_page()
+    _write_manifests()
+
+
+def _write_manifests() -> None:
+    from lrface.checks import manifest, study_results
+    from lrface.files import project_root
+
+    root = project_root()
+    written = manifest.write(study_results.find(root), root)
+    console.print(f"{len(written)} manifests, the last is {written[-1].relative_to(root)}")
 
 
 def _computed(path: Path, values: dict[str, Any], force: bool = False) -> Outcome:

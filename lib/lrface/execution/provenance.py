@@ -26,6 +26,8 @@ from lrface.files import project_root, sha256
 from lrface.settings import current
 
 PACKAGE = Path(__file__).parents[1]
+LOCKED = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.M)
+"""A package and its version in ``requirements.lock``."""
 SHOWN = 3
 """How many changed parts a phrase names; it counts the others."""
 
@@ -39,7 +41,7 @@ def parts(path: Path, values: dict[str, Any], sets: Iterable[str] = ()) -> dict[
     values : its parameters.
     sets : names of face sets that it loads, beside the parameter ``data``.
     """
-    found = {"python": platform.python_version(), **packages(), "notebook": _code(path)}
+    found = {"python": platform.python_version(), **packages(), "notebook": code(path)}
     found |= {
         f"parameter {name}": json.dumps(value, sort_keys=True) for name, value in values.items()
     }
@@ -104,7 +106,7 @@ def packages() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _versions(lock: str) -> dict[str, str]:
     found = {}
-    for name in sorted(re.findall(r"^([\w.-]+)==", lock, re.M)):
+    for name in sorted(name for name, _ in LOCKED.findall(lock)):
         try:
             found[f"package {name}"] = version(name)
         except PackageNotFoundError:  # for another platform
@@ -157,8 +159,14 @@ def _read(file: Path, name: str, changed: int, size: int) -> tuple[str, tuple[st
     return hashlib.sha256(_meaning(tree, bare=True).encode()).hexdigest()[:16], imports
 
 
-def _code(path: Path) -> str:
-    trees = [_meaning(_tree(source), bare=False) for source, _ in notebooks.cells(path)]
+def code(path: Path) -> str:
+    """The hash of a notebook's code; comments do not count."""
+    return code_hash(source for source, _ in notebooks.cells(path))
+
+
+def code_hash(sources: Iterable[str]) -> str:
+    """The hash of the code of cells."""
+    trees = [_meaning(_tree(source), bare=False) for source in sources]
     return hashlib.sha256("\0".join(trees).encode()).hexdigest()[:16]
 
 
