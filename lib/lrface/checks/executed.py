@@ -113,7 +113,7 @@ def _writer(call: ast.Call) -> bool:
 
 
 def _pattern(node: ast.expr) -> str | None:
-    """A pattern for the text that an expression gives; None if it is no text that is written out."""
+    """A pattern for the text that an expression gives; None if it is not written out."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.escape(node.value)
     if isinstance(node, ast.JoinedStr):

@@ -8,6 +8,7 @@ study is executed (``lrface verify --fresh``).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,6 @@ def parameters(one: StudyResults) -> Iterator[Drift]:
     listing = one.results / "runs.csv"
     if not listing.is_file():
         return
-    import torch
-
     from lrface.training import run_store
 
     for key in read(listing)["key"]:
@@ -107,10 +106,21 @@ def parameters(one: StudyResults) -> Iterator[Drift]:
         run = run_store.open_run(folder, "released") if folder.is_dir() else None
         if run is None:
             continue
-        with torch.device("meta"):
-            net = run.config.build(run.record.get("classes"))
-        counted = sum(p.numel() for p in net.parameters())
+        config = run.config
+        shape = (config.method, config.degradation.scale, config.size)
+        counted = _parameters(*shape, run.record.get("classes"))
         if counted != run.record["parameters"]:
             name = f"{folder.relative_to(one.root).as_posix()}/record.json"
             stated = str(run.record["parameters"])
             yield Drift(name, "counted", column="parameters", committed=f"{counted}", now=stated)
+
+
+@lru_cache(maxsize=256)
+def _parameters(method: str, scale: int, size: str, classes: int | None) -> int:
+    """The number of parameters of an untrained network."""
+    import torch
+
+    from lrface import models
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in models.build(method, scale, size, classes).parameters())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageFilter
 
 from lrface.checks.compare import Drift
 from lrface.checks.executed import ExecutedNotebook
@@ -22,13 +22,16 @@ SAME_IMAGE = 8.0
 Those of one run are below 6 (bars with turned labels; lines and faces below 2.2)."""
 
 
+BLUR = 9.0
+"""Pixels of the notebook's picture by which both are blurred before they are compared place by
+place: two resolutions of a figure differ in their texts' places by some pixels."""
 PAINTED = 60.0
-"""How far a PNG and the notebook's picture may be apart at any place, after both are blurred to hide
-how each was rasterised: grey levels of 256."""
+"""How far they may then be apart anywhere, in grey levels of 256. Those of one run are below 21
+(below 55 with labels that are turned or many); a black patch of 0.4 x 0.3 inches makes 68 or more."""
 
 
 def documents(figures: Path, folder: str) -> Iterator[Drift]:
-    """PDFs that are not of the figure of the PNG beside them: another size or another description."""
+    """PDFs that are not of the PNG's figure: of another size, or with another description."""
     for file in sorted(figures.glob("*.png")):
         pdf = file.with_suffix(".pdf")
         try:
@@ -54,12 +57,8 @@ def _plain(subject: bytes) -> str:
     """The letters of a text in a PDF, which has escapes, or two bytes a letter."""
     text = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), subject)
     text = re.sub(rb"\\(.)", rb"\1", text)
-    decoded = (
-        text[2:].decode("utf-16-be", "replace")
-        if text[:2] == b"\xfe\xff"
-        else text.decode("latin-1")
-    )
-    return _letters(decoded)
+    wide = text.startswith(b"\xfe\xff")
+    return _letters(text[2:].decode("utf-16-be", "replace") if wide else text.decode("latin-1"))
 
 
 def _letters(text: str) -> str:
@@ -69,14 +68,15 @@ def _letters(text: str) -> str:
 def figure_images(figures: Path, folder: str, notebook: ExecutedNotebook | None) -> Iterator[Drift]:
     """Figures without CSV, PNGs that cannot be read, and PNGs unlike those in the notebook."""
     images = notebook.images if notebook else {}
-    shown = {name: _coarse(Image.open(io.BytesIO(image))) for name, image in images.items()}
+    images = {name: Image.open(io.BytesIO(image)) for name, image in images.items()}
+    shown = {name: _coarse(image) for name, image in images.items()}
     for file in sorted(figures.glob("*.png")):
         name = f"{folder}/{file.name}"
         if not file.with_suffix(".csv").is_file():
             yield Drift(name, "the CSV it was drawn from is missing")
         try:
             with Image.open(file) as image:
-                drawn = _coarse(image)
+                drawn, apart = _coarse(image), _apart(image, images.get(file.stem))
         except (OSError, SyntaxError, ValueError):
             yield Drift(name, "the PNG does not open")
             continue
@@ -91,6 +91,17 @@ def figure_images(figures: Path, folder: str, notebook: ExecutedNotebook | None)
             yield Drift(name, f"{other}, and nothing like this one")
         elif nearest != file.stem:
             yield Drift(name, f"{other}: this one is its {nearest}")
+        elif apart > PAINTED:
+            yield Drift(name, f"{other}: somewhere they are {apart:.0f} of 256 grey levels apart")
+
+
+def _apart(drawn: Image.Image, shown: Image.Image | None) -> float:
+    """How far two renderings of a figure are apart where they differ most."""
+    if shown is None:
+        return 0.0
+    pair = [drawn.convert("RGB").resize(shown.size, Image.Resampling.BOX), shown.convert("RGB")]
+    blurred = [image.filter(ImageFilter.GaussianBlur(BLUR)) for image in pair]
+    return float(np.asarray(ImageChops.difference(*blurred)).max())
 
 
 class Coarse(NamedTuple):

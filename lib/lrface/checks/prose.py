@@ -1,4 +1,4 @@
-"""Numbers in the prose of notebooks and README: each is quoted from somewhere that can be looked up.
+"""Numbers in the prose of notebooks and README: each is quoted from where it can be looked up.
 
 What is measured is filled into a summary from results, and never typed. A number that is typed must
 be one of these: the name of something (Table 4, section 4.2, 8x), a value in the notebook's own
@@ -25,7 +25,7 @@ CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|<[^>]*>", re.S)
 """Fenced and inline code, the targets of links, HTML."""
 LIST = r"\d[\w.]*(?:(?:, and | and |, | to |-)\d[\w.]*)*"
 NAMES = re.compile(
-    rf"\b(?:Tables?|Figures?|Figs?\.?|[Ss]ections?|[Ee]quations?|[Ss]tud(?:y|ies)|[Ii]ssues?) {LIST}"
+    rf"\b(?:Tables?|Figures?|Figs?\.?|[Ss]ections?|[Ee]quations?|[Ss]tud(?:y|ies)) {LIST}"
     rf"|\([A-Z][^()]*\b(?:19|20)\d\d\w?\)|\b(?:Previous|[Nn]ext): \d\d|\b\d\d's"
     rf"|\[{LIST}[^\]]*\]|^#+ \d\d\b|^\| \d\d \|",
     re.M,

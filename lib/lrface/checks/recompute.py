@@ -19,7 +19,13 @@ import pandas as pd
 from lrface import data
 from lrface.checks.compare import Drift, number, read
 from lrface.checks.study_results import StudyResults
-from lrface.metrics.intervals import Estimate, bootstrap, people_and_trainings, resampled_means
+from lrface.metrics.intervals import (
+    Estimate,
+    bootstrap,
+    estimate,
+    people_and_trainings,
+    resampled_means,
+)
 
 WHY = "computed again from the score files"
 
@@ -65,11 +71,19 @@ def people(name: str, part: str, n: int) -> np.ndarray:
 
 
 def _restorers(scores: Scores, name: str) -> Iterator[Number]:
+    rows, values = [], []
     for (method, setting), (frame,) in scores.by("method", "setting"):
-        who = people(name, "test", len(frame))
-        for metric in frame:
-            row = {"method": method, "setting": setting, "metric": metric}
-            yield Number(row, bootstrap(frame[metric].to_numpy(float), clusters=who))
+        rows += [{"method": method, "setting": setting, "metric": metric} for metric in frame]
+        values += [frame[metric].to_numpy(float) for metric in frame]
+    if not values:
+        return
+    each, who = np.stack(values), people(name, "test", len(values[0]))
+    everyone = len(np.unique(who))
+    for row, one, draws in zip(rows, each, resampled_means(each, who), strict=True):
+        known = ~np.isnan(one)
+        whole = len(np.unique(who[known])) == everyone  # else fewer people are resampled
+        found = estimate(draws, int(known.sum())) if whole else bootstrap(one, clusters=who)
+        yield Number(row, found)
 
 
 def _sizes(scores: Scores, name: str) -> Iterator[Number]:
@@ -148,28 +162,39 @@ def check(one: StudyResults) -> tuple[list[Drift], int]:
     if rule is None or scores.listed.empty:
         return [], 0
     tables = {name: read(file) for name, file in one.tables().items()}
+    rows: dict[tuple[str, ...], dict[tuple[str, ...], list[tuple[str, dict[str, str]]]]] = {}
     found, count = [], 0
-    for row, estimate in rule(scores, one.data):
-        for name, frame in tables.items():
-            if not {*row, "value"} <= {*frame}:
-                continue
-            here = np.logical_and.reduce([frame[column] == word for column, word in row.items()])
-            for stated in frame[here & ~_of_a_part(frame)].to_dict("records"):
-                count += 1
-                found += _differences(name, row, estimate, stated)
+    for row, expected in rule(scores, one.data):
+        columns = tuple(row)
+        if columns not in rows:
+            rows[columns] = _by(columns, tables)
+        for name, stated in rows[columns].get(tuple(row.values()), ()):
+            count += 1
+            found += _differences(name, row, expected, stated)
     return found, count
 
 
-def _of_a_part(frame: pd.DataFrame) -> np.ndarray:
-    """Rows on some of the faces only: those of a group."""
-    parts = [frame[c] != "" for c in ("group", "attribute") if c in frame]
-    return np.logical_or.reduce([np.zeros(len(frame), bool), *parts])
+def _by(
+    columns: tuple[str, ...], tables: dict[str, pd.DataFrame]
+) -> dict[tuple[str, ...], list[tuple[str, dict[str, str]]]]:
+    """The rows of all tables that have these columns and a value, each with its table's name.
+
+    Rows on some of the faces only, those of a group, are left out.
+    """
+    found: dict[tuple[str, ...], list[tuple[str, dict[str, str]]]] = {}
+    for name, frame in tables.items():
+        if {*columns, "value"} <= {*frame}:
+            parts = [frame[c] != "" for c in ("group", "attribute") if c in frame]
+            whole = ~np.logical_or.reduce([np.zeros(len(frame), bool), *parts])
+            for row in frame[whole].to_dict("records"):
+                found.setdefault(tuple(row[c] for c in columns), []).append((name, row))
+    return found
 
 
 def _differences(
-    name: str, row: dict[str, str], estimate: Estimate, stated: dict[str, str]
+    name: str, row: dict[str, str], computed: Estimate, stated: dict[str, str]
 ) -> Iterator[Drift]:
-    for column, expected in zip(("value", "low", "high"), estimate, strict=False):
+    for column, expected in zip(("value", "low", "high"), computed, strict=False):
         if math.isnan(expected) and column != "value":
             continue
         seen = number(stated[column])

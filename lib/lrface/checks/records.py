@@ -32,7 +32,7 @@ MOST_SECONDS = {"smoke": 600, "quick": 6 * 3600}
 
 
 def check(one: StudyResults) -> Iterator[Drift]:
-    """What is wrong with a study's record; nothing if there is none, which is reported elsewhere."""
+    """What is wrong with a study's record; that there is none is reported elsewhere."""
     record = one.record()
     if record is None or not isinstance(parts := record.get("provenance"), dict):
         return

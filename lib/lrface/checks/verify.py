@@ -82,9 +82,8 @@ def stored(root: Path, chosen: list[StudyResults]) -> Report:
     lists. Manifests are asked for in the repository; in another output folder nobody has written
     any.
     """
-    report = Report(
-        "stored results against their records and second sources", [other_run.machine()]
-    )
+    how = "stored results against manifests, records and second sources"
+    report = Report(how, [other_run.machine()])
     found: list[Drift] = []
     private: dict[str, dict[str, int]] = {}
     numbers = networks_asked = 0
@@ -104,19 +103,24 @@ def stored(root: Path, chosen: list[StudyResults]) -> Report:
         found += _readable(f"results/{preset}/scores", score_files.unlisted(root, preset))
     every = find(root)
     if len(chosen) == len(every):
-        for name in NAMES:
-            found += _readable(f"results/{name}.csv", _ledger(root, name))
-        found += _without_results(root)
-        if ours:
-            found += _readable(f"results/{manifest.NAME}", manifest.check_rest(root, every))
-            for file in [root / "README.md", *manifest.notebook_files()]:
-                found += _readable(file.name, prose.check(file))
+        found += of_rest(root, every)
     if ours and not records.history(root):
         report.left_out.append("commits (git has no whole history here)")
     report.computed = f"{numbers} numbers from score files, {networks.FACES} faces each by "
     report.computed += f"{networks_asked} networks"
     report.drifts = _deduplicated(found)
     return report
+
+
+def of_rest(root: Path, every: list[StudyResults]) -> Iterator[Drift]:
+    """What is wrong with what is no study's: the ledger, and in the repository prose and inputs."""
+    for name in NAMES:
+        yield from _readable(f"results/{name}.csv", _ledger(root, name))
+    yield from _without_results(root)
+    if root.resolve() == project_root().resolve():
+        yield from _readable(f"results/{manifest.NAME}", manifest.check_rest(root, every))
+        for file in [root / "README.md", *manifest.notebook_files()]:
+            yield from _readable(file.name, prose.check(file))
 
 
 def _deduplicated(found: Iterable[Drift]) -> list[Drift]:
