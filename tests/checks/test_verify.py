@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lrface import report
-from lrface.checks import compare, lineage, study_results, verify
+from lrface.checks import compare, lineage, other_run, study_results, verify
 from lrface.checks.study_results import StudyResults
 from lrface.metrics.intervals import Estimate, resampled_means
 from matplotlib.figure import Figure
@@ -364,7 +364,7 @@ def test_counts_verdicts_rows_and_files_are_exact(study, other):
     edit(other.results / "findings.csv", "inconclusive", "supported")
     edit(other.results / "findings.csv", "han-aligns-best,", "han-aligns,")
     (other.figures / "others.csv").unlink()
-    drifts = verify.against(study_results.find(study.root), other.root).drifts
+    drifts = other_run.against(study_results.find(study.root), other.root).drifts
     assert {(Path(d.file).name, d.row, d.column, d.why) for d in drifts} == {
         ("groups.csv", "b", "images", "counts are exact"),
         ("cost.csv", "EDSR, 4x, parameters", "value", "counts are exact"),
@@ -389,12 +389,14 @@ def test_rows_on_faces_that_are_not_at_hand_are_left_out_and_named(study, other)
     ):
         record = json.loads((at.results / "record.json").read_text())
         (at.results / "record.json").write_text(json.dumps(record | {"provenance": data}))
-    report = verify.against(study_results.find(study.root), other.root)
+    report = other_run.against(study_results.find(study.root), other.root)
     assert report.drifts == [] and report.left_out == [
         "2 rows of synthetic/quick/01_small on lfw (not at hand in the other run)"
     ]
     edit(other.results / "record.json", "absent", "2")
-    assert {d.why for d in verify.against(study_results.find(study.root), other.root).drifts} == {
+    assert {
+        d.why for d in other_run.against(study_results.find(study.root), other.root).drifts
+    } == {
         "this row is missing now",
         "this row was added",
         "this table is missing now",
@@ -403,7 +405,7 @@ def test_rows_on_faces_that_are_not_at_hand_are_left_out_and_named(study, other)
 
 def test_a_run_that_did_not_complete_is_drift(study, other):
     (other.results / "record.json").unlink()
-    (drifted,) = verify.against(study_results.find(study.root), other.root).drifts
+    (drifted,) = other_run.against(study_results.find(study.root), other.root).drifts
     assert "left no record" in drifted.why
 
 

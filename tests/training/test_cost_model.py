@@ -6,7 +6,7 @@ import pytest
 from lrface import degrade, models, runs
 from lrface.errors import LrfaceError
 from lrface.models.losses import frozen
-from lrface.training import cost_model
+from lrface.training import cost_model, throughput
 from torch import nn
 
 
@@ -119,15 +119,6 @@ def test_launches_are_counted_by_hand(toy):
     assert 8 <= launches <= 20
     paper = cost_model.cost(config("EDSR"))
     assert paper.launches > 10 * launches
-
-
-def test_scoring_is_bound_by_the_detector_or_by_the_network():
-    small, large = (config("EDSR", size=size) for size in ("small", "paper"))
-    floor = 1000 * cost_model.SCORE / cost_model.CORES
-    assert cost_model.scoring_seconds(small, 1000) == floor
-    forward = 2 * models.cost(models.restorer("EDSR", 4, "paper"), 32)["macs"]
-    expected = max(floor, 1000 * forward / cost_model.IEEE_FLOPS)
-    assert cost_model.scoring_seconds(large, 1000) == pytest.approx(expected)
 
 
 def test_a_closed_form_has_one_pass_and_no_optimiser():
@@ -273,3 +264,18 @@ def test_a_training_in_stages_is_planned_as_one():
     whole, common = cost_model.cost(chosen), cost_model.cost(config("CBN-common", size="narrow"))
     assert 0 < common.macs < whole.macs and 0 < common.launches < whole.launches
     assert whole.memory > whole.weights > common.weights
+def test_the_time_of_a_core_is_of_its_operations_and_of_the_bytes_it_moves(toy):
+    core, step = throughput.Throughput(flops=1e9, bytes=1e8), cost_model.cost(toy)
+    trainings = [(toy, 1000, None, None), (toy.model_copy(update={"steps": 200}), 1000, None, None)]
+    table = cost_model.table(trainings, core)
+    moved = 100 * (step.moved + 3 * step.weights)
+    expected = 100 * 5 * 2 * step.macs / core.flops + moved / core.bytes
+    assert table[cost_model.CPU].tolist() == pytest.approx([expected, 2 * expected])
+    assert step.moved > 2 * step.activations
+
+
+def test_throughput_is_measured_once(monkeypatch):
+    first = throughput.measured()
+    assert first.flops > 1e8 and first.bytes > 1e7
+    monkeypatch.setattr(throughput, "_flops", lambda: 1 / 0)
+    assert throughput.measured() == first

@@ -5,7 +5,9 @@ import os
 import nbformat
 import papermill
 import pytest
-from lrface.execution import notebooks
+from lrface.execution import notebooks, plan
+from lrface.metrics import score_cache
+from lrface.training import loop
 
 PARAMETERS = """
 from typing import Literal
@@ -46,22 +48,18 @@ CELLS = [text.strip() for text in (PARAMETERS, BUDGET, IMPORTS, FACES, CONFIGS, 
 
 @pytest.fixture
 def dry(monkeypatch, lrface, own_places):
-    """``dry(*words, cells=..., tagged=True)``: exit code, stdout and stderr of a dry run.
-
-    Of a study of these cells; ``tagged``: the cell before the last has the tag ``plan``.
-    """
+    """``dry(*words, cells=...)``: exit code, stdout and stderr of a dry run of these cells."""
 
     def refuse(*_, **__):
-        raise AssertionError("a notebook was executed")
+        raise AssertionError("a notebook was executed, or a network trained")
 
     monkeypatch.setattr(papermill, "execute_notebook", refuse)
+    monkeypatch.setattr(loop, "train", refuse)
     monkeypatch.setenv("LRFACE_ROOT", str(own_places))
 
-    def call(*words, cells=CELLS, tagged=True):
+    def call(*words, cells=CELLS):
         written = [nbformat.v4.new_markdown_cell("# Toy"), *map(nbformat.v4.new_code_cell, cells)]
         written[1].metadata["tags"] = ["parameters"]
-        if tagged:
-            written[-2].metadata["tags"] = ["plan"]
         (own_places / "notebooks").mkdir(exist_ok=True)
         path = own_places / "notebooks" / "07_toy.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=written), path)
@@ -77,31 +75,70 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(dry, own_places):
     code, out, err = dry("--preset", "smoke", "-p", "methods=SRCNN,EDSR,bicubic")
     lines = out.splitlines()
     assert code == 0 and err == ""
-    assert "celeba, 20 training faces of " in lines[0] and "fingerprint" in lines[0]
-    assert lines[2].split()[:6] == ["SRCNN", "small", "4x", "5", "8", "2"]
-    assert lines[3].split()[0] == "EDSR"
-    assert lines[4].startswith("10 steps: ") and lines[5].startswith("scoring 1,000 faces")
-    assert "40 TFLOP/s" in lines[6] and len(lines) == 7
+    assert lines[0] == "07_toy: 2 networks needed, 0 of them at hand; 2 networks to train"
+    assert "celeba, 20 training faces of " in lines[1] and "fingerprint" in lines[1]
+    words = ["SRCNN-small", "4x", "on", "celeba", "SRCNN", "small", "4x", "5", "8", "2"]
+    assert lines[2].split()[-1] == "seconds_1_core" and lines[3].split()[:10] == words
+    assert lines[4].split()[0] == "EDSR-small"
+    assert lines[5].startswith("10 steps: ") and "on one core of this machine" in lines[5]
+    assert lines[6].startswith("scoring: 20 faces by each new network")
+    assert "40 TFLOP/s" in lines[7] and "GFLOP/s" in lines[7] and len(lines) == 8
     assert not (own_places / "out").exists()
 
 
 def test_a_study_may_learn_from_several_sets(dry):
     sets = 'train = {name: lrface.data.load(name, "train", 20) for name in ("celeba", "synthetic")}'
     chosen = """
+from lrface.training import sweep
 fields = dict(method="SRCNN", degradation=degrade.setting("4x"), n_train=20, batch=10)
 configs = {name: runs.Config(data=name, steps=4 + 2 * i, **fields) for i, name in enumerate(train)}
 """
-    code, out, _ = dry(cells=[*CELLS[:3], sets, chosen, CELLS[5]])
+    fit = "sweep.fit({('net', n): (configs[n], train[n]) for n in train})"
+    code, out, _ = dry(cells=[*CELLS[:3], sets, chosen, fit])
     lines = out.splitlines()
     assert code == 0
-    assert "celeba, 20 training" in lines[0] and "synthetic, 20 training" in lines[1]
-    assert [line.split()[3:6] for line in lines[3:5]] == [["4", "10", "2"], ["6", "10", "3"]]
-    assert lines[5].startswith("10 steps: ")
+    assert "celeba, 20 training" in lines[1] and "synthetic, 20 training" in lines[2]
+    rows = [line.split() for line in lines[4:6]]
+    assert [row[:2] for row in rows] == [["net", "celeba"], ["net", "synthetic"]]
+    assert [row[5:8] for row in rows] == [["4", "10", "2"], ["6", "10", "3"]]
+    assert lines[6].startswith("10 steps: ")
 
 
-def test_a_study_without_a_plan_trains_nothing(dry):
-    assert dry(tagged=False)[:2] == (0, "07_toy: it trains nothing\n")
+def test_a_study_that_fits_nothing_trains_nothing(dry):
+    assert dry(cells=CELLS[:5])[:2] == (0, "07_toy: it trains nothing\n")
     assert dry("-p", "methods=bicubic")[:2] == (0, "07_toy: it trains nothing\n")
+
+
+SCORED = """
+scores = score_cache.compute(configs, key=str, score=None, rows=3)
+needed = [name for name in configs if name not in scores]
+"""
+
+
+def test_where_needed_depends_on_scores_all_count_and_nothing_is_scored(dry):
+    imports = (
+        f"{CELLS[2]}\nfrom lrface.metrics import score_cache\nfrom lrface.training import sweep"
+    )
+    fit = "sweep.fit({m: (c, train) for m, c in configs.items()}, needed)"
+    code, out, err = dry(cells=[*CELLS[:2], imports, *CELLS[3:5], SCORED, fit])
+    assert (code, err) == (0, "")
+    assert out.startswith("07_toy: 2 networks needed, 0 of them at hand; 2 networks to train")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["smoke", "quick", "gpu", "paper"])
+@pytest.mark.parametrize("path", notebooks.every(), ids=lambda path: path.stem[:2])
+def test_every_study_is_planned_without_training_or_scoring(monkeypatch, path, preset):
+    def refuse(*_, **__):
+        raise AssertionError("a network was trained, or faces were scored")
+
+    monkeypatch.setattr(loop, "train", refuse)
+    monkeypatch.setattr(score_cache, "compute", refuse)
+    found = plan.of(path, notebooks.parameters(path, {"preset": preset}))
+    assert found.needed and found.tested is not None
+    if preset == "quick":  # what is released is not counted; what is fitted in closed form is not
+        methods = {config.method for config, _ in found.missing().values()}
+        assert methods <= {"Eigenface"}
 
 
 @pytest.mark.parametrize(
@@ -111,11 +148,11 @@ def test_a_study_without_a_plan_trains_nothing(dry):
         (["--preset", "paper"], CELLS, 2, "parameter preset"),
         (
             [],
-            [*CELLS[:3], "1 / 0", *CELLS[4:]],
+            [*CELLS[:3], "train = 1 / 0", *CELLS[4:]],
             1,
             "07_toy.ipynb, code cell 4: ZeroDivisionError: division by zero",
         ),
-        ([], [*CELLS[:4], "configs = [1]", CELLS[5]], 1, "must leave configs"),
+        ([], [*CELLS[:4], "configs = [1]", CELLS[5]], 1, "code cell 6: AttributeError"),
     ],
 )
 def test_a_dry_run_that_cannot_work_is_one_sentence(dry, words, cells, code, sentence):
@@ -123,11 +160,12 @@ def test_a_dry_run_that_cannot_work_is_one_sentence(dry, words, cells, code, sen
     assert given == code and sentence in err and out == "" and len(err.strip().splitlines()) == 1
 
 
-def test_planned_leaves_the_environment_as_it_was(dry, monkeypatch, own_places):
+def test_a_plan_leaves_the_environment_as_it_was(dry, monkeypatch, own_places):
     monkeypatch.delenv("LRFACE_OUT")
     before = dict(os.environ), os.getcwd()
     dry()
     path = own_places / "notebooks" / "07_toy.ipynb"
-    configs, train = notebooks.planned(path, notebooks.parameters(path, {"methods": "EDSR"}))
+    found = plan.of(path, notebooks.parameters(path, {"methods": "EDSR"}))
     assert (dict(os.environ), os.getcwd()) == before
-    assert list(configs) == ["EDSR"] and configs["EDSR"].steps == 50 and len(train) == 40
+    (config, train) = found.networks["EDSR-small 4x on celeba"]
+    assert config.steps == 50 and len(train) == 40

@@ -58,9 +58,9 @@ def published_file() -> Path:
 
 def faces() -> str:
     """The state of the embedded faces, as records have it; ``damaged`` if a file is."""
+    folder = project_root() / EMBEDDED
     try:
-        text = rendered.checked_manifest(project_root() / EMBEDDED)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(rendered.checked_manifest(folder).encode()).hexdigest()
     except LrfaceError:
         return "damaged"
 

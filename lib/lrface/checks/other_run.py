@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lrface.checks import pictures
 from lrface.checks.compare import Drift, compare, read
 from lrface.checks.outcome import Report
 from lrface.checks.study_results import StudyResults
@@ -76,6 +77,7 @@ def _against(one: StudyResults, now: StudyResults, report: Report) -> None:
             report.drifts.append(Drift(name, why))
         else:
             report.drifts += compare(name, frame, now_frame)
+    report.drifts += pictures.between(one.figures, now.figures, f"figures/{one.name}")
     if rows:
         sets = ", ".join(absent)
         why = "not at hand in the other run"

@@ -27,7 +27,33 @@ BLUR = 9.0
 place: two resolutions of a figure differ in their texts' places by some pixels."""
 PAINTED = 60.0
 """How far they may then be apart anywhere, in grey levels of 256. Those of one run are below 21
-(below 55 with labels that are turned or many); a black patch of 0.4 x 0.3 inches makes 68 or more."""
+(below 55 with many or turned labels); a black patch of 0.4 x 0.3 inches makes 68 or more."""
+
+
+def between(figures: Path, now: Path, folder: str) -> Iterator[Drift]:
+    """Pictures of two runs that show something else; PDFs that differ where the PNGs are the same.
+
+    Pictures that only one of the runs has are left out.
+    """
+    for file in sorted(figures.glob("*.png")):
+        other, name = now / file.name, f"{folder}/{file.name}"
+        if not other.is_file():
+            continue
+        try:
+            with Image.open(file) as before, Image.open(other) as after:
+                unlike = _distance(_coarse(before), _coarse(after)) > SAME_IMAGE
+                apart = 0.0 if unlike else _apart(before, after)
+        except (OSError, SyntaxError, ValueError):
+            yield Drift(name, "the PNG does not open")
+            continue
+        if unlike or apart > PAINTED:
+            yield Drift(name, "the picture is another one now")
+        pdfs = [path.with_suffix(".pdf") for path in (file, other)]
+        same_png = file.read_bytes() == other.read_bytes()
+        drawn = {pdf.read_bytes() for pdf in pdfs if pdf.is_file()}
+        if same_png and len(drawn) > 1:
+            why = "another one now, and the PNG beside it is the same"
+            yield Drift(f"{folder}/{pdfs[0].name}", why)
 
 
 def documents(figures: Path, folder: str) -> Iterator[Drift]:

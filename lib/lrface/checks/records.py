@@ -34,23 +34,36 @@ MOST_SECONDS = {"smoke": 600, "quick": 6 * 3600}
 def check(one: StudyResults) -> Iterator[Drift]:
     """What is wrong with a study's record; that there is none is reported elsewhere."""
     record = one.record()
-    if record is None or not isinstance(parts := record.get("provenance"), dict):
+    if record is None:
         return
+    parts = record.get("provenance")
+    parts = parts if isinstance(parts, dict) else {}  # records of an older form have none
     name = f"results/{one.name}/record.json"
 
     def wrong(what: str, committed: Any, now: Any, why: str) -> Drift:
         return Drift(name, why, column=what, committed=str(committed), now=str(now))
 
-    if provenance.key(parts) != record.get("source"):
+    if parts and provenance.key(parts) != record.get("source"):
         yield wrong("source", provenance.key(parts), record.get("source"), "hash of its provenance")
     yield from (wrong(*found) for found in _parameters(one, record, parts))
     yield from (wrong(*found) for found in _versions(record, parts))
     yield from (wrong(*found) for found in _time(one, record))
-    if one.data == "synthetic" and parts.get("data synthetic") != manifest.faces():
-        yield wrong("data synthetic", manifest.faces(), parts.get("data synthetic"), "faces")
+    faces = parts.get("data synthetic")
+    if one.data == "synthetic" and faces and faces != manifest.faces():
+        yield wrong("data synthetic", manifest.faces(), faces, manifest.EMBEDDED)
+    notebook = project_root() / "notebooks" / f"{one.study}.ipynb"
+    if _as_published(one) and parts and notebook.is_file():
+        now = provenance.code(notebook)
+        if now != parts.get("notebook"):
+            yield wrong("notebook", now, parts.get("notebook"), f"the code of {notebook.name}")
     if not history(project_root()):
         return
     yield from (wrong(*found) for found in _commit(one, record, parts))
+
+
+def _as_published(one: StudyResults) -> bool:
+    """Whether these are the results in the committed notebook, which runs with its defaults."""
+    return (one.data, one.preset) == ("synthetic", "quick")
 
 
 Wrong = tuple[str, Any, Any, str]
@@ -63,13 +76,13 @@ def _parameters(
     given = record.get("parameters", {})
     stated = {name.removeprefix("parameter "): value for name, value in parts.items()}
     for name, value in given.items():
-        if stated.get(name) != json.dumps(value, sort_keys=True):
+        if parts and stated.get(name) != json.dumps(value, sort_keys=True):
             yield name, stated.get(name), value, "its provenance"
     for name, folder in (("data", one.data), ("preset", one.preset)):
         if name in given and slug(str(given[name])) != folder:
             yield name, folder, given[name], "the folder that it lies in"
     notebook = project_root() / "notebooks" / f"{one.study}.ipynb"
-    if (one.data, one.preset) == ("synthetic", "quick"):  # as published: with its own defaults
+    if _as_published(one):
         for name, value in defaults(notebook).items():
             if name in given and given[name] != value:
                 yield name, value, given[name], f"the default of {notebook.name}"
@@ -83,7 +96,9 @@ def _versions(record: dict[str, Any], parts: dict[str, str]) -> Iterator[Wrong]:
 
 
 def _time(one: StudyResults, record: dict[str, Any]) -> Iterator[Wrong]:
-    seconds, least = record.get("seconds", 0), SECONDS_A_FILE * len(record["outputs"])
+    seconds, least = record.get("seconds"), SECONDS_A_FILE * len(record["outputs"])
+    if not isinstance(seconds, int | float):
+        return
     most = MOST_SECONDS.get(one.preset)
     if seconds < least:
         yield "seconds", f"{least:.0f} or more", seconds, f"{len(record['outputs'])} files"
@@ -93,6 +108,8 @@ def _time(one: StudyResults, record: dict[str, Any]) -> Iterator[Wrong]:
 
 def _commit(one: StudyResults, record: dict[str, Any], parts: dict[str, str]) -> Iterator[Wrong]:
     root, commit = project_root(), str(record.get("commit"))
+    if not {"commit", "finished"} <= record.keys():
+        return
     if _git(root, "merge-base", "--is-ancestor", commit, "HEAD") is None:
         yield "commit", "a commit of this history", commit, "git knows no such ancestor"
         return
@@ -101,7 +118,8 @@ def _commit(one: StudyResults, record: dict[str, Any], parts: dict[str, str]) ->
     if datetime.fromisoformat(made.decode().strip()) > finished + timedelta(minutes=1):
         yield "finished", made.decode().strip(), record["finished"], "its commit is younger"
     notebook = f"notebooks/{one.study}.ipynb"
-    if (state := code_at(root, commit, notebook)) != parts.get("notebook"):
+    state = code_at(root, commit, notebook)
+    if state is None or state != parts.get("notebook", state):
         yield "notebook", state, parts.get("notebook"), f"{notebook} in {commit[:8]}"
     for name, number in record.get("versions", {}).items():
         pinned = _locked(root, commit).get(name)

@@ -103,8 +103,10 @@ def reproduce(
     if dry_run:
         for path, values in work:
             runner.check_names(path, values)
+        from lrface.cli import plans
+
         for path, values in work:
-            _show_plan(path, values)
+            plans.show(path, values)
         return
     current = {path: None if force else runner.reusable(path, values) for path, values in work}
     for path, values in work:
@@ -139,52 +141,6 @@ def _reproduce_as_jobs(work: Work, options: list[str]) -> None:
         codes.append(code)
         console.print(printed, end="")
     raise typer.Exit(1 if any(codes) else 0)
-
-
-def _show_plan(path: Path, values: dict[str, Any]) -> None:
-    """Say which networks a study would train, on which faces, and what that would cost."""
-    import pandas as pd
-
-    from lrface.data import WindowSet
-    from lrface.execution import notebooks
-    from lrface.files import clock
-    from lrface.training import cost_model
-
-    planned = notebooks.planned(path, values)
-    if planned is None or not planned[0]:
-        console.print(f"{path.stem}: it trains nothing")
-        return
-    configs, train = planned
-    frames = []
-    for data, faces in train.items() if isinstance(train, dict) else [(None, train)]:
-        identities = faces.table["identity"].nunique()
-        # windows are not cut, nor scenes rendered, for a plan
-        windows = isinstance(faces, WindowSet)
-        count, what = (faces.most, "windows, at most,") if windows else (len(faces), "faces")
-        console.print(
-            f"{path.stem}: {faces.name}, {count:,} training {what} of {identities:,} "
-            f"identities, fingerprint {faces.fingerprint}"
-        )
-        own = [config for config in configs.values() if data in (None, config.data)]
-        attributes = len(getattr(faces, "attributes", ()))
-        frames.append(cost_model.plan(own, count, identities, attributes))
-    costs = pd.concat(frames)
-    formats = {
-        "epochs": "{:.4g}".format,
-        "parameters": "{:,}".format,
-        "macs": lambda n: f"{n / 1e9:.2f}e9",
-        "memory_gb": "{:.2f}".format,
-        **dict.fromkeys(cost_model.SECONDS, clock),
-    }
-    console.print(costs.to_string(index=False, formatters=formats))
-    one, eight = (clock(costs[name].sum()) for name in cost_model.SECONDS)
-    console.print(
-        f"{costs['steps'].sum():,} steps: {one} on one GPU, {eight} on eight; "
-        f"at most {costs['memory_gb'].max():.2f} GB"
-    )
-    scored = cost_model.scoring_seconds_of(configs.values(), 1000)
-    console.print(f"scoring 1,000 faces by all of them: {clock(scored)} on one GPU")
-    console.print(f"({cost_model.ASSUMPTION})")
 
 
 def _show(outcome: Outcome) -> None:

@@ -1,14 +1,10 @@
-"""A notebook before it runs: its study number, its typed parameters, what it would train."""
+"""A notebook before it runs: its study number, its typed parameters."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import difflib
-import io
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import nbformat
 import yaml
@@ -16,12 +12,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import project_root
-from lrface.settings import override
-
-# torch takes seconds to import, and the decision to reuse results does without it
-if TYPE_CHECKING:
-    from lrface.data import TrainingSet
-    from lrface.training.runs import Config
 
 
 def folder() -> Path:
@@ -68,68 +58,6 @@ def contract(path: Path) -> type[BaseModel]:
     exec(compile(tagged[0], f"{path.name}, parameters", "exec", dont_inherit=True), space)
     fields = {name: (kind, space[name]) for name, kind in space.get("__annotations__", {}).items()}
     return create_model(path.stem, __config__=ConfigDict(extra="forbid", strict=True), **fields)
-
-
-def planned(
-    path: Path, values: dict[str, Any]
-) -> tuple[dict[Any, Config], TrainingSet | dict[str, TrainingSet]] | None:
-    """What the notebook would train: its variables ``configs`` and ``train``.
-
-    The code cells down to the one tagged ``plan`` are executed in this process, with ``values``
-    (checked) in place of the defaults. What they show is dropped, what they write goes to a
-    temporary folder.
-
-    Returns
-    -------
-    tuple or None
-        The configs by name, and the training faces or clips (or a dict of them, by a config's
-        ``data``); None if no cell is tagged ``plan``.
-
-    Raises
-    ------
-    LrfaceError
-        A cell fails, or leaves no such variables.
-    """
-    from lrface.data import TrainingSet
-    from lrface.training.runs import Config
-
-    code = cells(path)
-    tagged = [number for number, (_, tags) in enumerate(code, 1) if "plan" in tags]
-    if not tagged:
-        return None
-    if len(tagged) > 1:
-        raise LrfaceError(
-            f"{path.name} has {len(tagged)} cells tagged 'plan': a notebook that trains has one"
-        )
-    space: dict[str, Any] = {}
-    with (
-        tempfile.TemporaryDirectory() as elsewhere,
-        override(out=elsewhere),
-        contextlib.chdir(project_root()),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        try:
-            for number, (source, tags) in enumerate(code[: tagged[0]], 1):
-                name = f"{path.name}, cell {number}"
-                exec(compile(source, name, "exec", dont_inherit=True), space)
-                if "parameters" in tags:
-                    space |= copy.deepcopy(values)
-        except LrfaceError:
-            raise
-        except Exception as error:
-            first = (str(error).strip() or "no message").splitlines()[0]
-            raise LrfaceError(
-                f"{path.name}, code cell {number}: {type(error).__name__}: {first}"
-            ) from error
-    configs, train = space.get("configs"), space.get("train")
-    sets = train.values() if isinstance(train, dict) else [train]
-    several = isinstance(configs, dict) and all(isinstance(c, Config) for c in configs.values())
-    if not several or not all(isinstance(faces, TrainingSet) for faces in sets):
-        raise LrfaceError(
-            f"{path.name}: its cell tagged 'plan' must leave configs (a dict of runs.Config) "
-            "and train (a FaceSet, ClipSet or WindowSet, or a dict of them)"
-        )
-    return configs, train
 
 
 def _plain(kind: Any) -> bool:

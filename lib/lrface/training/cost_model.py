@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from lrface import models
@@ -26,6 +27,7 @@ from lrface.errors import LrfaceError
 from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Batch
 from lrface.training.config import Config, RunRef
+from lrface.training.throughput import Throughput
 
 FACE = 128
 """Side in pixels of a whole HR face."""
@@ -40,18 +42,21 @@ ADAM_LAUNCHES, ADAM_TENSORS = 14, 30
 """Operations of Adam's step, and how many weights one of them takes at a time."""
 DECODE = 2e-3
 """Seconds in which one core decodes a face of 128x128 pixels (measured; WebP)."""
-SCORE = 20e-3
-"""Seconds of one core to score a restored face: detector and landmarks (measured)."""
 CORES = 8
 """Assumed cores beside each GPU."""
 IEEE_FLOPS = 20e12
 """Assumed speed of one GPU in IEEE float32, in which scores are computed."""
 ASSUMPTION = (
-    f"times assume {FLOPS / 1e12:g} TFLOP/s sustained on one GPU, {EFFICIENCY:.0%} of eight "
-    f"times that on eight, {LAUNCH * 1e6:g} microseconds a kernel and {CORES} cores beside each "
-    "GPU; memory is a lower bound, in GB of 1e9 bytes; every network counts as trained from nothing"
+    f"times assume {FLOPS / 1e12:g} TFLOP/s sustained on one GPU ({IEEE_FLOPS / 1e12:g} in IEEE "
+    f"float32, in which scores are computed), {EFFICIENCY:.0%} of eight times that on eight, "
+    f"{LAUNCH * 1e6:g} microseconds a kernel and {CORES} cores beside each GPU; memory is a lower "
+    "bound, in GB of 1e9 bytes"
 )
 SECONDS = ("seconds_1_gpu", "seconds_8_gpus")
+CPU = "seconds_1_core"
+
+Training = tuple[Config, int, int | None, int | None]
+"""A config, and of its training faces their number, their people and their attributes."""
 
 
 class Cost(NamedTuple):
@@ -70,6 +75,8 @@ class Cost(NamedTuple):
     """Bytes of all weights, their gradients and Adam's two moments, whatever the batch."""
     launches: int
     """Operations that are sent to a GPU in one step."""
+    moved: int
+    """Bytes that the operations of the step read and write, for the whole batch."""
 
     @property
     def memory(self) -> int:
@@ -124,12 +131,28 @@ def plan(
       method  epochs  parameters
     0  SRCNN     2.0        9539
     """
+    every = dict.fromkeys(one for given in configs for one in _with_parents(given))
+    return table((one, n_train, identities, attributes) for one in every)
+
+
+def table(trainings: Iterable[Training], core: Throughput | None = None) -> pd.DataFrame:
+    """The cost of these trainings, a row each, as :func:`plan` has them.
+
+    Parameters
+    ----------
+    trainings : iterable of Training
+        Each counts as it stands; what it starts from does not.
+    core : Throughput, optional
+        One core of a processor (:func:`lrface.training.throughput.measured`). With it the table has
+        columns ``seconds_1_core`` and ``patch`` (0: whole faces).
+    """
     rows, costs = [], {}
-    for config in dict.fromkeys(one for given in configs for one in _with_parents(given)):
+    for config, n_train, identities, attributes in trainings:
         method = models.find(config.method)
         degradation, descends = config.degradation, _descends(method)
         shape = (config.method, config.size, degradation.scale, config.loss, config.batch)
         shape = (*shape, config.patch, config.frames, *_preprocessor_size(config))
+        shape = (*shape, identities, attributes)
         if shape not in costs:
             costs[shape] = cost(config, identities, attributes)
         step = costs[shape]
@@ -140,9 +163,16 @@ def plan(
         row = (config.method, config.size, degradation.name, steps, config.batch, samples / faces)
         row = (*row, step.parameters, step.macs, step.memory / 1e9, max(takes, key=takes.get))
         eight = takes | {name: takes[name] / (8 * EFFICIENCY) for name in ("compute", "input")}
-        rows.append((*row, max(takes.values()), max(eight.values())))
+        row = (*row, max(takes.values()), max(eight.values()))
+        if core:
+            optimiser = 3 * step.weights if descends else 0  # each is read, and all are written
+            moved = steps * (step.moved + optimiser)
+            row = (*row, core.seconds(samples * step.macs, moved), config.patch or 0)
+        rows.append(row)
     columns = "method size setting steps batch epochs parameters macs memory_gb bound"
-    return pd.DataFrame(rows, columns=[*columns.split(), *SECONDS])
+    return pd.DataFrame(
+        rows, columns=[*columns.split(), *SECONDS, *([CPU, "patch"] if core else [])]
+    )
 
 
 def _seconds(step: Cost, steps: int, samples: int, decoded: int) -> dict[str, float]:
@@ -155,34 +185,6 @@ def _seconds(step: Cost, steps: int, samples: int, decoded: int) -> dict[str, fl
         "launches": steps * step.launches * LAUNCH,
         "input": decoded * DECODE / CORES,
     }
-
-
-def scoring_seconds(config: Config, faces: int) -> float:
-    """What it takes on one GPU to restore and score faces with a network: the larger of its
-    forward passes in IEEE float32 and of the detector and landmarks on the CPU.
-
-    Examples
-    --------
-    >>> from lrface import degrade
-    >>> setting = degrade.setting("4x")
-    >>> config = Config(method="SRCNN", degradation=setting, data="synthetic", steps=1)
-    >>> scoring_seconds(config, 1000)
-    2.5
-    """
-    with torch.device("meta"), torch.no_grad(), _Operations() as operations:
-        net = config.build(1 if config.method in models.RECOGNISERS else None).eval()
-        size = (FACE, FACE) if config.frames is None else (HEIGHT, WIDTH)
-        t = () if config.frames in (None, 1) else (config.frames,)
-        net(torch.zeros(1, *t, 3, *(side // config.degradation.scale for side in size)))
-    return faces * max(operations.flops / IEEE_FLOPS, SCORE / CORES)
-
-
-def scoring_seconds_of(configs: Iterable[Config], faces: int) -> float:
-    """:func:`scoring_seconds` of all networks that restore faces."""
-    restorers = [c for c in configs if models.find(c.method).restores]
-    shapes = {(c.method, c.size, c.degradation.scale, c.frames): c for c in restorers}
-    took = {shape: scoring_seconds(config, faces) for shape, config in shapes.items()}
-    return sum(took[c.method, c.size, c.degradation.scale, c.frames] for c in restorers)
 
 
 def cost(config: Config, identities: int | None = None, attributes: int | None = None) -> Cost:
@@ -205,7 +207,7 @@ def cost(config: Config, identities: int | None = None, attributes: int | None =
 
 
 def _in_stages(config: Config, method: models.Method) -> Cost:
-    """Operations and launches as the mean of the stages', by their steps; the memory of the
+    """Operations, launches and bytes moved as the mean of the stages', by their steps; the memory of the
     hungriest. Closed-form stages are not counted."""
     with torch.device("meta"):
         stages = method.stages(config.build(), config.loss, config.patch)
@@ -218,7 +220,8 @@ def _in_stages(config: Config, method: models.Method) -> Cost:
         return sum(v * share for v, share in zip(values, shares, strict=True)) // sum(shares)
 
     memory = (max(getattr(one, name) for one in costs) for name in ("activations", "weights"))
-    return Cost(costs[0].parameters, mean("macs"), *memory, mean("launches"))
+    counted = (mean(name) for name in ("launches", "moved"))
+    return Cost(costs[0].parameters, mean("macs"), *memory, *counted)
 
 
 def _step(
@@ -261,7 +264,8 @@ def _step(
         with torch.no_grad(), _Operations() as operations:
             net.eval()(lr)
         macs = operations.flops // 2 // batch
-        return Cost(parameters, macs, _bytes([lr, hr]), total, operations.launches)
+        moved = operations.launches, operations.moved
+        return Cost(parameters, macs, _bytes([lr, hr]), total, *moved)
 
     own, saved = {w.untyped_storage() for w in weights}, WeakSet()
 
@@ -278,7 +282,8 @@ def _step(
                 losses[name].backward()
     trained = sum(p.requires_grad for p in weights)
     launches = operations.launches + ADAM_LAUNCHES * math.ceil(trained / ADAM_TENSORS)
-    return Cost(parameters, operations.flops // 2 // batch, size, total, launches)
+    macs = operations.flops // 2 // batch
+    return Cost(parameters, macs, size, total, launches, operations.moved)
 
 
 FREE = ("empty", "new_empty", "_unsafe_view", "detach", "lift_fresh", "_reshape_alias", "sym_")
@@ -286,18 +291,22 @@ FREE = ("empty", "new_empty", "_unsafe_view", "detach", "lift_fresh", "_reshape_
 
 
 class _Operations(TorchDispatchMode):
-    """Counts operations by PyTorch's formulas, and how many are sent to a GPU.
+    """Counts operations by PyTorch's formulas, those that are sent to a GPU, and the bytes that
+    they read and write.
 
     As its FlopCounterMode, in a third of the time: by operation, not by module. One formula is
     ours: PyTorch 2.14 counts the weight gradient of a grouped convolution as if it had one group.
     """
 
-    flops = launches = 0
+    flops = launches = moved = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         self.launches += not func.is_view and not func.__name__.startswith(FREE)
+        if not func.is_view:
+            touched = tree_leaves((args, kwargs, out))
+            self.moved += sum(t.nbytes for t in touched if isinstance(t, torch.Tensor))
         if func is torch.ops.aten.convolution_backward.default:
             (gradient, x, weight), transposed, needs = args[:3], args[7], args[10]
             self.flops += sum(needs[:2]) * conv_flop_count(

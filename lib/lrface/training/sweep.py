@@ -119,6 +119,11 @@ Trainings = dict[str, tuple[Config, TrainingSet]]
 """Config and training faces by key."""
 
 
+def missing(needed: list[str], known: Trainings) -> Trainings:
+    """The trainings that :func:`fit` would do: of needed keys not at hand, and their parents."""
+    return _found_and_waiting(needed, known)[1]
+
+
 def _found_and_waiting(
     needed: list[str], known: Trainings
 ) -> tuple[dict[str, Run | LrfaceError], Trainings]:
