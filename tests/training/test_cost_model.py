@@ -264,6 +264,8 @@ def test_a_training_in_stages_is_planned_as_one():
     whole, common = cost_model.cost(chosen), cost_model.cost(config("CBN-common", size="narrow"))
     assert 0 < common.macs < whole.macs and 0 < common.launches < whole.launches
     assert whole.memory > whole.weights > common.weights
+
+
 def test_the_time_of_a_core_is_of_its_operations_and_of_the_bytes_it_moves(toy):
     core, step = throughput.Throughput(flops=1e9, bytes=1e8), cost_model.cost(toy)
     trainings = [(toy, 1000, None, None), (toy.model_copy(update={"steps": 200}), 1000, None, None)]

@@ -207,8 +207,8 @@ def cost(config: Config, identities: int | None = None, attributes: int | None =
 
 
 def _in_stages(config: Config, method: models.Method) -> Cost:
-    """Operations, launches and bytes moved as the mean of the stages', by their steps; the memory of the
-    hungriest. Closed-form stages are not counted."""
+    """Operations, launches and bytes moved as the mean of the stages', by their steps; the memory
+    of the hungriest. Closed-form stages are not counted."""
     with torch.device("meta"):
         stages = method.stages(config.build(), config.loss, config.patch)
     descend = [number for number, stage in enumerate(stages) if stage.objective is not None]
