@@ -9,6 +9,7 @@ from lrface import report, settings
 from lrface.checks import reproduced
 from lrface.data import load
 from lrface.execution import kernel, notebooks, runner
+from lrface.report import ledger
 
 SHORT = {"train": "loss = 0.5 * steps / 3"}
 
@@ -63,8 +64,9 @@ def test_other_parameters_have_a_folder_of_their_own(root):
     assert other.results.name.startswith("07_tiny@") and other.results != usual.results
     assert run(root).status == run(root, steps="4").status == "reused"
     assert files_of(usual.results) == files_of(other.results)
-    ledger = (root / "results" / "local" / "findings.csv").read_text()
-    assert ledger.count("\n") == 2  # the findings of the usual run alone
+    found = ledger.read(root / "results" / "local" / "findings.csv")
+    own = found[found["data"] == "celeba"]
+    assert len(own) and own["id"].is_unique  # the findings of the usual run alone
     assert reproduced.lines([reproduced.study(other.results, other.figures)]) == []
 
 
