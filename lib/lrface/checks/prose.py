@@ -25,7 +25,8 @@ CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|<[^>]*>", re.S)
 """Fenced and inline code, the targets of links, HTML."""
 LIST = r"\d[\w.]*(?:(?:, and | and |, | to |-)\d[\w.]*)*"
 NAMES = re.compile(
-    rf"\b(?:Tables?|Figures?|Figs?\.?|[Ss]ections?|[Ee]quations?|[Ss]tud(?:y|ies)) {LIST}"
+    rf"\b(?:Tables?|Figures?|Figs?\.?|[Ss]ections?|[Ss]ettings?|[Ee]quations?) {LIST}"
+    rf"|\b[Ss]tud(?:y|ies) {LIST}"
     rf"|\([A-Z][^()]*\b(?:19|20)\d\d\w?\)|\b(?:Previous|[Nn]ext): \d\d|\b\d\d's"
     rf"|\[{LIST}[^\]]*\]|^#+ \d\d\b|^\| \d\d \|",
     re.M,
