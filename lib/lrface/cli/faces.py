@@ -28,7 +28,8 @@ def check(
         ),
     ],
 ) -> None:
-    """Read every image of a set once; name unusable files; show splits, crop and fingerprint."""
+    """Read every image of a set once; name unusable files; show splits, crop, fingerprint, and what
+    the set is not fit for, with and without networks from elsewhere."""
     from lrface import data
 
     faces = data.load(name)
