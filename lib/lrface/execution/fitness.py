@@ -10,8 +10,7 @@ from lrface.errors import UsageError
 
 OWN = ("folder:", "video:")
 """Sets that nobody has tried before; the published ones are known to be fit, or say so."""
-TRAINED = {"01": (), "02": (), "03": (), "04": ("attributes",), "05": ()}
-"""What a study needs of the set that it trains and tests on, beside people for both."""
+STUDIES = ("01", "02", "03", "04", "05")
 
 
 def check(study: str, values: dict[str, Any]) -> None:
@@ -31,13 +30,14 @@ def check(study: str, values: dict[str, Any]) -> None:
     UsageError
         Too few people, no labels, no native faces; ``trained_on`` is no set and no run.
     """
-    if study[:2] not in TRAINED:
+    if study[:2] not in STUDIES:
         return
-    if taken := bool(values.get("trained_on")):
+    learnt = ""
+    if values.get("trained_on"):
         from lrface.training import trained_on  # torch takes seconds to import
 
-        trained_on.learnt_set(values["trained_on"])
-    for name, needs, elsewhere in _asked(study[:2], values, taken):
+        learnt = trained_on.learnt_set(values["trained_on"])
+    for name, needs, elsewhere in _asked(study[:2], values, learnt):
         if not name.startswith(OWN):
             continue
         reasons = data.cannot(name, elsewhere)
@@ -49,16 +49,17 @@ def check(study: str, values: dict[str, Any]) -> None:
 
 
 def _asked(
-    study: str, values: dict[str, Any], taken: bool
+    study: str, values: dict[str, Any], learnt: str
 ) -> Iterator[tuple[str, tuple[str, ...], bool]]:
     """A set, what is needed of it, and whether all its people are test people."""
     name = values["data"]
+    trained = () if learnt else ("training",)
+    elsewhere = bool(learnt) and name != learnt
     if study == "03":
-        if not taken:
-            yield name, ("training",), False
-        for one in values.get("tests") or ([name] if taken else []):
-            yield one, ("verification",), taken or one != name
+        yield name, trained, elsewhere
+        for one in values.get("tests") or ([name] if learnt else []):
+            yield one, ("verification",), one != (learnt or name)
         return
-    yield name, (*(() if taken else ("training",)), "testing", *TRAINED[study]), taken
+    yield name, (*trained, "testing", *(("attributes",) if study == "04" else ())), elsewhere
     if study == "05":
-        yield values.get("native") or name, ("native faces",), taken
+        yield values.get("native") or name, ("native faces",), elsewhere

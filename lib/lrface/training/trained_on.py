@@ -34,8 +34,9 @@ class Found(NamedTuple):
             on = f"{run.config.data} ({run.record['data']['n']:,} faces, {run.source})"
             kinds[on] = kinds.get(on, 0) + 1
         listed = "; ".join(f"{n} on {on}" for on, n in kinds.items()) or "none"
-        names = dict.fromkeys(c[0] if isinstance(c, tuple) else c for c in self.absent)
-        gone = f"; {len(self.absent)} not at hand ({', '.join(names)})" if self.absent else ""
+        names = list(dict.fromkeys(c[0] if isinstance(c, tuple) else c for c in self.absent))
+        named = "; ".join(names[:3]) + ("; ..." if len(names) > 3 else "")
+        gone = f"; {len(self.absent)} not at hand ({named})" if self.absent else ""
         return f"networks trained elsewhere: {listed}{gone}"
 
     @property
