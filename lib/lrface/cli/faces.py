@@ -50,11 +50,13 @@ def check(
     reasons = data.cannot(name)
     for what, reason in reasons.items():
         console.print(f"  not for {what}: {reason}")
-    fit = ["testing", "verification"]
-    there = data.cannot(name, elsewhere=True)
-    if "testing" not in there and any(what in reasons for what in ("training", *fit)):
-        good = " and ".join(what for what in fit if what not in there)
-        console.print(f"  with trained_on=synthetic all its people are test people: fit for {good}")
+    if any(what in reasons for what in ("training", "testing", "verification")):
+        there = data.cannot(name, elsewhere=True)
+        good = " and ".join(what for what in ("testing", "verification") if what not in there)
+        if "testing" not in there:
+            console.print(
+                f"  with trained_on=synthetic all its people are test people: fit for {good}"
+            )
     for key, reason in faces.skipped.items():
         problems.print(f"  skipped {key}: {reason}")
     raise typer.Exit(1 if faces.skipped else 0)
