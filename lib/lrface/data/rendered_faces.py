@@ -18,13 +18,11 @@ from lrface.files import cache_dir
 FIRST, SECOND = "synthetic-1", "synthetic-2"
 PLAN = Plan(identities=400, per_identity=12, seed=2026, clips=120, generation=2)
 """What the second generation is rendered by: the embedded set's plan but for the generation."""
-REVISION = 1
-"""To be raised when the second generation's pictures change."""
 
 
 def folder() -> Path:
     """Where the second generation lies, or will lie once it is rendered."""
-    recipe = json.dumps([PLAN.facts(), REVISION], sort_keys=True)
+    recipe = json.dumps(PLAN.facts(), sort_keys=True)
     return cache_dir("faces") / f"{SECOND}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
 

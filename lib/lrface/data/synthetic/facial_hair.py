@@ -119,7 +119,7 @@ def grow_brows(identity: Identity, template: Head, vertices: np.ndarray) -> Brow
     if groomed:
         start, end = 0.150 + 0.05 * (u[0] - 0.5), 0.600 + 0.05 * (u[1] - 0.5)
         arch = float(np.clip(0.060 + 0.020 * arched - 0.018 * male, 0.02, 0.11))
-        base, tail = base - 0.008, 0.9 * arch + 0.008 + 0.04 * (u[3] - 0.5)
+        base, tail = base - 0.025, 0.9 * arch + 0.008 + 0.04 * (u[3] - 0.5)
 
     def midline(t):  # height at t, from 0 at the nose to 1 at the temple
         if groomed:

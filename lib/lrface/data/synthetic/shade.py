@@ -59,8 +59,8 @@ def _hat(table, q, hat, colour):
 def _tooth(q, upper, teeth, colour):
     """Write the albedo of teeth to ``colour`` (3,), and return the share of gum.
 
-    ``q`` is the template point, ``teeth`` the colour. Incisors, canines and what is behind them have
-    their own widths; their corners are rounded, and they darken into the mouth.
+    ``q`` is the template point, ``teeth`` the colour. Incisors, canines and what is behind them
+    have their own widths; their corners are rounded, and they darken into the mouth.
     """
     ax = abs(q[0])
     h = (q[1] - 6.60) / 0.19 if upper else (6.60 - q[1]) / 0.17
