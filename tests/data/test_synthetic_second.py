@@ -148,12 +148,16 @@ def test_the_outline_of_a_face_that_looks_aside_is_on_both_sides_of_its_chin():
         assert (points[:8] < points[8] + 1).all() and (points[9:] > points[8] - 1).all()
 
 
-def test_marks_on_lips_and_nose_are_evenly_spaced():
+def test_marks_do_not_crowd_at_the_corners_of_the_mouth_and_are_even_on_the_nose():
     built = person(second(4, 2))
     points = landmarks(built, render(built, View(number=1), 64, 1))[0]
-    for rows in (range(27, 31), [*range(54, 60), 48]):
-        steps = np.linalg.norm(np.diff(points[list(rows)], axis=0), axis=1)
-        assert steps.max() < 1.6 * steps.min()
+
+    def steps(*rows):
+        return np.linalg.norm(np.diff(points[list(rows)], axis=0), axis=1)
+
+    assert steps(27, 28, 29, 30).max() < 1.1 * steps(27, 28, 29, 30).min()
+    for rows in ((48, 49, 50), (54, 55, 56), (48, 59, 58)):
+        assert 0.6 < np.divide(*steps(*rows)) < 1.7
 
 
 def test_teeth_are_behind_the_lips_of_everyone():

@@ -70,8 +70,8 @@ def _groomed(
     """
     male, bushy = identity.gender == "male", identity.scores["Bushy_Eyebrows"]
     start, end = span
-    count = int((640 + 220 * male) * np.exp(0.30 * np.clip(bushy, -1.2, 2.2)))
-    thick = (0.047 if male else 0.036) * float(np.exp(0.16 * bushy))
+    count = int((760 + 260 * male) * np.exp(0.30 * np.clip(bushy, -1.2, 2.2)))
+    thick = (0.050 if male else 0.041) * float(np.exp(0.16 * bushy))
     t = rng.beta(1.0, 1.3, count)
     across = np.clip(rng.normal(0, 0.45, count), -1, 1)  # from -1 below to 1 above
     wide = thick * (0.66 + 0.34 * smoothstep(0, 0.22, t)) * (1 - 0.70 * smoothstep(0.3, 1, t))
@@ -117,9 +117,9 @@ def grow_brows(identity: Identity, template: Head, vertices: np.ndarray) -> Brow
     base, tail = 7.470 + 0.045 * (u[2] - 0.5), 0.014 + 0.022 * u[3]
     groomed = identity.generation > 1
     if groomed:
-        start, end = 0.150 + 0.05 * (u[0] - 0.5), 0.600 + 0.05 * (u[1] - 0.5)
+        start, end = 0.135 + 0.05 * (u[0] - 0.5), 0.600 + 0.05 * (u[1] - 0.5)
         arch = float(np.clip(0.060 + 0.020 * arched - 0.018 * male, 0.02, 0.11))
-        base, tail = base - 0.025, 0.9 * arch + 0.008 + 0.04 * (u[3] - 0.5)
+        base, tail = base - 0.036, 0.9 * arch + 0.024 + 0.04 * (u[3] - 0.5)
 
     def midline(t):  # height at t, from 0 at the nose to 1 at the temple
         if groomed:
@@ -152,12 +152,16 @@ def grow_brows(identity: Identity, template: Head, vertices: np.ndarray) -> Brow
     corners, weights, found = template.behind(xy[..., 0], xy[..., 1])
     keep = found.all(1)
     darker = {"blond": 0.50, "lightbrown": 0.65, "red": 0.65, "white": 0.30, "grey": 0.42}
+    if groomed:
+        darker = {name: 0.8 * share for name, share in darker.items()}
     share = darker.get(identity.hair_colour, 0.95)  # brows are darker than light hair
     colour = 0.85 * np.array(identity.hair) * share + 0.07 * np.array(identity.tone)
     colours = colour[None] * np.exp(rng.normal(0, 0.15, (len(xy), 1)))
     offsets = np.broadcast_to(np.array([0.003, 0.009, 0.010, 0.007]), xy.shape[:2])
     outward = np.array([1.0, 0.78, 0.53, 0.28, 0.02])
     x, y = start + (end - start) * outward, midline(outward)
+    if groomed:  # hairs rise from their roots, but at the ends they lie flat or are few
+        y = y + 0.012 * np.sin(np.pi * outward)
     anchors = template.behind(np.concatenate([-x, x[::-1]]), np.concatenate([y, y[::-1]]))[:2]
     return Brows(corners[keep], weights[keep], offsets[keep], colours[keep], anchors)
 

@@ -336,7 +336,7 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
                 draw(more, person.hair.colours, gloss, True, person.hair.cover, 430)
         draw(hair, person.hair.colours, gloss, True, person.hair.cover, 430)
     solid = depth.copy()
-    opacity = 0.50 if identity.generation == 1 else 0.40
+    opacity = 0.50
     draw(brows, person.brows.colours, (0.03, 8.0), False, opacity, 450)
     if beard is not None:
         draw(beard, person.beard.colours, (0.04, 8.0), True, opacity, 450)

@@ -168,6 +168,8 @@ def shade(
                         table, skin, moles, masks, pigment, q, u, v, colour, bump
                     )
                     sky *= (1 - 0.75 * inside) * edge
+                    if second:  # sockets and folds lie deeper than in the template's map
+                        sky = sky**1.3
                     power = skin[GLOSS] * (1 + 1.2 * lip)
                     wrap_r, wrap_g, wrap_b = 0.32, 0.19, 0.14
                 # the bump is in the template's coordinates; only its tangential part tilts the

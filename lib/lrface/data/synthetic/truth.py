@@ -16,6 +16,9 @@ BAND = 0.15
 """How far from the jaw's landmarks on the template the outline is looked for, decimetres."""
 CHIN = np.array([0.0, 6.235, 1.46])
 """What people mark as the chin is below this point of the template, not under the jaw."""
+FAR_START = 0.19
+"""How much lower the outline begins on the side that is turned away, over the sideways distance of
+the nose's root from between the ears."""
 HIDDEN_BEHIND = 0.07
 """A landmark is hidden if something is this far in front of it, decimetres."""
 
@@ -32,7 +35,8 @@ def _rim() -> tuple[np.ndarray, np.ndarray, int]:
     far = np.sqrt(((template.vertices[:, None] - jaw[None]) ** 2).sum(-1)).min(1)
     ears = np.unique(template.skin[template.skin_masks[EARS] > 0.3])
     front = (z > 0.85) & (y < 7.6) & (np.abs(x) > 0.3)
-    near = ((far < BAND) | front) & (y > jaw[:, 1].min() - 0.01)
+    underside = (y < 6.172) | ((np.abs(x) < 0.4) & (y < 6.5) & (z < 1.2))
+    near = ((far < BAND) | front) & ~underside
     near[ears] = near[template.rigid] = False
     chin = int(np.argmin(((template.vertices - CHIN) ** 2).sum(1)))
     return np.flatnonzero(near & (x < 0.02)), np.flatnonzero(near & (x > -0.02)), chin
@@ -72,12 +76,13 @@ def outline(template: Head, points: np.ndarray) -> np.ndarray:
         (0, -1, points[sides[0]], range(8, -1, -1)),
         (16, 1, points[sides[1]], range(8, 17)),
     ):
-        # the outermost point as high as the ear's landmark, which the cheek may hide
-        height, level = (rim[:, :2] - fixed[ear, :2]) @ up, 0.04 * np.hypot(*down)
+        # the outermost point as high as the ear's landmark; on the side that is turned away people
+        # begin where the cheek comes out below the brow
+        away = max(sign * float((fixed[27, :2] - fixed[[0, 16], :2].mean(0)) @ right), 0.0)
+        height = (rim[:, :2] - fixed[ear, :2]) @ up + FAR_START * away
         outward = sign * ((rim[:, :2] - middle) @ right)
-        last = float(
-            angle(rim[[np.where(np.abs(height) < level, outward, -np.inf).argmax()], :2])[0]
-        )
+        level = np.abs(height) < 0.04 * np.hypot(*down)
+        last = float(angle(rim[[np.where(level, outward, -np.inf).argmax()], :2])[0])
         angles, radii = angle(rim[:, :2]), np.hypot(*(rim[:, :2] - middle).T)
         steps = np.linspace(0.0, last, 33)
         near = np.abs(angles[None] - steps[:, None]) < abs(last) / 32
@@ -102,15 +107,18 @@ def _along(points: np.ndarray, rows: list[int], shares: list[float]) -> None:
 
 
 def _spaced(points: np.ndarray) -> None:
-    """Space landmarks (68, 3) on nose and lips as people do in photographs (300-W), in place.
+    """Space landmarks (68, 3) on nose and lips as they are spaced on photographs, in place.
 
-    Vertices crowd at the corners of the mouth; marks are about as far from each other on the bridge
-    of the nose and on the lower lip's edge, and between the lips they are below one another.
+    Evenly on the bridge of the nose. On the lips the shares are those at which dlib's predictor,
+    which learnt from marks that people set (300-W), finds the points of these faces on average.
     """
     _along(points, [27, 28, 29, 30], [1 / 3, 2 / 3])
-    _along(points, [54, 55, 56, 57, 58, 59, 48], [k / 6 for k in range(1, 6)])
+    for corner, near, peak in ((48, 49, 50), (54, 53, 52)):
+        _along(points, [corner, near, peak, 51], [0.42, 0.75])
+    for corner, near, next_one in ((54, 55, 56), (48, 59, 58)):
+        _along(points, [corner, near, next_one], [0.53])
     for corner, near, middle in ((60, 61, 62), (64, 63, 62), (64, 65, 66), (60, 67, 66)):
-        _along(points, [corner, near, middle], [0.7])
+        _along(points, [corner, near, middle], [0.67])
 
 
 def landmarks(person: Person, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
