@@ -3,12 +3,16 @@
 `.venv/bin/python benchmarks/realism.py SET [--photos celeba] [--measures spectrum,price] [--n 480]`
 appends to `results/benchmarks/realism.csv` (or `--out`) a row a number: `set, measure, part, value,
 n`. SET is any that `lrface.data.load` knows, such as `synthetic`, `synthetic-2` or
-`synthetic:PATH`; the photographs are under LRFACE_DATA, and none leaves there. The measures:
+`synthetic:PATH`; the photographs are under LRFACE_DATA, and none leaves there. The committed rows
+are of four pictures each of the first 120 people of `synthetic-1` and `synthetic-2`, which
+`.venv/bin/lrface data make PATH --identities 120 --per-identity 4 --seed 2026 --generation 2` makes
+alone. The measures:
 
 - `spectrum`: power of windows of 24 pixels on skin, eyes, mouth, hair and background over that of
   photographs, dB, in three bands of spatial frequency; 0 is the goal.
 - `landmarks`: dlib's 68 landmarks from the true ones, mean over visible points, over the face box's
-  side; photographs with points set by hand: 0.016 to 0.021 (300-W's, of other authors).
+  side; photographs with points set by hand: 0.016 to 0.021 (300-W's, of other authors). Marks and
+  brows of the second generation were placed with dlib at hand, so this is no independent test.
 - `lost`: share of the faces that dlib finds and loses after bicubic enlargement from 8x.
 - `bicubic`: PSNR of bicubic enlargement at 4x and 8x, by group; of photographs also by the darkness
   of the cheek (lowest and highest tenth) and, where they have it, CelebA's attributes.
