@@ -26,7 +26,7 @@ from lrface.data.synthetic.accessories import (
 from lrface.data.synthetic.assets import SKULL_CENTRE
 from lrface.data.synthetic.background import sample_background
 from lrface.data.synthetic.clothes import collar, dress, knot
-from lrface.data.synthetic.eyes import lash_strands
+from lrface.data.synthetic.eyes import lash_lines, lash_strands
 from lrface.data.synthetic.geometry import PIVOT, bend, express, neck_weights
 from lrface.data.synthetic.kernel import rotate, rotation, vertex_normals
 from lrface.data.synthetic.lens import Lens, take
@@ -345,6 +345,8 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     opacity = dark if identity.gender == "female" else 0.8 * dark
     if identity.generation > 1:
         opacity *= 1.3
+        lines = lash_lines(posed, template.lashes)
+        draw(lines, np.full((len(lines), 3), 0.012), (0.0, 8.0), False, 0.45 * opacity, 260)
     draw(lashes, np.full((len(lashes), 3), 0.008), (0.0, 8.0), False, opacity)
 
     cover = np.zeros((width, width), bool)

@@ -295,7 +295,7 @@ def _with_map(s: np.ndarray, identity: Identity, u: np.ndarray, aged: float) -> 
 
     The map has the redness of cheeks and lips and the circles under the eyes already.
     """
-    s[GRAIN], s[PORES] = 0.035 + 0.04 * u[0] + 0.03 * aged, 0.10 * u[1]
+    s[GRAIN], s[PORES] = 0.028 + 0.03 * u[0] + 0.03 * aged, 0.10 * u[1]
     s[SPOTS] = 0.9 * u[2] ** 3 + 0.3 * aged
     s[BLOTCH] *= 0.5
     s[BLOOD] *= 0.5

@@ -5,7 +5,7 @@ Pose, expression, gaze, light, framing, clothes, glasses, hat and make-up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -268,7 +268,7 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         gaze=(float(np.clip(gaze[0], -22, 22)), float(np.clip(gaze[1], -12, 12))),
         light=light(stream(*key, "light"), sum(identity.tone) / 3),
         framing=_frame(turn, n, float(10 + 10 * frame.random()), identity.generation),
-        clothes=cloth,
+        clothes=replace(cloth, textured=identity.generation > 1),
         glasses=glasses,
         hat=hat,
         hat_colour=hat_colour.colour,
