@@ -160,6 +160,7 @@ def test_marks_do_not_crowd_at_the_corners_of_the_mouth_and_are_even_on_the_nose
         assert 0.6 < np.divide(*steps(*rows)) < 1.7
 
 
+@pytest.mark.slow
 def test_teeth_are_behind_the_lips_of_everyone():
     template = head()
     upper, lips = np.unique(template.triangles[template.part == UPPER_TEETH]), slice(60, 68)
@@ -170,6 +171,7 @@ def test_teeth_are_behind_the_lips_of_everyone():
         assert vertices[upper, 2].max() < vertices[template.landmarks[51], 2]
 
 
+@pytest.mark.slow
 def test_brows_are_level_whatever_the_forehead_is_like():
     tilts = []
     for number in range(24):
