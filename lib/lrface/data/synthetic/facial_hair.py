@@ -161,7 +161,7 @@ def grow_brows(identity: Identity, template: Head, vertices: np.ndarray) -> Brow
     outward = np.array([1.0, 0.78, 0.53, 0.28, 0.02])
     x, y = start + (end - start) * outward, midline(outward)
     if groomed:  # hairs rise from their roots, but at the ends they lie flat or are few
-        y = y + 0.012 * np.sin(np.pi * outward)
+        y = y + 0.014 * np.sin(np.pi * outward) - 0.014 * outward**4
     anchors = template.behind(np.concatenate([-x, x[::-1]]), np.concatenate([y, y[::-1]]))[:2]
     return Brows(corners[keep], weights[keep], offsets[keep], colours[keep], anchors)
 

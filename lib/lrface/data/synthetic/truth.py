@@ -12,13 +12,15 @@ from lrface.data.synthetic.prevalence import ATTRIBUTES
 from lrface.data.synthetic.render import Frame
 from lrface.data.synthetic.views import View
 
-BAND = 0.15
-"""How far from the jaw's landmarks on the template the outline is looked for, decimetres."""
+BAND, WIDE_BAND = 0.15, 0.20
+"""How far from the jaw's landmarks on the template the outline is looked for, decimetres: below and
+above the mouth."""
 CHIN = np.array([0.0, 6.235, 1.46])
 """What people mark as the chin is below this point of the template, not under the jaw."""
-FAR_START = 0.19
-"""How much lower the outline begins on the side that is turned away, over the sideways distance of
-the nose's root from between the ears."""
+START, START_ASIDE = 0.018, 0.19
+"""How far below the eye's outer corner the outline begins: over the distance of the chin from the
+middle of the face, and what a turned head adds, over the sideways distance of the nose's root from
+between the ears. With the outline's end there, dlib's agrees with it on average."""
 HIDDEN_BEHIND = 0.07
 """A landmark is hidden if something is this far in front of it, decimetres."""
 
@@ -33,10 +35,11 @@ def _rim() -> tuple[np.ndarray, np.ndarray, int]:
     x, y, z = template.vertices.T
     jaw = template.vertices[template.landmarks[:17]]
     far = np.sqrt(((template.vertices[:, None] - jaw[None]) ** 2).sum(-1)).min(1)
-    ears = np.unique(template.skin[template.skin_masks[EARS] > 0.3])
+    ears = np.unique(template.skin[template.skin_masks[EARS] > 0.7])
+    before_ears = (far < WIDE_BAND) & (y > 6.8)
     front = (z > 0.85) & (y < 7.6) & (np.abs(x) > 0.3)
     underside = (y < 6.172) | ((np.abs(x) < 0.4) & (y < 6.5) & (z < 1.2))
-    near = ((far < BAND) | front) & ~underside
+    near = ((far < BAND) | before_ears | front) & ~underside
     near[ears] = near[template.rigid] = False
     chin = int(np.argmin(((template.vertices - CHIN) ** 2).sum(1)))
     return np.flatnonzero(near & (x < 0.02)), np.flatnonzero(near & (x > -0.02)), chin
@@ -47,7 +50,7 @@ def outline(template: Head, points: np.ndarray) -> np.ndarray:
 
     A vertex of the jaw is hidden or inside the face when the head turns. The outline is the
     farthest vertex of either side in each direction from the middle of the face, up to the height
-    of the ears' landmarks; the points are spaced evenly along it between ear and chin.
+    of the eye's outer corner; the points are spaced evenly along it from there to the chin.
 
     Parameters
     ----------
@@ -72,14 +75,14 @@ def outline(template: Head, points: np.ndarray) -> np.ndarray:
         return np.mod(np.arctan2(x, y) - turn + np.pi, 2 * np.pi) - np.pi
 
     found = np.empty((17, 3))
-    for ear, sign, rim, order in (
-        (0, -1, points[sides[0]], range(8, -1, -1)),
-        (16, 1, points[sides[1]], range(8, 17)),
+    for eye, sign, rim, order in (
+        (36, -1, points[sides[0]], range(8, -1, -1)),
+        (45, 1, points[sides[1]], range(8, 17)),
     ):
-        # the outermost point as high as the ear's landmark; on the side that is turned away people
-        # begin where the cheek comes out below the brow
-        away = max(sign * float((fixed[27, :2] - fixed[[0, 16], :2].mean(0)) @ right), 0.0)
-        height = (rim[:, :2] - fixed[ear, :2]) @ up + FAR_START * away
+        # the outermost point a little below the eye's corner, wherever the ear is
+        aside = abs(float((fixed[27, :2] - fixed[[0, 16], :2].mean(0)) @ right))
+        below = START * np.hypot(*down) + START_ASIDE * aside
+        height = (rim[:, :2] - fixed[eye, :2]) @ up + below
         outward = sign * ((rim[:, :2] - middle) @ right)
         level = np.abs(height) < 0.04 * np.hypot(*down)
         last = float(angle(rim[[np.where(level, outward, -np.inf).argmax()], :2])[0])
@@ -107,14 +110,18 @@ def _along(points: np.ndarray, rows: list[int], shares: list[float]) -> None:
 
 
 def _spaced(points: np.ndarray) -> None:
-    """Space landmarks (68, 3) on nose and lips as they are spaced on photographs, in place.
+    """Place landmarks (68, 3) of nose, eyes and lips as on photographs, in place.
 
-    Evenly on the bridge of the nose. On the lips the shares are those at which dlib's predictor,
-    which learnt from marks that people set (300-W), finds the points of these faces on average.
+    Evenly on the bridge of the nose, which begins a little above its vertex. On lips and eyes the
+    places are those at which dlib's predictor, which learnt from marks that people set (300-W),
+    finds the points of these faces on average.
     """
+    points[27] += 0.085 * (points[21:23].mean(0) - points[27])
     _along(points, [27, 28, 29, 30], [1 / 3, 2 / 3])
+    for corner, above, below in ((36, 37, 41), (45, 44, 46)):
+        points[corner] += 0.15 * (points[[above, below]].mean(0) - points[corner])
     for corner, near, peak in ((48, 49, 50), (54, 53, 52)):
-        _along(points, [corner, near, peak, 51], [0.42, 0.75])
+        _along(points, [corner, near, peak, 51], [0.38, 0.74])
     for corner, near, next_one in ((54, 55, 56), (48, 59, 58)):
         _along(points, [corner, near, next_one], [0.53])
     for corner, near, middle in ((60, 61, 62), (64, 63, 62), (64, 65, 66), (60, 67, 66)):
