@@ -224,9 +224,20 @@ def test_generations_are_known_by_name_and_rendered_only_when_loaded():
         data.load(name, "val").table["digest"] for name in ("synthetic-1", "synthetic")
     )
     assert one.tolist() == embedded.tolist()
-    data.check_name("synthetic-2")
+    for name in ("synthetic-2", "synthetic-clips-2"):
+        data.check_name(name)
+        assert data.state_or_absent(name) == "absent"
     assert not (rendered_faces.folder() / "manifest.json").exists()
-    assert data.state_or_absent("synthetic-2") == "absent"
+
+
+@pytest.mark.slow
+def test_stills_and_clips_of_the_second_generation_are_one_set(monkeypatch):
+    plan = Plan(4, 1, seed=5, size=48, clips=4, frames=2, generation=2)
+    monkeypatch.setattr(rendered_faces, "PLAN", plan)
+    assert len(data.load("synthetic-2")) == 4
+    clips = data.load_clips("synthetic-clips-2", frames=2)
+    assert len(clips) == 4 and clips.faces.root == rendered_faces.folder()
+    assert clips.faces.crop == CROPS[2]
 
 
 def test_the_embedded_plan_is_the_second_generations_but_for_the_generation():

@@ -161,7 +161,7 @@ def _check(name: str) -> None:
             what = f"{'file or ' if kind == 'video' else ''}folder {path}"
             raise LrfaceError(f"{what} does not exist; give {kind}:PATH, {OWN[kind].LAYOUT}")
         return
-    if name == rendered_faces.SECOND:
+    if name in rendered_faces.OF_SECOND:
         return
     if name in ("synthetic", "synthetic-clips", rendered_faces.FIRST):
         if not (rendered.EMBEDDED / "manifest.json").exists():
@@ -282,9 +282,9 @@ def load_clips(
         ``rendered-clips``: rendered on demand (:mod:`lrface.data.rendered_clips`) and kept in the
         cache; ``rendered-clips-2``: their second generation; ``rendered-clips+native``: the same,
         with native captures as small frames. Else any set of frames that :func:`load` knows:
-        ``synthetic-clips`` (embedded, aligned by the eyes), ``synthetic-clips:PATH``, ``ytf``,
-        ``tufs``, ``ijbc`` or ``video:PATH``. Of ``folder:PATH`` the layout is
-        PATH/identity/clip/frame.jpg.
+        ``synthetic-clips`` (embedded, aligned by the eyes), ``synthetic-clips-2``,
+        ``synthetic-clips:PATH``, ``ytf``, ``tufs``, ``ijbc`` or ``video:PATH``. Of ``folder:PATH``
+        the layout is PATH/identity/clip/frame.jpg.
     split : {"train", "val", "test"}, optional
         None: all clips; ``rendered-clips`` needs one.
     limit : int, optional
@@ -655,9 +655,10 @@ def _place(name: str, clips: bool | None = None) -> tuple[ModuleType, Path, str]
     if name in SCENES or name in rendered_scenes.SCENES:
         raise LrfaceError(f"{name} holds whole pictures, not faces: use data.load_scenes")
     if kind.startswith("synthetic"):
-        own = rendered_faces.folder() if name == rendered_faces.SECOND else rendered.EMBEDDED
+        of_second = name in rendered_faces.OF_SECOND
+        own = rendered_faces.folder() if of_second else rendered.EMBEDDED
         root = Path(path).resolve() if path else own
-        return rendered, root, "clips" if kind == "synthetic-clips" else "images"
+        return rendered, root, "clips" if kind.startswith("synthetic-clips") else "images"
     if kind == "folder":
         root = Path(path).resolve()
         of_clips = clip_folder.holds_clips(root) if clips is None else clips

@@ -16,6 +16,8 @@ from lrface.data.synthetic.make import Plan, make
 from lrface.files import cache_dir
 
 FIRST, SECOND = "synthetic-1", "synthetic-2"
+OF_SECOND = (SECOND, "synthetic-clips-2")
+"""Names of what is rendered when first loaded: the stills and the clips of one folder."""
 PLAN = Plan(identities=400, per_identity=12, seed=2026, clips=120, generation=2)
 """What the second generation is rendered by: the embedded set's plan but for the generation."""
 
@@ -28,7 +30,7 @@ def folder() -> Path:
 
 def ready(name: str) -> None:
     """Render the second generation if ``name`` asks for it and it is not at hand."""
-    if name != SECOND:
+    if name not in OF_SECOND:
         return
     place = folder()
     with FileLock(place.with_suffix(".lock")):  # several trainings may ask for it at once
