@@ -9,6 +9,7 @@ import torch
 from lrface import data
 from lrface.data import ClipSet, rendered_clips
 from lrface.data.landmarks import landmarks
+from lrface.data.synthetic.make import VERSIONS
 from lrface.errors import LrfaceError, UsageError
 
 
@@ -88,15 +89,16 @@ def test_what_has_no_clips_says_so():
         data.load_clips("synthetic-clips", "val").native()
 
 
-def test_the_list_of_rendered_clips_renders_nothing(monkeypatch):
+@pytest.mark.parametrize("name", ["rendered-clips", "rendered-clips-2"])
+def test_the_list_of_rendered_clips_renders_nothing(monkeypatch, name):
     monkeypatch.setattr(rendered_clips, "make", None)
-    train = data.load_clips("rendered-clips", "train")
-    test = data.load_clips("rendered-clips", "test")
+    train = data.load_clips(name, "train")
+    test = data.load_clips(name, "test")
     assert len(train) == 800 and train.table["identity"].nunique() == 400
     assert len(test) == test.table["identity"].nunique() == 60
     data.check_leakage(train.table, test.table)
-    data.check_leakage(train.table, data.held_out("rendered-clips"))
-    few = data.load_clips("rendered-clips", "train", 5)
+    data.check_leakage(train.table, data.held_out(name))
+    few = data.load_clips(name, "train", 5)
     assert set(few.table["key"]) < set(train.table["key"])
     prints = {c.fingerprint for c in (train, test, few, train.native())}
     assert len(prints) == 4
@@ -111,9 +113,19 @@ def test_the_prints_of_rendered_clips_are_those_of_released_networks():
     )
 
 
+def test_clips_of_both_generations_are_of_the_same_people_and_not_the_same_set():
+    one, two = (data.load_clips(f"rendered-clips{end}", "val") for end in ("", "-2"))
+    assert one.table["key"].tolist() == two.table["key"].tolist()
+    assert one.fingerprint != two.fingerprint
+    facts = rendered_clips.plan("rendered-clips-2", "val").facts()
+    assert facts["generation"] == 2 and facts["version"] == VERSIONS[2]
+
+
 @pytest.mark.slow
-def test_rendered_clips_are_what_their_list_says():
-    clips = data.load_clips("rendered-clips", "val", 2)
+@pytest.mark.parametrize("name", ["rendered-clips", "rendered-clips-2"])
+def test_rendered_clips_are_what_their_list_says(name):
+    clips = data.load_clips(name, "val", 2)
+    assert clips.faces.name == name
     assert clips.faces.table.groupby("identity").size().tolist() == [7, 7]
     assert clips.rows.shape == (2, 7) and clips.stack([0]).shape == (1, 7, 3, 128, 96)
     small = clips.native().captures([0, 1])

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from lrface.data.synthetic import ATTRIBUTES, identity, landmarks, make, person, render, view
-from lrface.data.synthetic.make import VERSION
+from lrface.data.synthetic.make import VERSIONS
 from lrface.data.synthetic.protocols import (
     FRACTIONS,
     identification_lists,
@@ -29,9 +29,9 @@ ASKED = {"identities": 6, "per_identity": 2, "seed": 9, "size": 48, "clips": 1, 
 
 
 # Mean brightness of the 16 x 16 blocks of two pictures of 64 pixels, seed 1, identities 0 and 5,
-# view 1.
+# view 1, by generation and version.
 KNOWN = {
-    2: {
+    (1, 2): {
         0: [
             [80.13, 152.06, 174.5, 149.6],
             [51.92, 166.77, 185.5, 145.25],
@@ -44,15 +44,30 @@ KNOWN = {
             [109.29, 134.86, 151.81, 96.48],
             [115.19, 144.84, 161.96, 87.7],
         ],
-    }
+    },
+    (2, 3): {
+        0: [
+            [88.65, 108.01, 100.54, 70.33],
+            [87.99, 133.92, 108.99, 88.29],
+            [102.48, 135.26, 139.76, 91.46],
+            [80.86, 119.04, 117.05, 66.78],
+        ],
+        5: [
+            [95.93, 149.48, 160.42, 240.35],
+            [98.47, 91.75, 95.87, 158.91],
+            [84.31, 133.21, 142.67, 99.75],
+            [69.0, 105.2, 131.68, 36.4],
+        ],
+    },
 }
 
 
-def test_the_version_is_raised_when_pictures_change():
-    """If this fails, the generator makes other pictures than before: raise make.VERSION and store
+@pytest.mark.parametrize("generation", VERSIONS)
+def test_the_version_is_raised_when_pictures_change(generation):
+    """If this fails, the generator makes other pictures than before: raise make.VERSIONS and store
     the new numbers under it."""
-    for number, blocks in KNOWN[VERSION].items():
-        who = person(identity(1, number))
+    for number, blocks in KNOWN[generation, VERSIONS[generation]].items():
+        who = person(identity(1, number, generation=generation))
         picture = render(who, view(who.identity, 1), 64).picture()
         assert np.abs(picture.reshape(4, 16, 4, 16, 3).mean((1, 3, 4)) - blocks).max() < 0.05
 

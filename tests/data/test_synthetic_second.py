@@ -6,14 +6,15 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from lrface import data
-from lrface.data import rendered_faces
-from lrface.data.readers.rendered import EMBEDDED
+from lrface.data import rendered_faces, search
+from lrface.data.readers.rendered import CROPS, EMBEDDED
 from lrface.data.synthetic import Identity, View, identity, landmarks, person, render, view
-from lrface.data.synthetic.assets import head
+from lrface.data.synthetic.assets import UPPER_TEETH, head, place
 from lrface.data.synthetic.background import DETAILED, SCENES, sample_background
+from lrface.data.synthetic.captures import Way, captured
 from lrface.data.synthetic.lens import Lens, sample_lens, take
 from lrface.data.synthetic.light import sample_varied_light
-from lrface.data.synthetic.make import Plan
+from lrface.data.synthetic.make import VERSIONS, Plan, make
 from lrface.data.synthetic.skin_maps import FILE, FINER, HEIGHT, WIDTH, mixture, skin_map
 from lrface.data.synthetic.truth import outline
 from lrface.data.synthetic.views import FACE_UNITS, sample_varied_expression
@@ -139,6 +140,62 @@ def test_the_outline_is_symmetric_in_front_and_follows_a_turned_face():
     )
 
 
+def test_the_outline_of_a_face_that_looks_aside_is_on_both_sides_of_its_chin():
+    built = person(second(4, 1))
+    for yaw in (-50, 50):
+        turned = render(built, View(number=1, yaw=yaw), 64, 1)
+        points = outline(built.template, turned.points)[:, 0]
+        assert (points[:8] < points[8] + 1).all() and (points[9:] > points[8] - 1).all()
+
+
+def test_marks_do_not_crowd_at_the_corners_of_the_mouth_and_are_even_on_the_nose():
+    built = person(second(4, 2))
+    points = landmarks(built, render(built, View(number=1), 64, 1))[0]
+
+    def steps(*rows):
+        return np.linalg.norm(np.diff(points[list(rows)], axis=0), axis=1)
+
+    assert steps(27, 28, 29, 30).max() < 1.1 * steps(27, 28, 29, 30).min()
+    for rows in ((48, 49, 50), (54, 55, 56), (48, 59, 58)):
+        assert 0.6 < np.divide(*steps(*rows)) < 1.7
+
+
+@pytest.mark.slow
+def test_teeth_are_behind_the_lips_of_everyone():
+    template = head()
+    upper, lips = np.unique(template.triangles[template.part == UPPER_TEETH]), slice(60, 68)
+    for number in range(8):
+        vertices = person(second(4, number)).vertices
+        between = vertices[template.landmarks[lips]].mean(0)
+        assert -0.06 < vertices[upper, 1].min() - between[1] < -0.02
+        assert vertices[upper, 2].max() < vertices[template.landmarks[51], 2]
+
+
+@pytest.mark.slow
+def test_brows_are_level_whatever_the_forehead_is_like():
+    tilts = []
+    for number in range(24):
+        built = person(second(4, number))
+        y = place(built.vertices, *built.brows.anchors)[:, 1]
+        tilts.append(y[[0, 9]].mean() - y[[4, 5]].mean())  # the outer ends over the inner ones
+    assert np.abs(np.mean(tilts)) < 0.05 and np.max(np.abs(tilts)) < 0.1
+
+
+@pytest.mark.slow
+def test_moments_of_the_second_generation_are_captured_as_its_sets_are(tmp_path):
+    make(tmp_path / "set", 8, 2, seed=3, workers=1, generation=2)
+    faces = data.load(f"synthetic:{tmp_path / 'set'}", "test", 1)
+    assert faces.crop == CROPS[2] != CROPS[1]
+    bare = search.recaptured(faces, "all parts", tmp_path / "captures")
+    assert not np.array_equal(bare.native(0), faces.native(0))
+    first = faces.table.iloc[0]
+    moments = [(3, int(first["identity"][1:]), int(first["view"]))]
+    found = captured(tmp_path / "captures", moments, [Way("whole")], generation=2)
+    assert found["digest"].tolist() == [first["digest"]]
+    own = faces.as_source("native_lr").table["digest"]
+    assert found["native_digest"].tolist() == own.tolist()
+
+
 @pytest.mark.slow
 def test_a_picture_depends_on_its_numbers_alone_and_landmarks_lie_in_it():
     def shot():
@@ -167,12 +224,24 @@ def test_generations_are_known_by_name_and_rendered_only_when_loaded():
         data.load(name, "val").table["digest"] for name in ("synthetic-1", "synthetic")
     )
     assert one.tolist() == embedded.tolist()
-    data.check_name("synthetic-2")
+    for name in ("synthetic-2", "synthetic-clips-2"):
+        data.check_name(name)
+        assert data.state_or_absent(name) == "absent"
     assert not (rendered_faces.folder() / "manifest.json").exists()
-    assert data.state_or_absent("synthetic-2") == "absent"
+
+
+@pytest.mark.slow
+def test_stills_and_clips_of_the_second_generation_are_one_set(monkeypatch):
+    plan = Plan(4, 1, seed=5, size=48, clips=4, frames=2, generation=2)
+    monkeypatch.setattr(rendered_faces, "PLAN", plan)
+    assert len(data.load("synthetic-2")) == 4
+    clips = data.load_clips("synthetic-clips-2", frames=2)
+    assert len(clips) == 4 and clips.faces.root == rendered_faces.folder()
+    assert clips.faces.crop == CROPS[2]
 
 
 def test_the_embedded_plan_is_the_second_generations_but_for_the_generation():
     plan = rendered_faces.PLAN.facts()
-    assert plan.pop("generation") == 2
-    assert json.loads((EMBEDDED / "plan.json").read_text()) == plan
+    embedded = json.loads((EMBEDDED / "plan.json").read_text())
+    assert (plan.pop("generation"), plan.pop("version")) == (2, VERSIONS[2])
+    assert embedded.pop("version") == VERSIONS[1] and embedded == plan

@@ -163,7 +163,7 @@ def _check(name: str) -> None:
             what = f"{'file or ' if kind == 'video' else ''}folder {path}"
             raise LrfaceError(f"{what} does not exist; give {kind}:PATH, {OWN[kind].LAYOUT}")
         return
-    if name == rendered_faces.SECOND:
+    if name in rendered_faces.OF_SECOND:
         return
     if name in ("synthetic", "synthetic-clips", rendered_faces.FIRST):
         if not (rendered.EMBEDDED / "manifest.json").exists():
@@ -260,9 +260,10 @@ def _load(name: str, split: str | None, limit: int | None, seed: int, clips: boo
     if limit is not None:
         order = table["key"].map(lambda key: splits.unit_hash(f"limit:{seed}:{key}"))
         table = table.iloc[order.argsort(kind="stable")]
-    table, skipped = _usable(name, root, table.reset_index(drop=True), reader.CROP, limit, split)
+    crop = rendered.CROPS[rendered.generation(root)] if reader is rendered else reader.CROP
+    table, skipped = _usable(name, root, table.reset_index(drop=True), crop, limit, split)
     photos = not name.startswith("synthetic")
-    return FaceSet(name, root, table, reader.CROP, photos, attributes, rule, skipped)
+    return FaceSet(name, root, table, crop, photos, attributes, rule, skipped)
 
 
 def load_clips(
@@ -281,8 +282,9 @@ def load_clips(
     ----------
     name : str
         ``rendered-clips``: rendered on demand (:mod:`lrface.data.rendered_clips`) and kept in the
-        cache; ``rendered-clips+native``: the same, with native captures as small frames. Else any
-        set of frames that :func:`load` knows: ``synthetic-clips`` (embedded, aligned by the eyes),
+        cache; ``rendered-clips-2``: their second generation; ``rendered-clips+native``: the same,
+        with native captures as small frames. Else any set of frames that :func:`load` knows:
+        ``synthetic-clips`` (embedded, aligned by the eyes), ``synthetic-clips-2``,
         ``synthetic-clips:PATH``, ``ytf``, ``tufs``, ``ijbc`` or ``video:PATH``. Of ``folder:PATH``
         the layout is PATH/identity/clip/frame.jpg.
     split : {"train", "val", "test"}, optional
@@ -318,17 +320,17 @@ def load_clips(
         if count is not None and count < 1:
             raise UsageError(f"{what} is {count}: ask for at least one")
     base, _, capture = name.partition("+")
-    if base == rendered_clips.NAME:
+    if base in rendered_clips.GENERATIONS:
         if split not in SPLITS or capture not in ("", "native"):
             advice = f"choose one of {', '.join(SPLITS)}"
             raise UsageError(f"{name} has no split {split!r}: {advice}, or +native as its variant")
-        clips = rendered_clips.load(split, limit, frames)
+        clips = rendered_clips.load(base, split, limit, frames)
         return clips.native() if capture else clips
     if split is not None and split not in SPLITS:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     faces = _load(name, split, None, seed, clips=True)
     if "clip" not in faces.table or faces.table["clip"].isna().any():
-        raise LrfaceError(f"{name} holds faces, not clips: choose {rendered_clips.NAME} or ytf")
+        raise LrfaceError(f"{name} holds faces, not clips: choose rendered-clips or ytf")
     clip, kept = usable(name, faces.table)
     if limit is not None:
         order = kept.map(lambda key: splits.unit_hash(f"limit:{seed}:{key}"))
@@ -350,7 +352,7 @@ def load_scenes(
     ----------
     name : str
         ``wider`` or ``fddb``, under LRFACE_DATA in their official layouts; ``rendered-crowds`` or
-        ``rendered-portraits`` (:mod:`lrface.data.rendered_scenes`).
+        ``rendered-portraits`` (:mod:`lrface.data.rendered_scenes`), or these with ``-2``.
     split : {"train", "val", "test"}, optional
         The official one; None: all that are there. The boxes of WIDER FACE's test split are not
         public, and FDDB is a test set as a whole. Rendered sets need one.
@@ -379,7 +381,7 @@ def load_scenes(
     Traceback (most recent call last):
         ...
     lrface.errors.UsageError: unknown set of scenes 'wilder': did you mean 'wider'? known are \
-    rendered-crowds, rendered-portraits, wider, fddb
+    rendered-crowds, rendered-portraits, rendered-crowds-2, rendered-portraits-2, wider, fddb
     """
     known = [*rendered_scenes.SCENES, *SCENES]
     if name not in known:
@@ -472,8 +474,8 @@ def _sampled(opened: partial, *how) -> tuple[SceneSet, pd.DataFrame]:
 
 def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     """``key, identity, split`` of every image outside a set's training split; reads no image."""
-    if name.partition("+")[0] == rendered_clips.NAME:
-        return rendered_clips.held_out()
+    if (base := name.partition("+")[0]) in rendered_clips.GENERATIONS:
+        return rendered_clips.held_out(base)
     if name in rendered_scenes.SCENES:
         return rendered_scenes.held_out(name)
     if name in SCENES:
@@ -671,9 +673,10 @@ def _place(name: str, clips: bool | None = None) -> tuple[ModuleType, Path, str]
     if name in SCENES or name in rendered_scenes.SCENES:
         raise LrfaceError(f"{name} holds whole pictures, not faces: use data.load_scenes")
     if kind.startswith("synthetic"):
-        own = rendered_faces.folder() if name == rendered_faces.SECOND else rendered.EMBEDDED
+        of_second = name in rendered_faces.OF_SECOND
+        own = rendered_faces.folder() if of_second else rendered.EMBEDDED
         root = Path(path).resolve() if path else own
-        return rendered, root, "clips" if kind == "synthetic-clips" else "images"
+        return rendered, root, "clips" if kind.startswith("synthetic-clips") else "images"
     if kind == "folder":
         root = Path(path).resolve()
         of_clips = clip_folder.holds_clips(root) if clips is None else clips

@@ -16,21 +16,21 @@ from lrface.data.synthetic.make import Plan, make
 from lrface.files import cache_dir
 
 FIRST, SECOND = "synthetic-1", "synthetic-2"
+OF_SECOND = (SECOND, "synthetic-clips-2")
+"""Names of what is rendered when first loaded: the stills and the clips of one folder."""
 PLAN = Plan(identities=400, per_identity=12, seed=2026, clips=120, generation=2)
 """What the second generation is rendered by: the embedded set's plan but for the generation."""
-REVISION = 1
-"""To be raised when the second generation's pictures change."""
 
 
 def folder() -> Path:
     """Where the second generation lies, or will lie once it is rendered."""
-    recipe = json.dumps([PLAN.facts(), REVISION], sort_keys=True)
+    recipe = json.dumps(PLAN.facts(), sort_keys=True)
     return cache_dir("faces") / f"{SECOND}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
 
 def ready(name: str) -> None:
     """Render the second generation if ``name`` asks for it and it is not at hand."""
-    if name != SECOND:
+    if name not in OF_SECOND:
         return
     place = folder()
     with FileLock(place.with_suffix(".lock")):  # several trainings may ask for it at once

@@ -5,10 +5,13 @@
 - ``rendered-portraits``: one person with a face of 80 to 150 pixels in a picture of 256, taken by a
   good camera: what face sets were like before WIDER FACE, as *other* data to learn from.
 
-The test split of the crowds comes with the library; everything else is rendered when it is first
-needed, and kept in the cache. Nobody is in two scenes, so a scene counts as an identity. Of every
-face of a test crowd there are two good pictures of 128 pixels: the moment itself, and another view
-of the person (:func:`pictures`).
+``rendered-crowds-2`` and ``rendered-portraits-2`` have the same people by the second generation's
+renderer; where they stand differs, since backgrounds take other random numbers.
+
+The test split of the crowds of the first generation comes with the library; everything else is
+rendered when it is first needed, and kept in the cache. Nobody is in two scenes, so a scene counts
+as an identity. Of every face of a test crowd there are two good pictures of 128 pixels: the moment
+itself, and another view of the person (:func:`pictures`).
 
 How many scenes there are is our choice: 240 crowds hold about 1,560 faces and take seven minutes of
 a processor core to render; a network of the cascade has 36,000 or 145,000 weights.
@@ -37,6 +40,7 @@ from lrface.data.readers.wider_scenes import LISTS
 from lrface.data.scenes import SceneSet
 from lrface.data.synthetic.camera import Camera
 from lrface.data.synthetic.identities import identity
+from lrface.data.synthetic.make import VERSIONS
 from lrface.data.synthetic.person import person
 from lrface.data.synthetic.render import render
 from lrface.data.synthetic.rows import encode
@@ -46,9 +50,15 @@ from lrface.data.synthetic.views import view
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, progress, sha256, write_atomic, write_text
 
+_CROWDS, _PORTRAITS = (
+    {"train": 240, "val": 24, "test": 60},
+    {"train": 480, "val": 24, "test": 24},
+)
 SCENES = {
-    "rendered-crowds": {"train": 240, "val": 24, "test": 60},
-    "rendered-portraits": {"train": 480, "val": 24, "test": 24},
+    "rendered-crowds": _CROWDS,
+    "rendered-portraits": _PORTRAITS,
+    "rendered-crowds-2": _CROWDS,
+    "rendered-portraits-2": _PORTRAITS,
 }
 """Number of scenes by set and split."""
 FIRST = {"train": 0, "val": 10_000, "test": 11_000}
@@ -71,16 +81,28 @@ class Plan:
     version: int = VERSION
 
     @property
+    def generation(self) -> int:
+        """Which renderer draws the people."""
+        return 2 if self.name.endswith("-2") else 1
+
+    @property
+    def kind(self) -> str:
+        """``crowd`` or ``portrait``."""
+        return self.name.split("-")[1].removesuffix("s")
+
+    @property
     def digest(self) -> str:
         """16 hex digits."""
-        facts = json.dumps(asdict(self) | {"seed": SEED, "quality": QUALITY}, sort_keys=True)
+        facts = asdict(self) | {"seed": SEED, "quality": QUALITY}
+        if self.generation > 1:
+            facts["pictures"] = VERSIONS[self.generation]
+        facts = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     @property
     def keys(self) -> list[str]:
         """The name of each scene, in order."""
-        kind = self.name.removeprefix("rendered-").removesuffix("s")
-        return [f"{kind}-{FIRST[self.split] + i:05d}" for i in range(self.scenes)]
+        return [f"{self.kind}-{FIRST[self.split] + i:05d}" for i in range(self.scenes)]
 
 
 def plan(name: str, split: str | None, limit: int | None = None) -> Plan:
@@ -104,7 +126,9 @@ def held_out(name: str) -> pd.DataFrame:
 def state(name: str) -> str:
     """A hash that changes when a scene of the set does."""
     facts = "".join(plan(name, split).digest for split in SCENES[name])
-    return hashlib.sha256((facts + _manifest()).encode()).hexdigest()
+    if not name.endswith("-2"):
+        facts += _manifest()
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def load(name: str, split: str | None, limit: int | None = None) -> SceneSet:
@@ -113,8 +137,11 @@ def load(name: str, split: str | None, limit: int | None = None) -> SceneSet:
     if (name, split) == ("rendered-crowds", "test"):
         folder = _checked_embedded()
     else:
-        folder = cache_dir("scenes") / f"{name}-{split}"
+        version = f"-{VERSIONS[chosen.generation]}" if chosen.generation > 1 else ""
+        folder = cache_dir("scenes") / f"{name}{version}-{split}"
         _render(chosen, folder)
+        if (chosen.kind, split) == ("crowd", "test"):
+            _render_faces(chosen, folder)
     parts = range(-(-chosen.scenes // PER_PART))
     images = pd.concat([_images(folder, part) for part in parts], ignore_index=True)
     images = images.iloc[: chosen.scenes]
@@ -150,14 +177,15 @@ def pictures(scenes: SceneSet) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     >>> moments.shape == (len(crowds.boxes), 128, 128, 3)
     True
     """
-    if scenes.root != EMBEDDED or "face" not in scenes.boxes:
+    where = scenes.boxes.get("face", pd.Series(dtype=str))
+    files = {at.rpartition("#")[0] for at in where}
+    if not files or not all((scenes.root / file).is_file() for file in files):
         raise LrfaceError(f"{scenes.name} has no good pictures of its faces: use the test crowds")
-    where = scenes.boxes["face"]
     found = [
-        np.stack([read_rgb(packed.fetch(EMBEDDED, at, column) or b"") for at in where])
+        np.stack([read_rgb(packed.fetch(scenes.root, at, column) or b"") for at in where])
         for column in ("moment", "portrait")
     ]
-    points = packed.columns(EMBEDDED, where, ["moment_points", "portrait_points"])
+    points = packed.columns(scenes.root, where, ["moment_points", "portrait_points"])
     marks = (np.stack(points[c]).reshape(-1, 68, 2).astype(np.float32) for c in points)
     return *found, *marks
 
@@ -167,9 +195,7 @@ def embed(workers: int = 1) -> None:
     chosen = plan("rendered-crowds", "test")
     _render(chosen, EMBEDDED, workers)
     (EMBEDDED / ".lock").unlink(missing_ok=True)
-    parts = range(-(-chosen.scenes // PER_PART))
-    todo = [part for part in parts if not _file(EMBEDDED, "faces", part).exists()]
-    Parallel(workers)(delayed(_write_faces)(EMBEDDED, part) for part in todo)
+    _render_faces(chosen, EMBEDDED, workers)
     files = {file.name: sha256(file) for file in sorted(EMBEDDED.glob("*.parquet"))}
     facts = {"plan": chosen.digest, "files": files}
     write_text(EMBEDDED / "manifest.json", json.dumps(facts, indent=1) + "\n")
@@ -211,6 +237,15 @@ def _render(chosen: Plan, folder: Path, workers: int | None = None) -> None:
                 advance()
 
 
+def _render_faces(chosen: Plan, folder: Path, workers: int | None = None) -> None:
+    """Render the good pictures of the faces of the parts that lack them."""
+    parts = range(-(-chosen.scenes // PER_PART))
+    todo = [part for part in parts if not _file(folder, "faces", part).exists()]
+    if todo:
+        workers = workers or min(os.cpu_count() or 1, len(todo))
+        Parallel(workers)(delayed(_write_faces)(folder, part, chosen.generation) for part in todo)
+
+
 def _write(name: str, split: str, folder: Path, part: int) -> None:
     """Render some scenes into two files; the second is written last."""
     cv2.setNumThreads(1)
@@ -218,10 +253,11 @@ def _write(name: str, split: str, folder: Path, part: int) -> None:
     images, faces = [], []
     for i in range(part * PER_PART, min((part + 1) * PER_PART, whole.scenes)):
         key, number = whole.keys[i], FIRST[split] + i
-        if name == "rendered-crowds":
-            scene = crowd(SEED, number)
+        if whole.kind == "crowd":
+            scene = crowd(SEED, number, generation=whole.generation)
         else:
-            scene = crowd(SEED, 20_000 + number, 256, (1, 1), (80, 150), Camera(2))
+            how = (256, (1, 1), (80, 150), Camera(2), whole.generation)
+            scene = crowd(SEED, 20_000 + number, *how)
         data, (height, width) = encode(scene.image, QUALITY), scene.image.shape[:2]
         digest = hashlib.sha256(data).hexdigest()[:16]
         picture = {"bytes": data, "path": key}
@@ -235,12 +271,12 @@ def _write(name: str, split: str, folder: Path, part: int) -> None:
         )
 
 
-def _write_faces(folder: Path, part: int) -> None:
+def _write_faces(folder: Path, part: int, generation: int) -> None:
     """Two good pictures of every face of a part."""
     cv2.setNumThreads(1)
     rows = []
     for number in _boxes(folder, part)["person"]:
-        who = person(identity(SEED, int(number)))
+        who = person(identity(SEED, int(number), generation=generation))
         row = {}
         for column, view_number in (("moment", 1), ("portrait", 2)):
             frame = render(who, view(who.identity, view_number), 128)

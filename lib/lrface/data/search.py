@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lrface import data
 from lrface.data.faceset import FaceSet
+from lrface.data.readers import rendered
 from lrface.data.splits import unit_hash
 from lrface.data.synthetic import camera, captures
 from lrface.errors import LrfaceError
@@ -158,11 +159,12 @@ def distractors(
 ) -> FaceSet:
     """Rendered people as distractors: these moments, each captured by :data:`CAMERAS`.
 
-    They have the crop and the side of ``like``. Moments that are not yet in ``folder`` (default:
-    the cache) are rendered, about ten a second and core.
+    They have the crop and the side of ``like``, and are of its generation if it is rendered.
+    Moments that are not yet in ``folder`` (default: the cache) are rendered, about ten a second and
+    core.
     """
     folder = folder or cache_dir("captures")
-    found = captures.captured(folder, moments, CAMERAS)
+    found = captures.captured(folder, moments, CAMERAS, rendered.generation(like.root))
     # keys of released scores depend on the words "stranger" and "strangers"
     named = {name: "stranger " + found[name] for name in ("identity", "key")}
     table = found.assign(**named, split="test")
@@ -204,7 +206,7 @@ def recaptured(faces: FaceSet, condition: str, folder: Path | None = None) -> Fa
     folder = folder or cache_dir("captures")
     seed = json.loads((faces.root / "plan.json").read_text())["seed"]
     moments = [(seed, int(r.identity[1:]), int(r.view)) for r in faces.table.itertuples()]
-    found = captures.captured(folder, moments, SWITCHED_OFF)
+    found = captures.captured(folder, moments, SWITCHED_OFF, rendered.generation(faces.root))
     found = found[found["way"] == condition]
     if found["digest"].tolist() != faces.table["digest"].tolist():
         raise AssertionError("the moments do not render to the set's own pictures")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,11 +18,20 @@ from lrface.files import sha256
 
 LAYOUT = "embedded: nothing to fetch; or a folder made by `lrface data make PATH`"
 CROP = Crop(source=(128, 128), box=(0, 0, 128, 128), face=(0.16, 0.2, 0.84, 0.95))
+CROPS = {1: CROP, 2: replace(CROP, face=(0.14, 0.21, 0.84, 0.90))}
+"""By generation: where dlib's detector finds the faces, on average."""
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 LEFT_ON_DISK = ("image", "native", "landmarks", "landmarks_visible")
 """Columns that are not read into the table."""
 CHECKED = 200 << 20
 """Bytes in all up to which files are compared with their sha256; of larger sets only the sizes."""
+
+
+def generation(root: Path) -> int:
+    """Which renderer drew the set in a folder; 1 where the folder holds no rendered set."""
+    plan = root / "plan.json"
+    known = json.loads(plan.read_text(encoding="utf-8")) if plan.is_file() else {}
+    return known.get("generation", 1)
 
 
 def read(root: Path, kind: str = "images") -> pd.DataFrame:

@@ -23,7 +23,7 @@ from joblib import Parallel, delayed
 from lrface.data import packed
 from lrface.data.synthetic.camera import capture, sample_camera
 from lrface.data.synthetic.identities import identity
-from lrface.data.synthetic.make import VERSION
+from lrface.data.synthetic.make import VERSIONS
 from lrface.data.synthetic.person import person
 from lrface.data.synthetic.render import render
 from lrface.data.synthetic.rows import decode, encode, name_of
@@ -56,7 +56,9 @@ class Way:
     """Stages of the camera that are off (:data:`lrface.data.synthetic.camera.STAGES`)."""
 
 
-def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd.DataFrame:
+def captured(
+    folder: Path, moments: Sequence[Moment], ways: Sequence[Way], generation: int = 1
+) -> pd.DataFrame:
     """Capture every moment in every way; what is in ``folder`` already is not rendered again.
 
     Parameters
@@ -65,6 +67,8 @@ def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd
         Where the images are stored. A call that was interrupted continues there.
     moments : sequence of (seed, person, view)
     ways : sequence of Way
+    generation : {1, 2}
+        Which renderer draws the people.
 
     Returns
     -------
@@ -75,14 +79,16 @@ def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd
         pixels. Captures of camera 0 with every stage on have the pixels that ``lrface data make``
         writes for the moment.
     """
-    text = repr((VERSION, SIZE, QUALITY, list(moments), [asdict(way) for way in ways]))
+    version, captured_as = VERSIONS[generation], [asdict(way) for way in ways]
+    facts = (version, SIZE, QUALITY, list(moments), captured_as)
+    text = repr(facts if generation == 1 else (*facts, generation))
     place = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
     parts = [moments[i : i + PER_PART] for i in range(0, len(moments), PER_PART)]
     files = [place / f"captures-{i:05d}.parquet" for i in range(len(parts))]
     missing = [(file, part) for file, part in zip(files, parts, strict=True) if not file.exists()]
     with progress("captures", len(moments)) as advance:
         advance(len(moments) - sum(len(part) for _, part in missing))
-        jobs = [delayed(_write)(file, part, ways) for file, part in missing]
+        jobs = [delayed(_write)(file, part, ways, generation) for file, part in missing]
         workers = min(os.cpu_count() or 1, max(1, len(jobs)))
         for count in Parallel(workers, return_as="generator_unordered", batch_size=1)(jobs):
             advance(count)
@@ -99,12 +105,12 @@ def captured(folder: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> pd
     return pd.concat(tables, ignore_index=True)
 
 
-def _write(file: Path, moments: Sequence[Moment], ways: Sequence[Way]) -> int:
+def _write(file: Path, moments: Sequence[Moment], ways: Sequence[Way], generation: int) -> int:
     """Render and capture some moments into one file; returns their number."""
     cv2.setNumThreads(1)
     rows = []
     for (seed, number), views in groupby(moments, key=lambda moment: moment[:2]):
-        who = person(identity(seed, number))
+        who = person(identity(seed, number, generation=generation))
         for _, _, view_number in views:
             frame = render(who, view(who.identity, view_number), SIZE)
             image = encode(frame.picture(), QUALITY)

@@ -51,6 +51,8 @@ class Clothes:
     shirt: tuple[float, float, float] = (0.8, 0.8, 0.8)
     """Colour of the shirt under a suit."""
     tie: tuple[float, float, float] | None = None
+    textured: bool = False
+    """Whether cloth has a weave and folds (second generation)."""
 
     @property
     def necktie(self) -> bool:
@@ -58,11 +60,13 @@ class Clothes:
         return self.tie is not None
 
     def packed(self) -> np.ndarray:
-        """The numbers that kernels take, float64 (20,); the last three are unused."""
+        """The numbers that kernels take, float64 (20,); the last two are unused."""
         pattern, kind = PATTERNS.index(self.pattern), KINDS.index(self.kind)
         tie = self.tie or (0.0, 0.0, 0.0)
         numbers = [*self.colour, *self.second, pattern, self.pitch, kind, self.rise]
-        return np.array([*numbers, *self.shirt, *tie, float(self.necktie), 0, 0, 0])
+        return np.array(
+            [*numbers, *self.shirt, *tie, float(self.necktie), float(self.textured), 0, 0]
+        )
 
 
 @kernel
@@ -120,6 +124,13 @@ def cloth_at(table, c, q, colour, bump):
     bump[0] = 0.28 * noise(table, q[0] * 8, q[1] * 4, q[2] * 8, 6)
     bump[1] = 0.12 * noise(table, q[0] * 5, q[1] * 9, q[2] * 5, 7)
     bump[2] = 0.0
+    if c[17] > 0:
+        folds = noise(table, q[0] * 5, q[1] * 2.2, q[2] * 5, 9)
+        yarn = noise(table, q[0] * 130, q[1] * 46, q[2] * 130, 10)
+        bump[0] += 0.55 * folds + 0.12 * yarn
+        bump[1] += 0.30 * noise(table, q[0] * 3, q[1] * 6, q[2] * 3, 11)
+        for d in range(3):
+            colour[d] *= (1 + 0.14 * yarn) * (1 + 0.16 * folds)
     return 1.0, 1.0
 
 

@@ -45,7 +45,7 @@ def eyeball(table, normal, up, gaze, iris, colour):
     if iris[5] > 0:  # the corners lie deep between the lids, and the upper lid casts a shadow
         corner = step(0.40, 0.95, abs(x))
         lidded = normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2]
-        k = (0.92 - 0.40 * corner) * (1 - 0.36 * step(0.02, 0.50, lidded))
+        k = (0.76 - 0.32 * corner) * (1 - 0.36 * step(0.02, 0.50, lidded))
         for d in range(3):
             colour[d] *= k * (1 - 0.03 * d)
     upward = normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2]
@@ -73,3 +73,10 @@ def lash_strands(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
         tip = vertices[quads[:, 2]] * (1 - t) + vertices[quads[:, 3]] * t
         strands.append(np.stack([root, (root + tip) / 2, tip], 1))
     return np.concatenate(strands) + np.array([0.0, 0.0, 0.006])
+
+
+def lash_lines(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
+    """The edges of the upper lids, dark with roots of lashes: strands (n, 3, 3), there and back."""
+    a, b = vertices[quads[:, 0]], vertices[quads[:, 1]]
+    there = np.stack([a, (a + b) / 2, b], 1) + np.array([0.0, -0.003, 0.008])
+    return np.concatenate([there, there[:, ::-1]])

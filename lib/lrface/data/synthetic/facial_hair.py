@@ -63,31 +63,49 @@ class Beard:
 def _groomed(
     rng: np.random.Generator, identity: Identity, side: int, middle, span: tuple[float, float]
 ) -> np.ndarray:
-    """Hairs (n, 4, 2) of one brow as they grow: up at the nose, outwards, down at the temple.
+    """Hairs (n, 4, 2) of one brow as they grow: up at the nose, then along the brow.
 
     Those above the line ``middle(t)`` lean down to it and those below up: a brow is dense in its
     middle and soft at its edges. ``span`` are its ends, ``side`` is -1 or 1.
     """
     male, bushy = identity.gender == "male", identity.scores["Bushy_Eyebrows"]
     start, end = span
-    count = int((340 + 110 * male) * np.exp(0.28 * np.clip(bushy, -1.5, 2.2)))
-    thick = (0.046 if male else 0.035) * float(np.exp(0.16 * bushy))
-    t = rng.beta(1.15, 1.35, count)
-    across = np.clip(rng.normal(0, 0.42, count), -1, 1)  # from -1 below to 1 above
-    wide = thick * (0.72 + 0.28 * smoothstep(0, 0.3, t)) * (1 - 0.70 * t**1.7)
+    count = int((760 + 260 * male) * np.exp(0.30 * np.clip(bushy, -1.2, 2.2)))
+    thick = (0.050 if male else 0.041) * float(np.exp(0.16 * bushy))
+    t = rng.beta(1.0, 1.3, count)
+    across = np.clip(rng.normal(0, 0.45, count), -1, 1)  # from -1 below to 1 above
+    wide = thick * (0.66 + 0.34 * smoothstep(0, 0.22, t)) * (1 - 0.70 * smoothstep(0.3, 1, t))
     x, y = start + (end - start) * t, middle(t) + across * wide
-    slope = np.interp(t, (0, 0.2, 0.5, 0.75, 1), (74, 46, 24, 4, -16))
-    angle = np.radians(slope - 24 * across + rng.normal(0, 10, count))
-    length = (0.062 + 0.040 * rng.random(count)) * (1 - 0.4 * t)
+    slope = np.degrees(np.arctan2(middle(t + 0.01) - middle(t - 0.01), 0.02 * (end - start)))
+    rise = np.interp(t, (0, 0.08, 0.22, 0.55, 1), (64, 42, 26, 12, 2))
+    angle = np.radians(slope + rise - 26 * across + rng.normal(0, 7, count))
+    length = (0.048 + 0.032 * rng.random(count)) * (1 - 0.35 * t)
+    length *= (0.55 + 0.45 * smoothstep(0, 0.15, t)) * (1.0 if male else 0.88)
     length *= 1.15 if identity.attributes["Bushy_Eyebrows"] else 1.0
     k = np.linspace(0, 1, 4)[None]
-    bent = angle[:, None] - 0.45 * k
+    bent = angle[:, None] - 0.40 * k
     along = side * (x[:, None] + length[:, None] * k * np.cos(bent))
     return np.stack([along, y[:, None] + length[:, None] * k * np.sin(bent)], -1)
 
 
-def grow_brows(identity: Identity, template: Head) -> Brows:
-    """A person's brows: random in thickness, arch, slope and place, and as their attributes say."""
+def _level(template: Head, vertices: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Heights (k,) on the template whose places on a person's mesh (n, 3) are at heights ``y``.
+
+    The forehead's shape differs between people, and would tilt one pair of brows to a frown.
+    """
+    on_template = y.copy()
+    for _ in range(3):
+        both = [template.behind(side * x, on_template)[:2] for side in (-1, 1)]
+        seen = np.mean([place(vertices, *one)[..., 1] for one in both], 0)
+        on_template += np.clip(0.8 * (y - seen), -0.06, 0.06)
+    return np.convolve(np.pad(on_template, 1, "edge"), (0.25, 0.5, 0.25), "valid")
+
+
+def grow_brows(identity: Identity, template: Head, vertices: np.ndarray) -> Brows:
+    """A person's brows: random in thickness, arch, slope and place, and as their attributes say.
+
+    ``vertices`` (n, 3) is the person's mesh without expression.
+    """
     rng = stream(identity.seed, identity.number, IDENTITY, "brows")
     male, wild = identity.gender == "male", identity.attributes["Bushy_Eyebrows"]
     bushy, arched = identity.scores["Bushy_Eyebrows"], identity.scores["Arched_Eyebrows"]
@@ -97,18 +115,22 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     u = rng.random(4)
     start, end = 0.125 + 0.065 * (u[0] - 0.3), 0.53 + 0.06 * (u[1] - 0.5)
     base, tail = 7.470 + 0.045 * (u[2] - 0.5), 0.014 + 0.022 * u[3]
-
-    groomed, drop = identity.generation > 1, 0.026 + 0.02 * (u[3] - 0.3)
-
-    if groomed:  # dlib, which knows photographs, looks for longer brows than the first had
-        end, tail = end + 0.05, tail + 0.030
+    groomed = identity.generation > 1
+    if groomed:
+        start, end = 0.135 + 0.05 * (u[0] - 0.5), 0.600 + 0.05 * (u[1] - 0.5)
+        arch = float(np.clip(0.060 + 0.020 * arched - 0.018 * male, 0.02, 0.11))
+        base, tail = base - 0.036, 0.9 * arch + 0.024 + 0.04 * (u[3] - 0.5)
 
     def midline(t):  # height at t, from 0 at the nose to 1 at the temple
+        if groomed:
+            return np.interp(t, steps, heights)
         bow = arch * np.sin(np.pi * np.clip(t * 0.85 + 0.08, 0, 1)) * 1.5
-        if groomed:  # the inner end is no higher than the arch
-            return base + 0.004 + 1.2 * bow - 1.0 * tail * smoothstep(0.6, 1, t) - drop * (1 - t)
         return base + bow - tail * smoothstep(0.55, 1, t) + 0.016 * (1 - t) ** 2
 
+    if groomed:  # up to the arch over the outer edge of the iris, and down to the temple
+        steps = np.linspace(0, 1, 12)
+        shape = base + arch * smoothstep(-0.25, 0.72, steps) - tail * smoothstep(0.56, 1.08, steps)
+        heights = _level(template, vertices, start + (end - start) * steps, shape)
     strands = []
     for side in (-1, 1):
         if groomed:
@@ -130,12 +152,16 @@ def grow_brows(identity: Identity, template: Head) -> Brows:
     corners, weights, found = template.behind(xy[..., 0], xy[..., 1])
     keep = found.all(1)
     darker = {"blond": 0.50, "lightbrown": 0.65, "red": 0.65, "white": 0.30, "grey": 0.42}
+    if groomed:
+        darker = {name: 0.8 * share for name, share in darker.items()}
     share = darker.get(identity.hair_colour, 0.95)  # brows are darker than light hair
     colour = 0.85 * np.array(identity.hair) * share + 0.07 * np.array(identity.tone)
     colours = colour[None] * np.exp(rng.normal(0, 0.15, (len(xy), 1)))
     offsets = np.broadcast_to(np.array([0.003, 0.009, 0.010, 0.007]), xy.shape[:2])
     outward = np.array([1.0, 0.78, 0.53, 0.28, 0.02])
     x, y = start + (end - start) * outward, midline(outward)
+    if groomed:  # hairs rise from their roots, but at the ends they lie flat or are few
+        y = y + 0.014 * np.sin(np.pi * outward) - 0.014 * outward**4
     anchors = template.behind(np.concatenate([-x, x[::-1]]), np.concatenate([y, y[::-1]]))[:2]
     return Brows(corners[keep], weights[keep], offsets[keep], colours[keep], anchors)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lrface.data.synthetic.assets import MOUTH, Head, head
+from lrface.data.synthetic.assets import LOWER_TEETH, MOUTH, TONGUE, UPPER_TEETH, Head, head
 from lrface.data.synthetic.groups import RACES
 from lrface.data.synthetic.identities import Identity
 from lrface.data.synthetic.kernel import kernel, smoothstep
@@ -17,6 +17,12 @@ PIVOT = np.array([0.0, 6.6, 0.45])
 """The point the head turns about, in decimetres."""
 LINING_BACK = 0.07
 """How far the inside of the mouth is moved back in the second generation, decimetres."""
+
+
+UPPER_EDGE = np.array([0.0, -0.040, -0.080])
+"""Where the edge of the upper teeth is from the middle of the line between the lips, decimetres."""
+BEHIND_UPPER = np.array([0.0, 0.02, -0.06])
+"""How far the lower teeth are moved further than the upper ones, decimetres."""
 
 
 def _macros(identity: Identity) -> dict[str, float]:
@@ -60,11 +66,30 @@ def neutral(identity: Identity) -> np.ndarray:
     if identity.generation > 1:
         # It is so near behind the lower lip that in some faces it came through the chin as a dot.
         vertices[_lining(), 2] -= LINING_BACK
+        _set_teeth(vertices, template)
     eyes = np.stack([vertices[rows].mean(0) for rows in template.eyes])
     own = np.stack([template.vertices[rows].mean(0) for rows in template.eyes])
     # Scaled towards the template's distance between the eyes, but not all the way: people differ.
     scale = (np.abs(own[0, 0] - own[1, 0]) / np.abs(eyes[0, 0] - eyes[1, 0])) ** 0.6
     return (vertices - eyes.mean(0)) * scale + own.mean(0)
+
+
+def _set_teeth(vertices: np.ndarray, template: Head) -> None:
+    """Move teeth and tongue of the second generation behind a person's own lips, in place.
+
+    The edge of the upper teeth is a little below the line between the lips, as in most people.
+    """
+    upper, lower, tongue = (
+        np.unique(template.triangles[template.part == part])
+        for part in (UPPER_TEETH, LOWER_TEETH, TONGUE)
+    )
+    lips = vertices[template.landmarks[60:68]].mean(0)
+    edge = upper[np.argmin(template.vertices[upper, 1] + 0.5 * np.abs(template.vertices[upper, 0]))]
+    move = lips + UPPER_EDGE - vertices[edge]
+    move[0] = lips[0] - vertices[upper, 0].mean()
+    vertices[upper] += move
+    vertices[upper, 0] = lips[0] + 0.92 * (vertices[upper, 0] - lips[0])
+    vertices[np.concatenate([lower, tongue])] += move + BEHIND_UPPER
 
 
 def express(vertices: np.ndarray, expression: Mapping[str, float]) -> np.ndarray:

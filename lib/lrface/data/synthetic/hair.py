@@ -315,7 +315,7 @@ def grow_hair(
         roots = np.concatenate([roots, np.tile([[0, 8.3, 0.0]], (len(bun), 1))])
         cover = np.concatenate([cover, np.full(len(bun), 0.8)])
     clump = 0.6 * noise_at(lattice(), roots, 13.0, 3) + 0.6 * noise_at(lattice(), roots, 5.0, 4)
-    uneven = 0.30 if identity.generation == 1 else 0.55
+    uneven = 0.30 if identity.generation == 1 else 0.75
     shade = np.exp(0.12 * strand_rng.normal(size=len(points)) + uneven * clump)
     if identity.hair_colour in ("grey", "white"):
         shade = shade * np.exp(0.22 * strand_rng.normal(size=len(points)))

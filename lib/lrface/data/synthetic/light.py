@@ -118,7 +118,7 @@ def sample_varied_light(rng: np.random.Generator, albedo: float = 0.35) -> Light
         key, ambient, fill, warmth = 1.3, 0.10 + 0.22 * u[3], 0.15 * u[4], 0.3 * n[2] - 0.2
     elif kind == "lamp":
         elevation, softness, key = 48 + 28 * u[1], 1.5 + 1.5 * u[2], 0.7 + 0.5 * u[5]
-        ambient, warmth = 0.3 + 0.3 * u[3], 1.1 + 0.5 * n[2]
+        ambient, warmth = 0.3 + 0.3 * u[3], 0.8 + 0.5 * n[2]
     azimuth = float(np.clip(azimuth, -85, 85))
     fill = 0.1 + 0.55 * fill
     incident = key * max(np.cos(np.radians(azimuth)), 0.15) * np.cos(np.radians(elevation))

@@ -38,8 +38,8 @@ from lrface.data.synthetic.views import view
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import progress, sha256, write_atomic, write_text
 
-VERSION = 2
-"""To be raised when the same parameters give other pictures."""
+VERSIONS = {1: 2, 2: 3}
+"""By generation; to be raised when the same parameters give other pictures."""
 PER_PART = 4
 """Identities (or clips) a part: what each worker can lose when a run is killed."""
 PER_FILE = 6000
@@ -69,7 +69,6 @@ class Plan:
     """Number of the first identity."""
     prevalence: Mapping[str, float] = field(default_factory=dict)
     """Shares of attributes that are set (:class:`.prevalence.Prevalence`)."""
-    version: int = VERSION
     jitter: float = 0.0
     """How far the crop of each frame of a clip is off, as that of a face detector is
     (:func:`.clips.clip_views`)."""
@@ -94,9 +93,14 @@ class Plan:
             raise UsageError(f"pictures are rendered at 32 to 1024 pixels, not {self.size}")
         Prevalence(self.prevalence)
 
+    @property
+    def version(self) -> int:
+        """Of the pictures (:data:`VERSIONS`); stored with the fields."""
+        return VERSIONS[self.generation]
+
     def facts(self) -> dict:
         """The fields that are stored: those that came later only where they are used."""
-        found = asdict(self)
+        found = asdict(self) | {"version": self.version}
         unused = {"jitter": 0.0, "clip_height": 0, "generation": 1}
         return {k: v for k, v in found.items() if k not in unused or v != unused[k]}
 

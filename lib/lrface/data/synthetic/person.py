@@ -57,7 +57,7 @@ def person(identity: Identity) -> Person:
         iris=iris,
         teeth=teeth,
         hair=grow_hair(identity, template, vertices, skin),
-        brows=grow_brows(identity, template),
+        brows=grow_brows(identity, template, vertices),
         beard=grow_beard(identity, template),
         glasses=glasses_of(identity),
         pigment=skin_map(identity) if identity.generation > 1 else NO_MAP,

@@ -26,7 +26,7 @@ from lrface.data.synthetic.accessories import (
 from lrface.data.synthetic.assets import SKULL_CENTRE
 from lrface.data.synthetic.background import sample_background
 from lrface.data.synthetic.clothes import collar, dress, knot
-from lrface.data.synthetic.eyes import lash_strands
+from lrface.data.synthetic.eyes import lash_lines, lash_strands
 from lrface.data.synthetic.geometry import PIVOT, bend, express, neck_weights
 from lrface.data.synthetic.kernel import rotate, rotation, vertex_normals
 from lrface.data.synthetic.lens import Lens, take
@@ -35,7 +35,7 @@ from lrface.data.synthetic.noise import lattice
 from lrface.data.synthetic.person import Person
 from lrface.data.synthetic.raster import axes_towards, buffers, depth_map, rasterise
 from lrface.data.synthetic.shade import shade
-from lrface.data.synthetic.skin import with_makeup
+from lrface.data.synthetic.skin import FOLD, with_makeup
 from lrface.data.synthetic.streams import stream
 from lrface.data.synthetic.views import View
 
@@ -45,6 +45,8 @@ SHADOW_SIZE, SHADOW_EXTENT = 256, 1.8
 """Pixels, and half the width in decimetres, of the key light's depth map."""
 OVERSAMPLE = 3
 """Pixels of the buffer along one pixel of the picture."""
+COMPANION_EVERY = 520
+"""Pixels of the buffer's side for each of which a strand is drawn once (second generation)."""
 HAIR_HANGS_BELOW = 7.05
 """Height below which hair does not turn with the head, decimetres."""
 LENS_BLUR = 0.15
@@ -297,6 +299,9 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     eyes = np.stack([posed[rows].mean(0) for rows in template.eyes])
     gaze = (turn @ rotation(view.gaze[0], view.gaze[1] + _resting_pitch(person), 0.0)).T
     skin = with_makeup(person.skin, identity, view.lipstick, view.makeup, stream(*key, "style"))
+    if identity.generation > 1:  # a smile folds the cheeks
+        smile = [view.expression.get(f"mouthSmile{side}", 0.0) for side in ("Left", "Right")]
+        skin[FOLD] = min(skin[FOLD] + 0.35 * sum(smile), 1.1)
     hat_numbers = np.array([*view.hat_colour, HATS.index(view.hat) if view.hat != "none" else 0.0])
     visibility = 1.0
     if identity.generation > 1:  # between closed lips hardly any light reaches them
@@ -313,10 +318,9 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
     # fmt: on
 
     # the strands, from the longest to the shortest
-    def draw(curves, colours, gloss, roots, cover) -> None:
+    def draw(curves, colours, gloss, roots, cover, fine=620) -> None:
         opacity = np.ascontiguousarray(np.broadcast_to(cover, len(curves)), float)
-        # the second generation has fewer gaps between wider hairs
-        thick = max(1, round(width / (620 if identity.generation == 1 else 260)))
+        thick = max(1, round(width / (620 if identity.generation == 1 else fine)))
         # fmt: off
         strands.draw(
             curves, colours, opacity, camera, lights, axes, SHADOW_EXTENT, shadow, np.array(gloss),
@@ -328,15 +332,21 @@ def render(person: Person, view: View, size: int = 128, oversample: int = OVERSA
         gloss = (0.045 if identity.texture == "coily" else 0.09, 13.0)
         if identity.generation > 1:
             gloss = (1.25 * gloss[0], 16.0)
-        draw(hair, person.hair.colours, gloss, True, person.hair.cover)
+            for more in strands.companions(hair, round(width / COMPANION_EVERY) - 1):
+                draw(more, person.hair.colours, gloss, True, person.hair.cover, 430)
+        draw(hair, person.hair.colours, gloss, True, person.hair.cover, 430)
     solid = depth.copy()
-    fine = 0.50 if identity.generation == 1 else 0.27  # hairs are wider there, see above
-    draw(brows, person.brows.colours, (0.03, 8.0), False, fine)
+    opacity = 0.50
+    draw(brows, person.brows.colours, (0.03, 8.0), False, opacity, 450)
     if beard is not None:
-        draw(beard, person.beard.colours, (0.04, 8.0), True, fine)
+        draw(beard, person.beard.colours, (0.04, 8.0), True, opacity, 450)
     lashes = lash_strands(posed, template.lashes)
     dark = 0.6 if view.makeup else 0.42
     opacity = dark if identity.gender == "female" else 0.8 * dark
+    if identity.generation > 1:
+        opacity *= 1.3
+        lines = lash_lines(posed, template.lashes)
+        draw(lines, np.full((len(lines), 3), 0.012), (0.0, 8.0), False, 0.45 * opacity, 260)
     draw(lashes, np.full((len(lashes), 3), 0.008), (0.0, 8.0), False, opacity)
 
     cover = np.zeros((width, width), bool)

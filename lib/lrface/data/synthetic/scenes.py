@@ -58,6 +58,7 @@ def crowd(
     people: tuple[int, int] = (3, 10),
     heights: tuple[float, float] = HEIGHTS,
     camera: Camera | None = None,
+    generation: int = 1,
 ) -> Crowd:
     """Render one crowd; the same for the same arguments.
 
@@ -75,6 +76,8 @@ def crowd(
     camera : Camera, optional
         What takes the picture: its ``height`` is replaced, and its framing is not used. By default
         a random low-quality camera (:func:`.camera.sample_camera`); ``Camera(2)`` is a perfect one.
+    generation : {1, 2}
+        Which renderer draws people and background.
 
     Returns
     -------
@@ -101,14 +104,14 @@ def crowd(
             f"least 16 pixels, got {people}, {heights}, size {size} and scene {number}"
         )
     random = np.random.Generator(np.random.Philox(key=[seed, FIRST + number]))
-    light = cv2.resize(sample_background(random)[1], (size, size), interpolation=cv2.INTER_CUBIC)
-    light = np.maximum(light, 0)
+    backdrop = sample_background(random, detailed=generation > 1)[1]
+    light = np.maximum(cv2.resize(backdrop, (size, size), interpolation=cv2.INTER_CUBIC), 0)
     count = int(random.integers(people[0], people[1] + 1))
     wanted = np.sort(np.exp(random.uniform(np.log(low), np.log(high), count)))
     owner = np.full((size, size), -1)
     rows, areas, points, facts = [], [], [], []
     for i, height in enumerate(wanted):
-        who = person(identity(seed, FIRST + number * MOST + i))
+        who = person(identity(seed, FIRST + number * MOST + i, generation=generation))
         seen = view(who.identity, 1)
         # small faces need no fine picture
         frame = render(who, seen, 128 if height > 60 else 64, 3 if height > 150 else 2)

@@ -17,7 +17,7 @@ from lrface.data.synthetic.eyes import eyeball
 from lrface.data.synthetic.kernel import inline, kernel
 from lrface.data.synthetic.noise import noise, step
 from lrface.data.synthetic.skin import GLOSS, skin_at
-from lrface.data.synthetic.strands import lit_share
+from lrface.data.synthetic.strands import lit_plane, lit_share
 
 CAP, BEANIE, BRIM = 0, 1, 2
 """Hats, in the order of :data:`.accessories.HATS`."""
@@ -53,6 +53,42 @@ def _hat(table, q, hat, colour):
         k *= 0.45  # the ribbon of a brimmed hat
     for d in range(3):
         colour[d] = hat[d] * k
+
+
+@inline
+def _tooth(q, upper, teeth, colour):
+    """Write the albedo of teeth to ``colour`` (3,), and return the share of gum.
+
+    ``q`` is the template point, ``teeth`` the colour. Incisors, canines and what is behind them
+    have their own widths; their corners are rounded, and they darken into the mouth.
+    """
+    ax = abs(q[0])
+    h = (q[1] - 6.60) / 0.19 if upper else (6.60 - q[1]) / 0.17
+    # teeth by the distance of their middles and halves of their widths, decimetres
+    if not upper:
+        ax = ax * 1.25
+    if ax < 0.088:
+        d, half, low = abs(ax - 0.044), 0.044, 0.0
+    elif ax < 0.155:
+        d, half, low = abs(ax - 0.1215), 0.0335, 0.05
+    elif ax < 0.230:
+        d, half, low = abs(ax - 0.1925), 0.0375, 0.0
+    else:
+        d, half, low = abs(ax - 0.2675), 0.0375, 0.07
+    side = (half - d) / half  # 0 between teeth, 1 in the middle of one
+    corner = low + 0.10 * (1 - min(side / 0.45, 1.0)) ** 2
+    void = 1 - step(corner - 0.02, corner + 0.05, h)
+    gap = step(0.02, 0.22, side)
+    gum = step(0.66, 0.80, h + 0.16 * (1 - side) ** 2)
+    deep = step(0.36, 0.10, abs(q[0]))
+    k = (0.72 + 0.28 * gap) * (0.42 + 0.58 * deep) * (0.90 + 0.10 * step(0.0, 0.3, h))
+    for d in range(3):
+        pink = 0.42 if d == 0 else 0.17
+        white = teeth[d] * k * (1.15 - 0.03 * d)
+        one = white * (1 - gum) + pink * gum * (0.5 + 0.5 * deep)
+        dark = 0.10 if d == 0 else 0.03
+        colour[d] = one * (1 - void) + dark * void
+    return gum
 
 
 # fmt: off
@@ -100,6 +136,7 @@ def shade(
     image : float64 (H, W, 3)
     """
     height, width = face.shape
+    second = pigment.shape[0] > 1
     half = np.array([lights[0, 0], lights[0, 1], lights[0, 2] + 1.0])
     _normalise(half)
     p, n, q = np.zeros(3), np.zeros(3), np.zeros(3)
@@ -131,6 +168,8 @@ def shade(
                         table, skin, moles, masks, pigment, q, u, v, colour, bump
                     )
                     sky *= (1 - 0.75 * inside) * edge
+                    if second:  # sockets and folds lie deeper than in the template's map
+                        sky = sky**1.3
                     power = skin[GLOSS] * (1 + 1.2 * lip)
                     wrap_r, wrap_g, wrap_b = 0.32, 0.19, 0.14
                 # the bump is in the template's coordinates; only its tangential part tilts the
@@ -152,14 +191,21 @@ def shade(
                 sky = eyeball(table, n, outward, gazes[e], iris, colour)
                 gloss, power = 0.55, 240.0
                 if iris[5] > 0:
-                    gloss, power = 0.22, 800.0
+                    gloss, power = 0.40, 420.0
             elif kind in (UPPER_TEETH, LOWER_TEETH):
-                cell = q[0] * 12.5 + 0.5
-                gap = 0.88 + 0.12 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
-                dim = step(0.40, 0.14, abs(q[0]))
-                for d in range(3):
-                    colour[d] = teeth[d] * gap * (0.62 + 0.38 * dim) * (1.22 - 0.07 * d)
-                sky, gloss, power = teeth[3], 0.12 * teeth[3], 50.0
+                if second:
+                    gum = _tooth(q, kind == UPPER_TEETH, teeth, colour)
+                    sky, gloss, power = teeth[3] * (1 - 0.4 * gum), 0.10 * teeth[3], 60.0
+                    if n[1] < 0 and kind == UPPER_TEETH:  # the edge is rounded less than the mesh
+                        n[1] *= 0.3
+                        _normalise(n)
+                else:
+                    cell = q[0] * 12.5 + 0.5
+                    gap = 0.88 + 0.12 * step(0.02, 0.10, abs(cell - floor(cell) - 0.5))
+                    dim = step(0.40, 0.14, abs(q[0]))
+                    for d in range(3):
+                        colour[d] = teeth[d] * gap * (0.62 + 0.38 * dim) * (1.22 - 0.07 * d)
+                    sky, gloss, power = teeth[3], 0.12 * teeth[3], 50.0
             elif kind == TONGUE:
                 colour[0], colour[1], colour[2] = 0.34, 0.10, 0.10
                 sky, gloss, power = 0.45, 0.08, 30.0
@@ -187,7 +233,9 @@ def shade(
             # would shade itself
             bias = 0.026 + 0.034 * (1 - facing) / max(facing, 0.15)
             lit = 0.0
-            if facing > -0.4:
+            if facing > -0.4 and second:
+                lit = lit_plane(shadow, axes, p, n, extent, 0.022, softness, x, y)
+            elif facing > -0.4:
                 lit = lit_share(shadow, axes, p[0], p[1], p[2], extent, bias, softness)
             if kind in (UPPER_TEETH, LOWER_TEETH):
                 lit = 0.70 + 0.30 * lit  # lips let light through

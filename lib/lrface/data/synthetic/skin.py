@@ -177,8 +177,10 @@ def skin_at(table, s, moles, masks, pigment, q, u, v, colour, bump):
     colour[1] = s[TONE + 1] * grain * (1 - 0.15 * red)
     colour[2] = s[TONE + 2] * grain * (1 - 0.12 * red)
     if pigment.shape[0] > 1:
+        # the maps' painted hair shows through at the temples, where ours may not cover it
+        own = 1 - step(0.53, 0.64, ax) * step(7.08, 7.20, q[1])
         for d in range(3):
-            colour[d] *= factor(pigment, u, v, d)
+            colour[d] *= 1 + own * (factor(pigment, u, v, d) - 1)
         _fine(table, s, q, colour, seed)
     socket = exp(-(((ax - 0.31) / 0.20) ** 2 + ((q[1] - 7.30) / 0.13) ** 2)) * step(0.9, 1.05, q[2])
     under = exp(-(((ax - 0.29) / 0.16) ** 2 + ((q[1] - 7.13) / 0.05) ** 2))
@@ -293,7 +295,7 @@ def _with_map(s: np.ndarray, identity: Identity, u: np.ndarray, aged: float) -> 
 
     The map has the redness of cheeks and lips and the circles under the eyes already.
     """
-    s[GRAIN], s[PORES] = 0.035 + 0.04 * u[0] + 0.03 * aged, 0.10 * u[1]
+    s[GRAIN], s[PORES] = 0.028 + 0.03 * u[0] + 0.03 * aged, 0.10 * u[1]
     s[SPOTS] = 0.9 * u[2] ** 3 + 0.3 * aged
     s[BLOTCH] *= 0.5
     s[BLOOD] *= 0.5

@@ -6,6 +6,7 @@ light's depth map.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import acos, atan2, cos, exp, floor, pi, sin, sqrt
 
 import numpy as np
@@ -179,6 +180,47 @@ def lit_share(shadow, axes, x, y, z, extent, bias, reach):
             if i < 0 or j < 0 or i >= size or j >= size or shadow[j, i] >= depth:
                 lit += 1
     return lit / 9.0
+
+
+@inline
+def lit_plane(shadow, axes, p, n, extent, bias, reach, x, y):
+    """As :func:`lit_share` at ``p`` (3,) on a surface with normal ``n`` (3,), by sixteen taps.
+
+    A tap is compared with the depth of the surface's tangent plane there, so that surfaces which
+    slant to the light do not shade themselves in stripes; and each pixel (x, y) of the buffer moves
+    the taps by another fraction of their distance, so that the shadow of hair is no net.
+    """
+    reach *= 0.7
+    moved_x, moved_y = 0.75488 * x + 0.56984 * y, 0.56984 * x - 0.75488 * y
+    moved_x, moved_y = moved_x - floor(moved_x) - 2.0, moved_y - floor(moved_y) - 2.0
+    size = shadow.shape[0]
+    scale = size * 0.5 / extent
+    u = (axes[0, 0] * p[0] + axes[0, 1] * p[1] + axes[0, 2] * p[2]) * scale + size * 0.5
+    v = (axes[1, 0] * p[0] + axes[1, 1] * p[1] + axes[1, 2] * p[2]) * scale + size * 0.5
+    depth = -(axes[2, 0] * p[0] + axes[2, 1] * p[1] + axes[2, 2] * p[2]) - bias
+    a = axes[0, 0] * n[0] + axes[0, 1] * n[1] + axes[0, 2] * n[2]
+    b = axes[1, 0] * n[0] + axes[1, 1] * n[1] + axes[1, 2] * n[2]
+    c = max(axes[2, 0] * n[0] + axes[2, 1] * n[1] + axes[2, 2] * n[2], 0.25) * scale
+    lit = 0
+    for dy in range(4):
+        for dx in range(4):
+            i, j = int(u + (dx + moved_x) * reach), int(v + (dy + moved_y) * reach)
+            # of the tap's own pixel, whose depth is that at its middle
+            plane = depth + (a * (i + 0.5 - u) + b * (j + 0.5 - v)) / c
+            if i < 0 or j < 0 or i >= size or j >= size or shadow[j, i] >= plane:
+                lit += 1
+    return lit / 16.0
+
+
+def companions(points: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """``count`` times the strands (n, k, 3), each beside itself by less than a lock's width.
+
+    Large pictures show the skin between the strands of a small one.
+    """
+    spread = np.linspace(0.4, 1.0, points.shape[1])[None, :, None] * 0.014
+    turn = np.arange(len(points))[:, None] * np.array([1.618, 2.414, 3.303])
+    for k in range(count):
+        yield points + spread * np.sin(turn * (k + 1) + 2 * k)[:, None]
 
 
 @kernel

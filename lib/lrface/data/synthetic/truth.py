@@ -12,30 +12,45 @@ from lrface.data.synthetic.prevalence import ATTRIBUTES
 from lrface.data.synthetic.render import Frame
 from lrface.data.synthetic.views import View
 
-BAND = 0.15
-"""How far from the jaw's landmarks on the template the outline is looked for, decimetres."""
+BAND, WIDE_BAND = 0.15, 0.20
+"""How far from the jaw's landmarks on the template the outline is looked for, decimetres: below and
+above the mouth."""
+CHIN = np.array([0.0, 6.235, 1.46])
+"""What people mark as the chin is below this point of the template, not under the jaw."""
+START, START_ASIDE = 0.018, 0.19
+"""How far below the eye's outer corner the outline begins: over the distance of the chin from the
+middle of the face, and what a turned head adds, over the sideways distance of the nose's root from
+between the ears. With the outline's end there, dlib's agrees with it on average."""
 HIDDEN_BEHIND = 0.07
 """A landmark is hidden if something is this far in front of it, decimetres."""
 
 
 @lru_cache(maxsize=1)
-def _rim() -> np.ndarray:
-    """Vertices near the jaw's line, without ears and the underside of the chin."""
+def _rim() -> tuple[np.ndarray, np.ndarray, int]:
+    """Vertices of either side where the outline of a face may be, and the one at ``CHIN``.
+
+    They are near the jaw's line or in front of the cheeks, without ears and the chin's underside.
+    """
     template = head()
+    x, y, z = template.vertices.T
     jaw = template.vertices[template.landmarks[:17]]
     far = np.sqrt(((template.vertices[:, None] - jaw[None]) ** 2).sum(-1)).min(1)
-    ears = np.unique(template.skin[template.skin_masks[EARS] > 0.3])
-    near = (far < BAND) & (template.vertices[:, 1] > jaw[:, 1].min() - 0.01)
+    ears = np.unique(template.skin[template.skin_masks[EARS] > 0.7])
+    before_ears = (far < WIDE_BAND) & (y > 6.8)
+    front = (z > 0.85) & (y < 7.6) & (np.abs(x) > 0.3)
+    underside = (y < 6.172) | ((np.abs(x) < 0.4) & (y < 6.5) & (z < 1.2))
+    near = ((far < BAND) | before_ears | front) & ~underside
     near[ears] = near[template.rigid] = False
-    return np.flatnonzero(near)
+    chin = int(np.argmin(((template.vertices - CHIN) ** 2).sum(1)))
+    return np.flatnonzero(near & (x < 0.02)), np.flatnonzero(near & (x > -0.02)), chin
 
 
 def outline(template: Head, points: np.ndarray) -> np.ndarray:
     """The 17 points of the jaw as people mark them in photographs (300-W): on the visible outline.
 
     A vertex of the jaw is hidden or inside the face when the head turns. The outline is the
-    farthest vertex near the jaw in each direction from the middle of the face; the points are
-    spaced evenly along it between ear and chin.
+    farthest vertex of either side in each direction from the middle of the face, up to the height
+    of the eye's outer corner; the points are spaced evenly along it from there to the chin.
 
     Parameters
     ----------
@@ -48,22 +63,34 @@ def outline(template: Head, points: np.ndarray) -> np.ndarray:
     float64 (17, 3)
     """
     fixed = points[template.landmarks]
-    middle, rim = fixed[27:68, :2].mean(0), points[_rim()]
-    down = fixed[8, :2] - middle
+    *sides, front = _rim()
+    up = fixed[27, :2] - fixed[8, :2]
+    up /= np.hypot(*up)
+    right, middle = np.array([-up[1], up[0]]), fixed[27:68, :2].mean(0)
+    down = points[front, :2] - middle
     turn = np.arctan2(down[0], down[1])
 
     def angle(xy):  # from the chin, positive towards the image's right
         x, y = (xy - middle).T
         return np.mod(np.arctan2(x, y) - turn + np.pi, 2 * np.pi) - np.pi
 
-    angles, radii = angle(rim[:, :2]), np.sqrt(((rim[:, :2] - middle) ** 2).sum(1))
     found = np.empty((17, 3))
-    for ear, order in ((0, range(8, -1, -1)), (16, range(8, 17))):
-        last = float(angle(fixed[ear : ear + 1, :2])[0])
-        steps = np.linspace(0.0, last, 33)[1:]
+    for eye, sign, rim, order in (
+        (36, -1, points[sides[0]], range(8, -1, -1)),
+        (45, 1, points[sides[1]], range(8, 17)),
+    ):
+        # the outermost point a little below the eye's corner, wherever the ear is
+        aside = abs(float((fixed[27, :2] - fixed[[0, 16], :2].mean(0)) @ right))
+        below = START * np.hypot(*down) + START_ASIDE * aside
+        height = (rim[:, :2] - fixed[eye, :2]) @ up + below
+        outward = sign * ((rim[:, :2] - middle) @ right)
+        level = np.abs(height) < 0.04 * np.hypot(*down)
+        last = float(angle(rim[[np.where(level, outward, -np.inf).argmax()], :2])[0])
+        angles, radii = angle(rim[:, :2]), np.hypot(*(rim[:, :2] - middle).T)
+        steps = np.linspace(0.0, last, 33)
         near = np.abs(angles[None] - steps[:, None]) < abs(last) / 32
         farthest = np.where(near, radii[None], -1.0).argmax(1)[near.any(1)]
-        curve = np.concatenate([fixed[8:9], rim[farthest]])
+        curve = rim[farthest]
         length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(curve[:, :2], axis=0).T))])
         at = np.linspace(0, length[-1], 9)
         for k, place_on in zip(order, at, strict=True):
@@ -71,11 +98,42 @@ def outline(template: Head, points: np.ndarray) -> np.ndarray:
     return found
 
 
+def _along(points: np.ndarray, rows: list[int], shares: list[float]) -> None:
+    """Move landmarks, all of ``rows`` but the first and the last, along the line through them.
+
+    ``shares`` are their places as shares of its length; ``points`` (68, 3) is changed in place.
+    """
+    line = points[rows]
+    length = np.concatenate([[0], np.cumsum(np.sqrt((np.diff(line, axis=0)[:, :2] ** 2).sum(1)))])
+    for row, share in zip(rows[1:-1], shares, strict=True):
+        points[row] = [np.interp(share * length[-1], length, line[:, d]) for d in range(3)]
+
+
+def _spaced(points: np.ndarray) -> None:
+    """Place landmarks (68, 3) of nose, eyes and lips as on photographs, in place.
+
+    Evenly on the bridge of the nose, which begins a little above its vertex. On lips and eyes the
+    places are those at which dlib's predictor, which learnt from marks that people set (300-W),
+    finds the points of these faces on average.
+    """
+    points[27] += 0.085 * (points[21:23].mean(0) - points[27])
+    _along(points, [27, 28, 29, 30], [1 / 3, 2 / 3])
+    for corner, above, below in ((36, 37, 41), (45, 44, 46)):
+        points[corner] += 0.15 * (points[[above, below]].mean(0) - points[corner])
+    for corner, near, peak in ((48, 49, 50), (54, 53, 52)):
+        _along(points, [corner, near, peak, 51], [0.38, 0.74])
+    for corner, near, next_one in ((54, 55, 56), (48, 59, 58)):
+        _along(points, [corner, near, next_one], [0.53])
+    for corner, near, middle in ((60, 61, 62), (64, 63, 62), (64, 65, 66), (60, 67, 66)):
+        _along(points, [corner, near, middle], [0.67])
+
+
 def landmarks(person: Person, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """The 68 landmarks (iBUG 300-W order) and their visibility.
 
-    The points of the brows are on the rendered brows, those of the jaw in the second generation on
-    the face's outline as it is seen (:func:`outline`), all others on vertices of the mesh. A point
+    The points of the brows are on the rendered brows, all others on vertices of the mesh; in the
+    second generation those of the jaw are on the face's outline as it is seen (:func:`outline`),
+    and others are between vertices where people would mark them. A point
     is visible if it is inside the picture and nothing is in front of it (hair, hat, the head
     itself) in more than half of the z-buffer's pixels around it, in a square of one pixel of the
     picture. Brows, beard and clear lenses hide nothing; dark lenses do.
@@ -90,6 +148,7 @@ def landmarks(person: Person, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     points[17:27] = place(frame.points, *person.brows.anchors)
     if person.identity.generation > 1:
         points[:17] = outline(person.template, frame.points)
+        _spaced(points)
     step = frame.depth.shape[0] / frame.size
     around = np.arange(-(step // 2), step // 2 + 1)
     columns = np.floor((points[:, 0, None] + 0.5) * step + around[None]).astype(int)

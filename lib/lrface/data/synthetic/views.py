@@ -5,7 +5,7 @@ Pose, expression, gaze, light, framing, clothes, glasses, hat and make-up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -158,7 +158,7 @@ def sample_varied_expression(
             if weight > 0 and one > 0:
                 w[f"{name}{side}"] = min(w.get(f"{name}{side}", 0.0) + one, 1.0)
 
-    tilt = 0.025 * habit[4] + 0.03 * n[0]
+    tilt = 0.015 * habit[4] + 0.015 * n[0]
     squint = 0.0
     if smiling:
         a = 0.28 + 0.52 * u[0]
@@ -167,8 +167,8 @@ def sample_varied_expression(
         both("cheekSquint", (0.2 + 0.6 * u[1]) * a)
         if mouth_open:  # from upper teeth that just show to a laugh
             w["jawOpen"] = 0.06 + 0.18 * u[2] ** 2
-            both("mouthUpperUp", 0.30 + 0.50 * u[3], tilt)
-            both("mouthLowerDown", 0.20 + 0.40 * u[4])
+            both("mouthUpperUp", 0.16 + 0.40 * u[3], tilt)
+            both("mouthLowerDown", 0.10 + 0.35 * u[4])
             both("mouthStretch", 0.25 * u[5] ** 2)
         else:
             both("mouthPress", 0.20 * u[2] ** 2)
@@ -189,9 +189,9 @@ def sample_varied_expression(
         if u[3] < 0.06:
             w["mouthPucker"] = 0.08 + 0.25 * u[4]
     raised = 0.08 + 0.07 * habit[1] + 0.10 * n[3] + (0.25 if u[6] < 0.06 else 0.0)
-    both("browOuterUp", 1.2 * raised, 0.05 * habit[5] + 0.06 * n[4])
-    if raised > 0:
-        w["browInnerUp"] = min(0.25 * raised, 1.0)
+    both("browOuterUp", 0.8 * raised, 0.015 * habit[5] + 0.015 * n[4])
+    if raised > 0:  # as a whole: an outer end that rises alone looks angry
+        w["browInnerUp"] = min(0.8 * raised, 1.0)
     both("browDown", -0.45 * raised + (0.20 if u[7] < 0.05 and not smiling else 0.0))
     opened = 0.17 + 0.07 * habit[2] + 0.08 * n[5] - 0.7 * squint
     both("eyeWide", opened)
@@ -268,7 +268,7 @@ def view(identity: Identity, number: int, prevalence: Prevalence | None = None) 
         gaze=(float(np.clip(gaze[0], -22, 22)), float(np.clip(gaze[1], -12, 12))),
         light=light(stream(*key, "light"), sum(identity.tone) / 3),
         framing=_frame(turn, n, float(10 + 10 * frame.random()), identity.generation),
-        clothes=cloth,
+        clothes=replace(cloth, textured=identity.generation > 1),
         glasses=glasses,
         hat=hat,
         hat_colour=hat_colour.colour,
