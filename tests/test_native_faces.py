@@ -76,7 +76,11 @@ def test_smoke_of_native_faces(monkeypatch):
     before = {name: frame for name, frame in table.items() if name != "runs"}
     _, again = computed()
     for name, frame in before.items():
-        pd.testing.assert_frame_equal(again[name], frame)
+        judged = [column for column in ("lacks", "reason") if column in frame]
+        pd.testing.assert_frame_equal(again[name].drop(columns=judged), frame.drop(columns=judged))
+        for column in judged:  # of networks whose scores are stored no learning curve is at hand
+            other = again[name][column].fillna("") != frame[column].fillna("")
+            assert again[name].loc[other, "reason"].str.contains("learning curve is not at").all()
     # the other protocol is its own: other numbers, none published, nothing tested
     _, aligned = computed(protocol="aligned")
     assert set(aligned["table5_super_resolution"]["metric"]) == {"rank1", "rank5", "rank20"}

@@ -81,7 +81,7 @@ class Place:
     def whole(self):
         """The results, after a check that the record names them and that no stage is left."""
         record = json.loads((self.results / "record.json").read_text())
-        assert len(record["outputs"]) == 8
+        assert len(record["outputs"]) == 9
         assert not (self.root / ".lrface" / "celeba.quick.07_tiny").exists()
         return written(self.root)
 
