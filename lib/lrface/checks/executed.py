@@ -16,8 +16,11 @@ from lrface.execution import notebooks
 
 WRITERS = {"table": ("csv", "md"), "listing": ("csv",), "figure": ("csv", "pdf", "png")}
 """The methods of a report.Study that write files, with the suffixes of these."""
-ALWAYS_KNOWN = ("record.json", "manifest.json", "summary.md", "claims.csv", "findings.csv")
-"""Files of a study that no call with a name writes; ``contrasts.csv`` and others are listings."""
+ALWAYS_KNOWN = (
+    *("record.json", "manifest.json", "summary.md", "findings.csv", "contrasts.csv"),
+    "claims.csv",  # of studies that were executed before there were findings
+)
+"""Files of a study that no call with a name writes."""
 
 
 class ExecutedNotebook(NamedTuple):

@@ -131,6 +131,7 @@ def of_rest(root: Path, studies: list[StudyResults]) -> Parts:
     places = [one.results / NAME for one in studies if committed(one)]
     places += [results / name for name in TOP_FILES]
     places += sorted(results.glob("benchmarks/*.csv"))
+    places += sorted(root.glob("figures/*/benchmarks/*"))
     places += [project_root() / name for name in (PUBLISHED, REGISTER)]
     places += sorted((project_root() / EMBEDDED).glob("*"))
     inputs = {}

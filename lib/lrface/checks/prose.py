@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lrface.checks.compare import Drift, number, read
 from lrface.files import project_root
+from lrface.report import page
 
 QUOTED = Path(__file__).with_name("quoted.csv")
 """``file, phrase, source``: a phrase of the prose as it stands, and where its numbers are from."""
@@ -35,9 +36,14 @@ NAMES = re.compile(
 
 
 def texts(file: Path) -> list[str]:
-    """The prose of a file: a notebook's Markdown cells, or the whole of a Markdown file."""
+    """The prose of a file: a notebook's Markdown cells, or a Markdown file.
+
+    The findings on the front page are no prose: they are written from the ledger, and a check of
+    their own compares them with it.
+    """
     if file.suffix != ".ipynb":
-        return [file.read_text(encoding="utf-8")]
+        text = file.read_text(encoding="utf-8")
+        return [page.filled(text, "") if page.BEGIN in text else text]
     cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
 
