@@ -1,0 +1,54 @@
+"""Sphinx settings of the site; `lrface.site` lays out what they apply to."""
+
+from lrface import __version__
+
+project = "lrface"
+author = "the authors of lrface"
+release = __version__
+language = "en"
+
+extensions = ["myst_nb"]
+exclude_patterns = ["_extra"]
+# The notebooks are committed executed: a page shows what was computed, and computes nothing.
+nb_execution_mode = "off"
+nb_output_stderr = "remove"
+nb_merge_streams = True
+nb_render_markdown_format = "gfm"
+# `lrface.site.prose` has turned every link to one of the site, and a test follows them all.
+myst_all_links_external = True
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+html_theme = "furo"
+html_title = "lrface"
+html_extra_path = ["_extra"]
+html_static_path = ["_static"]
+html_css_files = ["vendor/dataTables.dataTables.min.css", "site.css"]
+html_js_files = ["vendor/dataTables.min.js", "site.js"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_show_copyright = False
+html_use_index = False
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+
+
+def setup(app):
+    """Pictures are loaded when they come near, and what the theme leaves unsaid is told to readers
+    who listen or use a keyboard."""
+    told = {
+        "body": [
+            ("<img ", '<img loading="lazy" '),
+            ("<pre>", '<pre tabindex="0">'),  # it scrolls
+            ('<summary aria-label="Toggle hidden content">', "<summary>"),
+        ],
+        "furo_navigation_tree": [('role="heading"', 'role="heading" aria-level="2"')],
+    }
+
+    def tell(app, page, template, context, doctree):
+        for part, changes in told.items():
+            for before, after in changes:
+                if part in context:
+                    context[part] = context[part].replace(before, after)
+
+    app.connect("html-page-context", tell, priority=900)  # after the theme's own
