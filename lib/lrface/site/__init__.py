@@ -80,12 +80,13 @@ def stage(source: Path, say: Callable[[str], None] = print) -> None:
     ignored = shutil.ignore_patterns("node_modules", "_build", "package*.json", "*.lock")
     shutil.copytree(root / "docs", source, ignore=ignored)
     for name, folder in VENDORED.items():
-        copy(root / "docs" / "node_modules" / name, source / "_static" / folder)
+        file = root / "docs" / "node_modules" / name
+        copy(file, source / "_static" / folder / file.name)
     say("answers and studies")
     made = lineage.of_everything()
     findings, contrasts = answers.read(results)
-    titles = {notebook.stem: notebooks.title(notebook) for notebook in every()}
-    (source / "index.md").write_text(answers.page(findings, results, titles))
+    studies = {notebook.stem: notebooks.study(notebook) for notebook in every()}
+    (source / "index.md").write_text(answers.page(findings, results, studies))
     (source / "evidence.md").write_text(answers.evidence(contrasts))
     (source / "files.md").write_text(lineage.page(made))
     (source / "notebooks").mkdir()
@@ -99,13 +100,13 @@ def stage(source: Path, say: Callable[[str], None] = print) -> None:
             inside = file.relative_to(results / kind)
             own = {"local", "smoke", "checkpoints", "scores"} & set(inside.parts)
             if file.suffix[1:] in KEPT and not own and file.name != "manifest.json":
-                copy(file, (beside / kind / inside).parent)
+                copy(file, beside / kind / inside)
     for name in linked:
-        copy(root / name, (beside / name).parent)
+        copy(root / name, beside / prose.url(name))
 
 
-def copy(file: Path, folder: Path) -> None:
-    """Copy a file into a folder, which is made if absent.
+def copy(file: Path, target: Path) -> None:
+    """Copy a file; the folder is made if it is absent.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def copy(file: Path, folder: Path) -> None:
         There is no such file.
     """
     if not file.is_file():
-        advice = "`make site` installs it" if "node_modules" in file.parts else "it is linked to"
+        advice = "`make site` installs it" if "node_modules" in file.parts else "a page leads to it"
         raise LrfaceError(f"{file} is missing: {advice}")
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(file, folder / file.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, target)

@@ -6,6 +6,7 @@ import math
 import re
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,6 +14,15 @@ from lrface.errors import LrfaceError
 from lrface.report import ledger, register
 from lrface.report.page import MARKS, TRIVIAL, WORKS, shown
 from lrface.site.prose import anchor
+
+
+class Study(NamedTuple):
+    """What the first page says of a notebook."""
+
+    title: str
+    shown: set[str]
+    """The findings that a table of it shows: those have an anchor on its page."""
+
 
 TRIVIAL_WORD = "trivial"
 MEANING = {
@@ -85,7 +95,7 @@ def interval(row: pd.Series) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def page(findings: pd.DataFrame, root: Path, titles: dict[str, str]) -> str:
+def page(findings: pd.DataFrame, root: Path, studies: dict[str, Study]) -> str:
     """The first page.
 
     Parameters
@@ -94,8 +104,8 @@ def page(findings: pd.DataFrame, root: Path, titles: dict[str, str]) -> str:
         As :func:`read` gives them.
     root : Path
         The folder of ``results/`` and ``figures/``.
-    titles : dict of str
-        Of each study its notebook's title.
+    studies : dict of Study
+        By the name of their notebooks.
     """
     every = findings[findings["data"] == ledger.EVERY_SET]
     words = every.apply(verdict, axis=1)
@@ -110,12 +120,12 @@ def page(findings: pd.DataFrame, root: Path, titles: dict[str, str]) -> str:
         "## In ten sentences",
         _sentences(root),
         "## Findings",
-        _raw(_table(findings, root)),
+        _raw(_table(findings, root, studies)),
         "## Studies",
-        _raw(_studies(every, titles)),
+        _raw(_studies(every, studies)),
         "```{toctree}\n:hidden:\n:caption: Start\nAnswers <self>\nPlay <play>\nuse\n```",
         "```{toctree}\n:hidden:\n:caption: Studies\n"
-        + "\n".join(f"notebooks/{name}" for name in titles)
+        + "\n".join(f"notebooks/{name}" for name in studies)
         + "\n```",
         "```{toctree}\n:hidden:\n:caption: Behind the answers\nevidence\nfiles\ndatasheet\n```",
     ]
@@ -174,14 +184,15 @@ def _sentences(root: Path) -> str:
     return "\n".join(lines)
 
 
-def _table(findings: pd.DataFrame, root: Path) -> str:
+def _table(findings: pd.DataFrame, root: Path, studies: dict[str, Study]) -> str:
     entered = register.registered().set_index("id")
     rows = []
     every = findings[findings["data"] == ledger.EVERY_SET]
     for _, over in _in_order(every).iterrows():
         name = over["id"]
         sets = findings[(findings["id"] == name) & (findings["data"] != ledger.EVERY_SET)]
-        rows.append(_row(name, entered.loc[name], over, sets, root))
+        details = _details(name, entered.loc[name], sets, root, studies)
+        rows.append(_row(name, entered.loc[name], over, sets, details))
     chosen = "".join(
         f'<option value="{escape(name)}">{escape(name)}</option>' for name in WORKS.values()
     )
@@ -202,7 +213,7 @@ def _table(findings: pd.DataFrame, root: Path) -> str:
     )
 
 
-def _row(name: str, about: pd.Series, over: pd.Series, sets: pd.DataFrame, root: Path) -> str:
+def _row(name: str, about: pd.Series, over: pd.Series, sets: pd.DataFrame, details: str) -> str:
     printed = shown(about["published"], about["unit"])
     if about["quoted"]:
         printed = f"“{escape(about['quoted'])}”"
@@ -220,7 +231,7 @@ def _row(name: str, about: pd.Series, over: pd.Series, sets: pd.DataFrame, root:
         f'<th scope="row" data-label="finding"><span class="lr-sentence">'
         f"{escape(about['sentence'])}</span> "
         f'<span class="lr-source">{work}{table} · <a href="#{name}"><code>{name}</code></a></span>'
-        f"{_details(name, about, sets, root)}</th>",
+        f"{details}</th>",
         f'<td data-label="published">{printed}</td>',
         f'<td data-label="measured" data-order="{effect.iloc[0] if len(effect) else ""}">'
         f"{f'<ul>{measured}</ul>' if measured else 'not measured'}</td>",
@@ -228,7 +239,9 @@ def _row(name: str, about: pd.Series, over: pd.Series, sets: pd.DataFrame, root:
     return f'<tr id="{name}">{"".join(cells)}</tr>'
 
 
-def _details(name: str, about: pd.Series, sets: pd.DataFrame, root: Path) -> str:
+def _details(
+    name: str, about: pd.Series, sets: pd.DataFrame, root: Path, studies: dict[str, Study]
+) -> str:
     """Reasons, set by set, and where everything is."""
     items = []
     for _, row in sets.iterrows():
@@ -239,7 +252,9 @@ def _details(name: str, about: pd.Series, sets: pd.DataFrame, root: Path) -> str
         place = f"{row['data']}/{row['preset']}/{row['study']}"
         links = [(f"results/{place}/findings.csv", "CSV"), (f"files.html#{anchor(place)}", "made")]
         if row["data"] == "synthetic":
-            links.insert(0, (f"notebooks/{row['study']}.html#{name}", "notebook"))
+            here = row["study"] in studies and name in studies[row["study"]].shown
+            cell = f"notebooks/{row['study']}.html#{name if here else ''}"
+            links.insert(0, (cell, "notebook"))
         if row["figure"] and (root / f"figures/{place}/{row['figure']}.png").is_file():
             links.insert(1, (f"figures/{place}/{row['figure']}.png", "figure"))
         led = " · ".join(
@@ -258,14 +273,14 @@ def _details(name: str, about: pd.Series, sets: pd.DataFrame, root: Path) -> str
     )
 
 
-def _studies(every: pd.DataFrame, titles: dict[str, str]) -> str:
+def _studies(every: pd.DataFrame, studies: dict[str, Study]) -> str:
     cards = []
-    for name, title in titles.items():
+    for name, study in studies.items():
         here = every[every["study"] == name]
         said = here.apply(verdict, axis=1) if len(here) else []
         counts = ", ".join(f"{(said == w).sum()} {w}" for w in MEANING if (said == w).any())
         cards.append(
-            f'<li><a href="notebooks/{name}.html">{escape(title)}</a>'
+            f'<li><a href="notebooks/{name}.html">{escape(study.title)}</a>'
             f"<span>{counts or 'no finding of its own'}</span></li>"
         )
     return f'<ul class="lr-studies">{"".join(cards)}</ul>'

@@ -141,8 +141,9 @@ def exported(store: Path, faces: Tensor) -> list[Exported]:
     Parameters
     ----------
     store : Path
-        A folder for ``KEY.onnx`` and ``KEY-0.png``, ... by the key of the run: what is there is not
-        made again by the same torch. ``networks.csv`` says how far each is from PyTorch, and the PSNR of each face.
+        A folder for ``KEY.onnx`` and ``KEY-0.png``, ... by the key of the run, in a folder of this
+        version of torch: what is there is not made again. ``networks.csv`` says how far each is
+        from PyTorch, and the PSNR of each face.
     faces : Tensor
         Float (N, 3, 128, 128) in [0, 1]: the faces that both restore.
 

@@ -38,9 +38,12 @@ COMPARISON = """```{raw} html
 ```"""
 
 
-def title(notebook: Path) -> str:
-    """Its first heading."""
-    return _title(json.loads(notebook.read_text(encoding="utf-8"))["cells"])
+def study(notebook: Path) -> answers.Study:
+    """The title of a notebook, and the findings that it shows."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    names = {name for output in outputs for name in FIRST.findall(_said(output))}
+    return answers.Study(_title(cells), names)
 
 
 def _title(cells: list[dict[str, Any]]) -> str:
@@ -106,9 +109,14 @@ def _code(cell: dict[str, Any], section: str, known: set[str] = frozenset()) -> 
     return cell | {"metadata": metadata, "outputs": outputs, "source": source}
 
 
+def _said(output: dict[str, Any]) -> str:
+    """Its Markdown."""
+    return "".join(output.get("data", {}).get("text/markdown", ""))
+
+
 def _linked(output: dict[str, Any], known: set[str]) -> dict[str, Any]:
     """The table of a study's findings, with an anchor a finding that leads to the first page."""
-    text = "".join(output.get("data", {}).get("text/markdown", ""))
+    text = _said(output)
 
     def row(match: re.Match) -> str:
         name = match[1]

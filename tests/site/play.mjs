@@ -1,0 +1,61 @@
+// Restores a rendered face at every setting on the built page, and prints what the browser computed as JSON.
+//   node play.mjs SITE CHROMIUM NODE_MODULES [SHOT]     SHOT: a file for a screenshot of the first result
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const [site, chromium, modules, shot] = process.argv.slice(2);
+const playwright = createRequire(resolve(modules, "here.js"))("playwright-core");
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const browser = await playwright.chromium.launch({ executablePath: chromium, args: FLAGS });
+const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+const outside = [];
+const errors = [];
+page.on("request", (request) => { if (!/^(file|data|blob):/.test(request.url())) outside.push(request.url()); });
+page.on("console", (message) => { if (message.type() === "error") errors.push(message.text()); });
+page.on("pageerror", (error) => errors.push(String(error)));
+await page.goto(pathToFileURL(join(site, "play.html")).href);
+
+const settings = await page.evaluate(() => Object.keys(window.lrData.settings));
+const found = {};
+for (const setting of settings) {
+  await page.selectOption("#lr-setting", setting);
+  await page.click("#lr-go");
+  await page.waitForFunction(() => !document.getElementById("lr-go").disabled, null, { timeout: 120000 });
+  // once more: sessions are there, and times are those of the networks alone
+  await page.click("#lr-go");
+  await page.waitForFunction(() => !document.getElementById("lr-go").disabled, null, { timeout: 120000 });
+  found[setting] = await page.evaluate(async (name) => {
+    const truth = await window.lrPlay.rendered(0);
+    const plain = window.lrPlay.degrade(truth, name, false);
+    const tiles = [...document.querySelectorAll(".lr-tiles li")].map((tile) => [tile.querySelector("b").textContent, tile.querySelector("span").textContent]);
+    return { status: document.getElementById("lr-status").textContent, small: Array.from(plain.rgb), tiles };
+  }, setting);
+  if (shot && setting === "4x") {
+    await page.locator("#lr-step-3").scrollIntoViewIfNeeded();
+    await page.screenshot({ path: shot, fullPage: true });
+  }
+}
+
+// a photograph: a picture that the test makes, dropped as a file, and one that is small already
+const bytes = await page.evaluate(async () => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 300, height: 200 });
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#c98";
+  context.fillRect(60, 20, 180, 160);
+  return [...new Uint8Array(await (await new Promise((done) => { canvas.toBlob(done); })).arrayBuffer())];
+});
+await page.setInputFiles("#lr-file", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(bytes) });
+await page.waitForSelector("#lr-crop-box:not([hidden])");
+await page.selectOption("#lr-setting", "4x");
+const photo = {};
+for (const native of [false, true]) {
+  await page.setChecked("#lr-native", native);
+  await page.click("#lr-go");
+  await page.waitForFunction(() => !document.getElementById("lr-go").disabled, null, { timeout: 120000 });
+  photo[native] = await page.evaluate(() => [...document.querySelectorAll(".lr-tiles li")].map((tile) => tile.textContent));
+}
+await page.setInputFiles("#lr-file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
+await page.waitForFunction(() => document.getElementById("lr-status").textContent.includes("no picture"));
+await browser.close();
+console.log(JSON.stringify({ found, photo, outside, errors }));
