@@ -160,16 +160,19 @@ window.lrPlay = (() => {
     return { side, rgb };
   }
 
-  async function rendered(i) {
+  /* a square of a picture, as a canvas */
+  async function part(uri, side, column = 0, row = 0) {
     const image = new Image();
-    image.src = window.lrData.faces[i];
+    image.src = uri;
     await image.decode();
-    const canvas = Object.assign(document.createElement("canvas"), { width: N, height: N });
-    canvas.getContext("2d").drawImage(image, 0, 0);
-    return fromCanvas(canvas);
+    const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
+    canvas.getContext("2d").drawImage(image, -column * side, -row * side);
+    return canvas;
   }
 
-  return { bicubic, degrade, fromCanvas, psnr, rendered, restore, rounded, ssim, toCanvas, N };
+  const rendered = async (i) => fromCanvas(await part(window.lrData.faces[i], N));
+
+  return { bicubic, degrade, fromCanvas, part, psnr, rendered, restore, rounded, script, ssim, toCanvas, N };
 })();
 
 addEventListener("DOMContentLoaded", () => {
@@ -177,7 +180,8 @@ addEventListener("DOMContentLoaded", () => {
   const play = window.lrPlay;
   const $ = (id) => document.getElementById(id);
   const status = (text) => { $("lr-status").textContent = text; };
-  let chosen = 0; // a rendered face, or "photo"
+  let chosen = 0; // a rendered face, "photo" or "capture"
+  let shot = null; // a capture, as a canvas
   let photo = null; // {image, x, y}: the middle of the square, in its pixels
 
   window.lrData.faces.forEach((uri, i) => {
@@ -258,13 +262,15 @@ addEventListener("DOMContentLoaded", () => {
 
   async function run() {
     const setting = $("lr-setting").value;
-    const native = chosen === "photo" && $("lr-native").checked;
+    const native = chosen === "capture" || (chosen === "photo" && $("lr-native").checked);
     const wanted = [...$("lr-methods").querySelectorAll("input:checked")].map((box) => box.value);
     const networks = window.lrData.networks[setting].filter((network) => wanted.includes(network.method));
     let truth = null;
     let small;
     if (native) {
-      small = play.fromCanvas(square(play.N / window.lrData.settings[setting].scale));
+      const size = play.N / window.lrData.settings[setting].scale;
+      if (chosen === "capture" && shot.width !== size) throw new Error(`the capture has ${shot.width} pixels, ${setting} wants ${size}`);
+      small = play.fromCanvas(chosen === "capture" ? shot : square(size));
     } else {
       truth = chosen === "photo" ? play.fromCanvas(square(play.N)) : await play.rendered(chosen);
       small = play.degrade(truth, setting);
@@ -286,13 +292,53 @@ addEventListener("DOMContentLoaded", () => {
     window.lrCompare($("lr-results"), items);
     status(`Done: ${networks.length} networks, all in this browser.`);
   }
-  $("lr-go").onclick = async () => {
+  async function go() {
     $("lr-go").disabled = true;
     try {
       await run();
     } catch (error) {
-      status(`This browser could not restore it: ${error.message}`);
+      status(`It could not be restored: ${error.message}.`);
     }
     $("lr-go").disabled = false;
+  }
+  $("lr-go").onclick = go;
+
+  /* the poor camera: every position of the controls is a picture that the library took */
+  async function capture() {
+    const camera = window.lrCamera;
+    const [exposure, noise, jpeg] = ["exposure", "noise", "jpeg"].map((name) => Number($(`lr-${name}`).value));
+    const height = Number($("lr-height").value);
+    const moment = camera.moments[$("lr-moment").value];
+    $("lr-exposure-says").textContent = `× ${camera.exposure[exposure]}`;
+    $("lr-noise-says").textContent = noise ? `${camera.noise[noise]} electrons at white` : "none";
+    $("lr-jpeg-says").textContent = jpeg ? `JPEG ${camera.jpeg[jpeg]}` : "none";
+    const column = ($("lr-bayer").checked ? camera.jpeg.length : 0) + jpeg;
+    shot = await play.part(moment.sheets[height], height, column, exposure * camera.noise.length + noise);
+    const shots = [["good camera", moment.truth], ["down-sampled", moment.small[height]], ["poor camera", shot.toDataURL()]];
+    $("lr-shots").replaceChildren(...shots.map(([name, uri]) => {
+      const item = document.createElement("li");
+      const frame = Object.assign(document.createElement("div"), { className: "lr-window" });
+      frame.append(Object.assign(new Image(), { src: uri, alt: name }));
+      item.append(frame, Object.assign(document.createElement("b"), { textContent: name }));
+      return item;
+    }));
+  }
+  $("lr-camera").ontoggle = async () => {
+    if (window.lrCamera) return;
+    await play.script("camera.js");
+    const camera = window.lrCamera;
+    camera.moments.forEach((_, i) => $("lr-moment").append(new Option(`moment ${i + 1}`, i)));
+    for (const height of Object.keys(camera.heights).sort((a, b) => b - a)) $("lr-height").append(new Option(height));
+    for (const name of ["exposure", "noise", "jpeg"]) $(`lr-${name}`).max = camera[name].length - 1;
+    $("lr-exposure").value = camera.exposure.indexOf(1);
+    for (const control of $("lr-camera").querySelectorAll("input, select")) control.oninput = capture;
+    await capture();
+  };
+  $("lr-take").onclick = async () => {
+    $("lr-setting").value = window.lrCamera.heights[$("lr-height").value];
+    methods();
+    take("capture");
+    $("lr-step-3").scrollIntoView();
+    await go();
   };
 });

@@ -28,7 +28,7 @@ for (const setting of settings) {
   found[setting] = await page.evaluate(async (name) => {
     const truth = await window.lrPlay.rendered(0);
     const plain = window.lrPlay.degrade(truth, name, false);
-    const tiles = [...document.querySelectorAll(".lr-tiles li")].map((tile) => [tile.querySelector("b").textContent, tile.querySelector("span").textContent]);
+    const tiles = [...document.querySelectorAll("#lr-results .lr-tiles li")].map((tile) => [tile.querySelector("b").textContent, tile.querySelector("span").textContent]);
     return { status: document.getElementById("lr-status").textContent, small: Array.from(plain.rgb), tiles };
   }, setting);
   if (shot && setting === "4x") {
@@ -53,9 +53,24 @@ for (const native of [false, true]) {
   await page.setChecked("#lr-native", native);
   await page.click("#lr-go");
   await page.waitForFunction(() => !document.getElementById("lr-go").disabled, null, { timeout: 120000 });
-  photo[native] = await page.evaluate(() => [...document.querySelectorAll(".lr-tiles li")].map((tile) => tile.textContent));
+  photo[native] = await page.evaluate(() => [...document.querySelectorAll("#lr-results .lr-tiles li")].map((tile) => tile.textContent));
 }
+
+// a capture of the poor camera, at another position of every control
+await page.click("#lr-camera > summary");
+await page.waitForFunction(() => document.querySelectorAll("#lr-shots img").length === 3);
+for (const [control, value] of [["exposure", "1"], ["noise", "3"], ["jpeg", "2"]]) await page.fill(`#lr-${control}`, value);
+await page.check("#lr-bayer");
+await page.selectOption("#lr-height", "16");
+const said = await page.evaluate(() => ["exposure", "noise", "jpeg"].map((name) => document.getElementById(`lr-${name}-says`).textContent));
+await page.waitForFunction(() => document.querySelector("#lr-shots li:last-child img").naturalWidth === 16);
+const capture = await page.evaluate(() => document.querySelector("#lr-shots li:last-child img").src);
+await page.click("#lr-take");
+await page.waitForFunction(() => !document.getElementById("lr-go").disabled, null, { timeout: 120000 });
+const taken = await page.evaluate(() => [...document.querySelectorAll("#lr-results .lr-tiles li")].map((tile) => tile.textContent));
+if (shot) await page.screenshot({ path: shot.replace(".png", "-camera.png"), fullPage: true });
+
 await page.setInputFiles("#lr-file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
 await page.waitForFunction(() => document.getElementById("lr-status").textContent.includes("no picture"));
 await browser.close();
-console.log(JSON.stringify({ found, photo, outside, errors }));
+console.log(JSON.stringify({ found, photo, said, capture, taken, outside, errors }));

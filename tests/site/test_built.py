@@ -1,5 +1,7 @@
 """The built site: links, sizes, and every page in Chromium at a desk's and a phone's width."""
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -12,8 +14,11 @@ from urllib.parse import unquote, urldefrag
 import numpy as np
 import pytest
 from lrface import degrade, metrics, site
+from lrface.data.synthetic.camera import Camera, capture
+from lrface.data.synthetic.streams import stream
 from lrface.files import output_root, project_root
-from lrface.site import networks, playground
+from lrface.site import captures, networks, playground
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 HERE, MODULES = Path(__file__).parent, project_root() / "docs" / "node_modules"
@@ -146,6 +151,17 @@ def test_the_browser_computes_what_the_library_does(built):
         )
     assert "truth" in played["photo"]["false"] and "truth" not in played["photo"]["true"]
     assert not any("dB" in tile for tile in played["photo"]["true"])
+    assert played["said"] == ["× 0.6", "200 electrons at white", "JPEG 45"]
+    shown = Image.open(io.BytesIO(base64.b64decode(played["capture"].partition(",")[2])))
+    moment = captures.MOMENTS[0]
+    camera = Camera(
+        *(16, captures.PSF),
+        **{"exposure": 0.6, "full_well": 200, "read_noise": captures.READ_NOISE},
+        **{"bayer": True, "chroma_420": True, "jpeg": 45},
+    )
+    wanted = capture(captures.frame_of(moment), camera, stream(*moment, "sensor"))
+    assert np.array_equal(np.asarray(shown.convert("RGB")), wanted)
+    assert len(played["taken"]) > 5 and not any("dB" in tile for tile in played["taken"])
 
 
 def scores(sr, hr):

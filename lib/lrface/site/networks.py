@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lrface import degrade, metrics
 from lrface.errors import LrfaceError
 from lrface.files import project_root, write_atomic
+from lrface.site.pictures import save
 from lrface.training.run_store import Run, load_run
 
 STUDY = "results/synthetic/quick/01_degradation_settings"
@@ -170,7 +170,7 @@ def exported(store: Path, faces: Tensor) -> list[Exported]:
                 raise LrfaceError(f"{method} at {name}: ONNX differs from PyTorch by {worst:.1e}")
             (store / f"{key}.onnx").write_bytes(graph)
             for i, picture in enumerate(degrade.to_uint8(sr)):
-                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(store / f"{key}-{i}.png")
+                save(picture, store / f"{key}-{i}.png")
             dB = " ".join(f"{v:.2f}" for v in metrics.psnr(degrade.to_uint8(sr), faces))
             known[key] = {"key": key, "method": method, "setting": name}
             known[key] |= {"difference": f"{worst:.1e}", "psnr": dB}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import io
 import json
 import shutil
 from functools import lru_cache
@@ -16,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from lrface import data, degrade, metrics
 from lrface.errors import LrfaceError
 from lrface.files import project_root
-from lrface.site import networks
+from lrface.site import captures, networks
+from lrface.site.pictures import as_uri, save
 
 COMPARED = 3
 """Faces whose restorations are pictures of the site; the others are restored in the browser."""
@@ -80,9 +79,10 @@ def write(folder: Path, store: Path) -> None:
     plain = {
         "networks": offered,
         "settings": {name: _setting(name) for name in SETTINGS},
-        "faces": [_as_uri(face) for face in degrade.to_uint8(faces())],
+        "faces": [as_uri(face) for face in degrade.to_uint8(faces())],
     }
     (folder / "data.js").write_text(f"window.lrData = {json.dumps(plain)};\n")
+    (folder / "camera.js").write_text(f"window.lrCamera = {json.dumps(captures.every())};\n")
     (folder / "compare.js").write_text(
         f"window.lrCompared = {json.dumps(_compared(folder / 'faces', found))};\n"
     )
@@ -110,12 +110,6 @@ def _floats(values: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
 
 
-def _as_uri(face: Tensor) -> str:
-    file = io.BytesIO()
-    Image.fromarray(face.permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def _give(file: Path, name: str, content: bytes) -> None:
     # a fixed time stamp: the same content is the same file
     packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
@@ -138,7 +132,7 @@ def _compared(folder: Path, found: list[networks.Exported]) -> dict[str, list]:
     folder.mkdir(exist_ok=True)
     hr, every = faces()[:COMPARED], {}
     for i, face in enumerate(degrade.to_uint8(hr)):
-        _save(face, folder / f"truth-{i}.png")
+        save(face, folder / f"truth-{i}.png")
     for name in SETTINGS:
         setting = degrade.setting(name)
         lr = setting(hr)
@@ -146,8 +140,8 @@ def _compared(folder: Path, found: list[networks.Exported]) -> dict[str, list]:
         dB = metrics.psnr(bicubic, hr)
         sets = []
         for i in range(COMPARED):
-            _save(degrade.to_uint8(lr[i]), folder / f"{name}-small-{i}.png")
-            _save(bicubic[i], folder / f"{name}-bicubic-{i}.png")
+            save(degrade.to_uint8(lr[i]), folder / f"{name}-small-{i}.png")
+            save(bicubic[i], folder / f"{name}-bicubic-{i}.png")
             items = [
                 {"name": "small face", "file": f"{name}-small-{i}.png"},
                 {"name": "bicubic", "file": f"{name}-bicubic-{i}.png", "psnr": f"{dB[i]:.2f}"},
@@ -161,7 +155,3 @@ def _compared(folder: Path, found: list[networks.Exported]) -> dict[str, list]:
             sets.append([*items, {"name": "truth", "file": f"truth-{i}.png"}])
         every[name] = sets
     return every
-
-
-def _save(face: Tensor, file: Path) -> None:
-    Image.fromarray(face.permute(1, 2, 0).numpy()).save(file, optimize=True)
