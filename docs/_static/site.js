@@ -98,7 +98,9 @@
       const rows = element.tBodies.length ? element.tBodies[0].rows.length : 0;
       const plain = !element.querySelector("[rowspan], [colspan]");
       if (element.classList.contains("lr-cards")) { filtered(element, searched(element)); continue; }
+      if (element.rows[0] && element.rows[0].cells.length < 4 && !ours) element.classList.add("lr-words");
       const box = scrolling(element, `Table: ${heading}`);
+      box.classList.toggle("lr-tall", rows > LONG && !element.classList.contains("lr-words"));
       if (ours || (rows > LONG && element.tHead && plain)) {
         box.replaceWith(element);
         searched(element, ours === "evidence" ? asked : "");

@@ -1,4 +1,4 @@
-// Opens every page of a built site from its files in Chromium, at the widths given, and prints what it saw as JSON.
+// Opens every page of a built site from its files in Chromium, wide and light, then narrow and dark, and prints what it saw as JSON.
 //   node browse.mjs SITE CHROMIUM NODE_MODULES [SHOTS]     SHOTS: a folder for screenshots
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -15,8 +15,8 @@ const GRAVE = ["serious", "critical"];
 const pages = readdirSync(site, { recursive: true }).filter((name) => name.endsWith(".html") && !name.startsWith("_static")).sort();
 const browser = await playwright.chromium.launch({ executablePath: chromium, args: FLAGS });
 const seen = [];
-for (const [width, height] of [[1280, 900], [390, 844]]) {
-  const context = await browser.newContext({ viewport: { width, height } });
+for (const [width, height, colorScheme] of [[1280, 900, "light"], [390, 844, "dark"]]) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme });
   for (const name of pages) {
     const page = await context.newPage();
     const one = { page: name, width, errors: [], outside: [], bytes: 0 };
@@ -42,5 +42,9 @@ for (const [width, height] of [[1280, 900], [390, 844]]) {
   }
   await context.close();
 }
+const page = await browser.newPage();
+await page.goto(`${pathToFileURL(join(site, "search.html")).href}?q=bicubic`);
+await page.waitForSelector("#search-results ul.search li");
+const found = await page.evaluate(() => document.querySelectorAll("#search-results ul.search li").length);
 await browser.close();
-console.log(JSON.stringify(seen));
+console.log(JSON.stringify({ seen, found }));

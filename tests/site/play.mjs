@@ -1,11 +1,13 @@
 // Restores a rendered face at every setting on the built page, and prints what the browser computed as JSON.
 //   node play.mjs SITE CHROMIUM NODE_MODULES [SHOT]     SHOT: a file for a screenshot of the first result
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
 const [site, chromium, modules, shot] = process.argv.slice(2);
-const playwright = createRequire(resolve(modules, "here.js"))("playwright-core");
+const require = createRequire(resolve(modules, "here.js"));
+const playwright = require("playwright-core");
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const browser = await playwright.chromium.launch({ executablePath: chromium, args: FLAGS });
 const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
@@ -68,9 +70,12 @@ const capture = await page.evaluate(() => document.querySelector("#lr-shots li:l
 await page.click("#lr-take");
 await page.waitForFunction(() => !document.getElementById("lr-go").disabled, null, { timeout: 120000 });
 const taken = await page.evaluate(() => [...document.querySelectorAll("#lr-results .lr-tiles li")].map((tile) => tile.textContent));
+await page.evaluate(readFileSync(require.resolve("axe-core/axe.min.js"), "utf8"));
+const axe = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"], preload: false }));
+const grave = axe.violations.filter((v) => ["serious", "critical"].includes(v.impact)).map((v) => `${v.id}: ${v.nodes[0].html}`);
 if (shot) await page.screenshot({ path: shot.replace(".png", "-camera.png"), fullPage: true });
 
 await page.setInputFiles("#lr-file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
 await page.waitForFunction(() => document.getElementById("lr-status").textContent.includes("no picture"));
 await browser.close();
-console.log(JSON.stringify({ found, photo, said, capture, taken, outside, errors }));
+console.log(JSON.stringify({ found, photo, said, capture, taken, grave, outside, errors }));

@@ -73,9 +73,12 @@ def stage(source: Path, say: Callable[[str], None] = print) -> None:
     Raises
     ------
     LrfaceError
-        There are no findings, or an npm package is not installed.
+        This is no copy of the repository, there are no findings, or an npm package is not
+        installed.
     """
     root, results = project_root(), output_root()
+    if not (root / "docs" / "conf.py").is_file():
+        raise LrfaceError(f"{root} has no docs/: the site is built in a copy of the repository")
     shutil.rmtree(source, ignore_errors=True)
     ignored = shutil.ignore_patterns("node_modules", "_build", "package*.json", "*.lock")
     shutil.copytree(root / "docs", source, ignore=ignored)

@@ -116,13 +116,15 @@ def page(findings: pd.DataFrame, root: Path, studies: dict[str, Study]) -> str:
         "anybody can have, with an interval over people and trainings, and with what a null model "
         "gets. Every number below leads to the cell that computed it, its figure, its file and "
         "the command that makes it again.",
+        "[Findings](#findings) · [studies](#studies) · [try it on a face](play.html) · "
+        "[run it yourself](use.html)",
         _raw(_map(every, counts)),
         "## In ten sentences",
         _sentences(root),
-        "## Findings",
-        _raw(_table(findings, root, studies)),
         "## Studies",
         _raw(_studies(every, studies)),
+        "## Findings",
+        _raw(_table(findings, root, studies)),
         "```{toctree}\n:hidden:\n:caption: Start\nAnswers <self>\nPlay <play>\nuse\n```",
         "```{toctree}\n:hidden:\n:caption: Studies\n"
         + "\n".join(f"notebooks/{name}" for name in studies)
