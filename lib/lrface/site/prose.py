@@ -27,8 +27,8 @@ def url(path: str) -> str:
     --------
     >>> url("notebooks/01_degradation_settings.ipynb"), url("results/synthetic/quick/02_size")
     ('notebooks/01_degradation_settings.html', 'files.html#synthetic-quick-02-size')
-    >>> url("LICENSE")
-    'LICENSE.txt'
+    >>> url("LICENSE"), url(".github/workflows/site.yml")
+    ('LICENSE.txt', 'github/workflows/site.yml.txt')
     """
     if path in PAGES:
         return PAGES[path]
@@ -36,6 +36,7 @@ def url(path: str) -> str:
         return path.replace(".ipynb", ".html")
     if STUDY.fullmatch(path):
         return f"files.html#{anchor(path.removeprefix('results/'))}"
+    path = path.removeprefix(".")  # Sphinx copies no hidden folder
     # a browser shows a text and downloads what it does not know
     return path if path.endswith((".csv", ".json", ".png", ".md")) else f"{path}.txt"
 
