@@ -52,7 +52,7 @@ reproduce: setup
 	@$(BIN)/lrface reproduce --study $(STUDY) --preset $(PRESET) $(if $(DATA),--data "$(DATA)") $(if $(RETRAIN),--retrain) $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest -m '' $(ARGS)
+	@$(BIN)/python -m pytest -m '' --durations 40 --durations-min 5 $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -143,3 +143,15 @@ def test_frames_of_video_as_native_faces(monkeypatch):
     assert {name: list(values) for name, values in n.items()} == {
         name: [sizes["images"][name, "probe"]] for name in ("native", "down-sampled")
     }
+
+
+def test_released_networks_search_for_everybody(monkeypatch, own_places):
+    """Study 05 by the six networks that are released; rows of the others are left out."""
+    monkeypatch.delenv("LRFACE_DATA")
+    outcome, table = computed(trained_on="synthetic")
+    assert not [p for p in (own_places / "cache" / "runs").glob("*") if p.is_dir()]
+    assert set(table["table3_generic"].query("value == value")["method"]) == {"CentreFace"}
+    assert "table6_joint" not in table
+    summary = (outcome.results / "summary.md").read_text()
+    assert "of every network (networks trained elsewhere: " in summary
+    assert "Down-sampled faces are not compared here" in summary

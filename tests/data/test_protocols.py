@@ -119,3 +119,10 @@ def test_clips_by_number_are_paired_by_number():
 
 def test_lists_that_come_with_a_set_are_marked_so():
     assert set(data.pairs("synthetic")["protocol"]) == {"own"}
+
+
+def test_pairs_of_all_people_for_want_of_test_people_say_so():
+    split = table_of([2] * 12).assign(split=["test"] * 8 + ["train"] * 16)
+    assert protocols.made("toy", split).attrs["of_trained"]
+    assert not protocols.made("toy", split, of_everyone=True).attrs["of_trained"]
+    assert not protocols.made("toy", table_of([2] * 12)).attrs["of_trained"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from lrface import data
 from lrface.data import search
+from lrface.errors import LrfaceError
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,16 @@ def test_a_part_of_a_gallery_is_of_the_gallery(faces):
         assert (pictures[found.probes[number]] == part.pictures[row]).all()
     mates = set(part.identities[part.mates])
     assert mates == set(part.identities[part.probes]) and search.DISTRACTOR not in mates
+
+
+def test_all_people_are_searched_for_where_nobody_was_learnt_from():
+    usual, everyone = (search.native("synthetic", 0, all_) for all_ in (False, True))
+    assert set(everyone.table["split"]) == {"test"} and len(everyone) == len(usual)
+    assert everyone.fingerprint == usual.fingerprint
+    people = search.lists(everyone, 0).identities
+    assert len(set(people)) > 2 * len(set(search.lists(usual, 0).identities))
+
+
+def test_large_faces_alone_are_no_native_ones():
+    with pytest.raises(LrfaceError, match="celeba has no native low-resolution faces"):
+        search.native("celeba", 0)

@@ -58,6 +58,20 @@ def test_a_run_leaves_the_reference_as_it_is_and_is_compared_with_it(root, lrfac
     assert "largest difference 0.1 (of 0.02 that SRCNN, 4x, psnr, value may be off)" in str(found)
 
 
+def test_rows_on_a_set_that_is_not_at_hand_are_left_out(root):
+    with settings.override(out=root):
+        reference = run(root).results
+    record = json.loads((reference / "record.json").read_text())
+    record["provenance"]["data lfw"] = "0123456789abcdef"
+    (reference / "record.json").write_text(json.dumps(record))
+    table = (reference / "table1.csv").read_text()
+    row = table.splitlines()[-1].replace("SRCNN", "SRCNN on lfw")
+    (reference / "table1.csv").write_text(f"{table}{row}\n")
+    own = run(root)
+    found = reproduced.study(own.results, own.figures)
+    assert not found.drifts and str(found).endswith("; 1 rows on lfw left out: not at hand")
+
+
 def test_other_parameters_have_a_folder_of_their_own(root):
     usual, other = run(root), run(root, steps="4")
     assert other.results.parent == usual.results.parent

@@ -237,3 +237,12 @@ def test_a_contrast_of_two_metrics_keeps_them_apart():
     found = evaluate("04", lookup, EVERYTHING).findings["accuracy-hides-minority"]
     assert found.estimate.value == pytest.approx(0.1, abs=0.005) and found.trivial
     assert found.contrast == "accuracy of ANet minus balanced_accuracy of ANet at average"
+
+
+@pytest.mark.parametrize("people", (3, 50))
+def test_a_metric_that_no_face_has_tests_nothing(people):
+    def lookup(*_):
+        return cell(np.full((1, 4 * people), math.nan), np.repeat(np.arange(people), 4))
+
+    found = evaluate("01", lookup, EVERYTHING).findings
+    assert {one.judged[0] for one in found.values()} == {"not tested"}

@@ -119,6 +119,13 @@ def test_the_front_page_is_filled_between_its_markers(written):
         page.filled("no markers", section)
 
 
+def test_the_front_page_where_nothing_could_be_tested(written):
+    findings = ledger.read(written / "results" / "findings.csv").assign(verdict="not tested")
+    section = page.front(findings, written)
+    every = int((findings["data"] == "all").sum())
+    assert section.startswith(f"Of {every} findings") and f"and {every} cannot be tested" in section
+
+
 def test_the_committed_pages_are_what_the_code_writes_of_the_committed_findings():
     root = project_root()
     findings, contrasts = (ledger.read(root / "results" / f"{n}.csv") for n in ledger.NAMES)

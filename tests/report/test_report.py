@@ -163,3 +163,8 @@ def test_a_study_of_one_set_tested_on_another_lies_with_the_first(own_places, ca
     assert f"celeba / smoke, lfw, fingerprint {'f' * 16}." in (study.results / "t.md").read_text()
     study.findings(report.findings.evaluate("00", lambda *_: None, {}))
     assert set(pd.read_csv(study.results / "findings.csv")["data"]) == {"celeba"}
+
+
+def test_a_table_without_rows_has_its_columns():
+    frame = report.long([], "05", "6", "csri", ("6",))
+    assert frame.empty and {"method", "value", "published"} <= set(frame.columns)

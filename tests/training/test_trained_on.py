@@ -2,10 +2,10 @@
 
 import pytest
 from conftest import draw, tiny_config
-from lrface import data, runs
+from lrface import data, degrade, runs
 from lrface.data import pair_sets
 from lrface.errors import LrfaceError, UsageError
-from lrface.training import trained_on
+from lrface.training import recipes, trained_on
 from PIL import Image
 
 
@@ -65,3 +65,29 @@ def test_pairs_of_everybody_for_networks_from_elsewhere(tmp_path):
     name = make_faces(tmp_path / "me", people=8)
     pairs = pair_sets.load(name, of_everyone=True)
     assert len(set(pairs.people)) == 8 and set(pairs.fold) == {0, 1, 2, 3}
+
+
+def test_the_very_network_of_a_config_is_found_by_its_key():
+    train = data.load("synthetic", "train")
+    config = recipes.config("SRCNN", degrade.setting("4x"), "synthetic", "quick")
+    other = config.model_copy(update={"seed": 7})
+    cells = {"a": (config, train), "b": (other, train), "c": ("EDSR", "8x")}
+    found = trained_on.networks("synthetic", cells)
+    assert list(found.runs) == ["a", "c"] and "SRCNN-small 4x" in found.absent["b"]
+    assert found.size == "small" and found.apart("lfw") == ""
+    key = found.runs["a"].record["key"]
+    assert list(trained_on.networks(key, cells).runs) == ["a"]
+    assert trained_on.learnt_set(key) == trained_on.learnt_set("synthetic") == "synthetic"
+    assert trained_on.learnt_set("lfw") == "lfw"  # known, if not at hand
+
+
+def test_many_absent_networks_are_counted_and_three_are_named():
+    cells = {(m, "4x"): (m, "4x") for m in ("EDSR", "VDSR", "DRRN", "FSRCNN", "A+")}
+    whose = trained_on.networks("synthetic", cells).whose
+    assert whose.endswith("; 4 not at hand (VDSR; DRRN; FSRCNN; ...)")
+
+
+def test_two_people_are_too_few(tmp_path):
+    found = trained_on.networks("synthetic", {"a": ("SRCNN", "4x")})
+    with pytest.raises(LrfaceError, match="has 2 people to test on, and three are needed"):
+        trained_on.faces_for(make_faces(tmp_path / "me", people=2), found)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pandas as pd
 
@@ -282,3 +283,18 @@ def numbers(committed: pd.DataFrame, now: pd.DataFrame) -> Iterator[Compared]:
             allowed = None if value is None else _allowed(row, column)
             if allowed is not None and (other := number(after.iloc[at][column])) is not None:
                 yield Compared(row_name(by, key), column, abs(value - other), allowed[0])
+
+
+def without_sets(sets: Sequence[str], table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The table without the rows that name one of the sets, and the number of those."""
+    named = rf"\b(?:{'|'.join(map(re.escape, sets))})\b"
+    rows = table.apply(lambda column: column.str.contains(named)).any(axis=1)
+    return table[~rows].reset_index(drop=True), int(rows.sum())
+
+
+def absent_sets(first: dict[str, Any] | None, second: dict[str, Any] | None) -> list[str]:
+    """The face sets that the first run had beside its own, and the second had not, by records."""
+    before, after = ((made or {}).get("provenance", {}) for made in (first, second))
+    states = {name: state for name, state in before.items() if name.startswith("data ")}
+    had = [name for name, state in states.items() if state != "absent"]
+    return [n.removeprefix("data ") for n in had if after.get(n, "absent") == "absent"]

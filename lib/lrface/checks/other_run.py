@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import platform
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from lrface.checks import pictures
-from lrface.checks.compare import Drift, compare, read
+from lrface.checks.compare import Drift, absent_sets, compare, read, without_sets
 from lrface.checks.outcome import Report
 from lrface.checks.study_results import StudyResults
 from lrface.errors import LrfaceError, UsageError
@@ -56,7 +53,7 @@ def _against(one: StudyResults, now: StudyResults, report: Report) -> None:
         why = "the two runs had different parameters"
         report.drifts.append(Drift(f"results/{one.name}/record.json", why))
     here, there = one.tables(), now.tables()
-    absent, rows = _absent_sets(record, new), 0
+    absent, rows = absent_sets(record, new), 0
     for name in dict.fromkeys([*here, *there]):
         if name not in here and name.startswith("figures/") and not one.figures.is_dir():
             continue  # a figure of people, not committed
@@ -67,8 +64,8 @@ def _against(one: StudyResults, now: StudyResults, report: Report) -> None:
             report.drifts.append(Drift(name, "it cannot be read as a table"))
             continue
         if absent and frame is not None:
-            frame, dropped = _without(absent, frame)
-            now_frame = None if now_frame is None else _without(absent, now_frame)[0]
+            frame, dropped = without_sets(absent, frame)
+            now_frame = None if now_frame is None else without_sets(absent, now_frame)[0]
             rows += dropped
             if frame.empty and name not in there:
                 continue
@@ -82,21 +79,6 @@ def _against(one: StudyResults, now: StudyResults, report: Report) -> None:
         sets = ", ".join(absent)
         why = "not at hand in the other run"
         report.left_out.append(f"{rows} rows of {one.name} on {sets} ({why})")
-
-
-def _without(sets: list[str], table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """The table without the rows that name one of the sets, and the number of those."""
-    named = rf"\b(?:{'|'.join(map(re.escape, sets))})\b"
-    rows = table.apply(lambda column: column.str.contains(named)).any(axis=1)
-    return table[~rows].reset_index(drop=True), int(rows.sum())
-
-
-def _absent_sets(record: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
-    """The face sets that the first run had beside its own, and the second had not."""
-    before, after = ((made or {}).get("provenance", {}) for made in (record, new))
-    states = {name: state for name, state in before.items() if name.startswith("data ")}
-    had = [name for name, state in states.items() if state != "absent"]
-    return [n.removeprefix("data ") for n in had if after.get(n, "absent") == "absent"]
 
 
 def fresh(chosen: list[StudyResults]) -> Report:

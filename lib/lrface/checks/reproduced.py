@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrface.checks.compare import LISTS_NOT_COMPARED, Compared, Drift, compare, numbers, read
+from lrface.checks.compare import (
+    LISTS_NOT_COMPARED,
+    Compared,
+    Drift,
+    absent_sets,
+    compare,
+    numbers,
+    read,
+    without_sets,
+)
 from lrface.files import KINDS, project_root
 
 
@@ -21,9 +31,12 @@ class Agreement:
     """That which is farthest off, by its tolerance."""
     drifts: list[Drift]
     """What is beyond tolerance, or there on one side only."""
+    left_out: str = ""
+    """What is not compared: rows on face sets that the reference had, and this run had not."""
 
     def __str__(self) -> str:
-        return f"  {self.study}: {self.count:,} numbers, {_words(self.largest, self.drifts)}"
+        words = _words(self.largest, self.drifts)
+        return f"  {self.study}: {self.count:,} numbers, {words}{self.left_out}"
 
 
 def study(results: Path, figures: Path) -> Agreement | None:
@@ -42,23 +55,32 @@ def study(results: Path, figures: Path) -> Agreement | None:
     count, largest, drifts = 0, None, []
     inside = Path(*results.parts[-3:])
     reference = {kind: project_root() / kind / inside for kind in KINDS}
-    if not (reference["results"] / "record.json").is_file() or results == reference["results"]:
+    record = reference["results"] / "record.json"
+    if not record.is_file() or results == reference["results"]:
         return None
+    records = (json.loads(f.read_text()) for f in (record, results / "record.json"))
+    absent, dropped = absent_sets(*records), 0
     for kind, folder in zip(KINDS, (results, figures), strict=True):
         for file in sorted(reference[kind].glob("*.csv")):
             name = f"{kind}/{inside.as_posix()}/{file.name}"
             if file.name in LISTS_NOT_COMPARED:
                 continue
             if not (folder / file.name).is_file():
+                if absent and without_sets(absent, read(file))[0].empty:
+                    continue
                 drifts.append(Drift(name, "this table is missing now"))
                 continue
             committed, now = read(file), read(folder / file.name)
+            if absent:
+                committed, rows = without_sets(absent, committed)
+                now, dropped = without_sets(absent, now)[0], dropped + rows
             drifts += compare(name, committed, now)
             for one in numbers(committed, now):
                 count += 1
                 if largest is None or _share(one) > _share(largest):
                     largest = one
-    return Agreement(inside.name, count, largest, drifts)
+    left_out = f"; {dropped} rows on {', '.join(absent)} left out: not at hand" if dropped else ""
+    return Agreement(inside.name, count, largest, drifts, left_out)
 
 
 def lines(found: Iterable[Agreement | None]) -> list[str]:

@@ -28,7 +28,8 @@ def check(
         ),
     ],
 ) -> None:
-    """Read every image of a set once; name unusable files; show splits, crop and fingerprint."""
+    """Read every image of a set once; name unusable files; show splits, crop, fingerprint, and what
+    the set is not fit for, with and without networks from elsewhere."""
     from lrface import data
 
     faces = data.load(name)
@@ -49,8 +50,13 @@ def check(
     reasons = data.cannot(name)
     for what, reason in reasons.items():
         console.print(f"  not for {what}: {reason}")
-    if "training" in reasons or "testing" in reasons:
-        console.print("  with trained_on=synthetic all its people are test people")
+    if any(what in reasons for what in ("training", "testing", "verification")):
+        there = data.cannot(name, elsewhere=True)
+        good = " and ".join(what for what in ("testing", "verification") if what not in there)
+        if "testing" not in there:
+            console.print(
+                f"  with trained_on=synthetic all its people are test people: fit for {good}"
+            )
     for key, reason in faces.skipped.items():
         problems.print(f"  skipped {key}: {reason}")
     raise typer.Exit(1 if faces.skipped else 0)

@@ -26,7 +26,12 @@ Work = list[tuple[Path, dict[str, Any]]]
 Studies = Annotated[str, typer.Option(help="Study number or name, several with commas, or 'all'.")]
 Parameters = Annotated[
     list[str],
-    typer.Option("-p", "--param", help="A notebook parameter, name=value; may be repeated."),
+    typer.Option(
+        "-p",
+        "--param",
+        help="A notebook parameter, name=value; may be repeated. trained_on=synthetic takes the "
+        "released networks, trains nothing and tests on all people of --data.",
+    ),
 ]
 
 

@@ -96,6 +96,8 @@ OWN = {"folder": folder, "video": video, "synthetic": rendered, "synthetic-clips
 """Readers of sets that are named by kind and path, as in ``folder:PATH``."""
 SPLITS = ("train", "val", "test")
 OFFICIAL = "official partition"
+LEAST_PEOPLE = 3
+"""People that a set, or a split of it, needs for a study."""
 
 
 def data_root() -> Path:
@@ -560,8 +562,16 @@ def _of_usable(name: str, listed: pd.DataFrame, table: pd.DataFrame) -> pd.DataF
     return kept
 
 
-def cannot(name: str) -> dict[str, str]:
+def cannot(name: str, elsewhere: bool = False) -> dict[str, str]:
     """What studies do that a set is not fit for, and why; empty if it is fit for all.
+
+    Parameters
+    ----------
+    name : str
+        A face set, as in :func:`load`.
+    elsewhere : bool
+        Networks come from elsewhere (:mod:`lrface.training.trained_on`): nobody is trained on, and
+        all people are test people.
 
     Returns
     -------
@@ -575,20 +585,28 @@ def cannot(name: str) -> dict[str, str]:
     {}
     """
     with contextlib.redirect_stderr(io.StringIO()):  # what is skipped has been said before
-        return _cannot(name)
+        return _cannot(name, elsewhere)
 
 
-def _cannot(name: str) -> dict[str, str]:
+def _cannot(name: str, elsewhere: bool) -> dict[str, str]:
     faces = load(name)
     table, found = faces.table, {}
     people = table.groupby("split", observed=True)["identity"].nunique()
-    for split, what in (("train", "training"), ("test", "testing")):
-        if split not in people:
-            found[what] = f"nobody is in its {split} split ({faces.split_rule})"
-        elif people[split] < 3 and not name.startswith("synthetic"):
-            found[what] = f"{people[split]} people in its {split} split, and three are needed"
+    if elsewhere:
+        if (everyone := table["identity"].nunique()) < LEAST_PEOPLE:
+            found["testing"] = f"it has {everyone} people, and three are needed"
+    else:
+        for split, what in (("train", "training"), ("test", "testing")):
+            if split not in people:
+                found[what] = f"nobody is in its {split} split ({faces.split_rule})"
+            elif people[split] < LEAST_PEOPLE and not name.startswith("synthetic"):
+                found[what] = f"{people[split]} people in its {split} split, and three are needed"
     try:
-        pairs(name)
+        if pairs(name, of_everyone=elsewhere).attrs.get("of_trained"):
+            found["verification"] = (
+                "its test split has fewer than six people with two images: pairs are made of all "
+                "its people, for networks that learnt from others"
+            )
     except LrfaceError as reason:
         found["verification"] = str(reason)
     try:

@@ -35,6 +35,8 @@ def made(name: str, table: pd.DataFrame, of_everyone: bool = False) -> pd.DataFr
     DataFrame
         ``first, second`` (values of ``clip`` or ``key``), ``same``, ``fold`` (from 0) and
         ``protocol``, "made". Folds share no identity and are half genuine, half impostor pairs.
+        ``attrs["of_trained"]`` says whether they are of all people for want of people in the test
+        split.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def made(name: str, table: pd.DataFrame, of_everyone: bool = False) -> pd.DataFr
     items = table.drop_duplicates(unit).sort_values(unit)
     tested = items if of_everyone else items[items["split"] == "test"]
     about = "all its people" if of_everyone else "the people of its test split"
-    if _folds(tested) < LEAST:
+    if of_trained := not of_everyone and _folds(tested) < LEAST:
         tested = items
         about = (
             "all its people, for its test split has too few: judge nothing by them that was "
@@ -76,7 +78,9 @@ def made(name: str, table: pd.DataFrame, of_everyone: bool = False) -> pd.DataFr
         f"different, of {about}",
         file=sys.stderr,
     )
-    return pd.DataFrame(rows, columns=["first", "second", "same", "fold"]).assign(protocol="made")
+    listed = pd.DataFrame(rows, columns=["first", "second", "same", "fold"]).assign(protocol="made")
+    listed.attrs["of_trained"] = of_trained
+    return listed
 
 
 def _folds(items: pd.DataFrame) -> int:

@@ -18,6 +18,7 @@ from lrface import data
 from lrface.data.faceset import FaceSet
 from lrface.data.splits import unit_hash
 from lrface.data.synthetic import camera, captures
+from lrface.errors import LrfaceError
 from lrface.files import cache_dir
 
 DISTRACTOR = "-100"
@@ -67,19 +68,37 @@ def on_video(faces: FaceSet) -> bool:
     return {"clip", "side"} <= {*faces.table}
 
 
-def native(name: str, seed: int) -> FaceSet:
+def native(name: str, seed: int, of_everyone: bool = False) -> FaceSet:
     """Load a set of native low-resolution faces.
 
     Of frames of video only the smallest third is native; as in TinyFace, half of their people are
     for training.
+
+    Parameters
+    ----------
+    name : str
+        A face set (:func:`lrface.data.load`).
+    seed : int
+        Of the order of people.
+    of_everyone : bool
+        All are test people: for networks that learnt from others.
+
+    Raises
+    ------
+    LrfaceError
+        The set has no native low-resolution faces.
     """
     faces = data.load(name)
-    if not on_video(faces):
-        return faces
-    faces = faces.where(faces.table["side"] <= faces.table["side"].quantile(1 / 3))
-    shares = faces.table["identity"].map(lambda name: order(name, seed))
-    split = np.where(shares < 1 / 2, "train", "test")
-    rule = f"half of the people, by sha256, seed {seed}"
+    if not {"native_height", "side"} & {*faces.table}:
+        raise LrfaceError(f"{name} has no native low-resolution faces: name a set that has some")
+    split, rule = faces.table["split"], faces.split_rule
+    if on_video(faces):
+        faces = faces.where(faces.table["side"] <= faces.table["side"].quantile(1 / 3))
+        shares = faces.table["identity"].map(lambda name: order(name, seed))
+        split = np.where(shares < 1 / 2, "train", "test")
+        rule = f"half of the people, by sha256, seed {seed}"
+    if of_everyone:
+        split, rule = "test", "all people"
     return replace(faces, table=faces.table.assign(split=split), split_rule=rule)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -60,6 +61,14 @@ def contract(path: Path) -> type[BaseModel]:
     return create_model(path.stem, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
+def _without(path: Path, name: str) -> str:
+    """Why a notebook has no parameter of this name, if its cell of parameters says so:
+    ``# no NAME: the reason``."""
+    tagged = (source for source, tags in cells(path) if "parameters" in tags)
+    found = re.search(rf"^# no {re.escape(name)}: (.+)$", "\n".join(tagged), re.MULTILINE)
+    return found[1] if found else ""
+
+
 def _plain(kind: Any) -> bool:
     """Whether a parameter's value is a text, taken from the shell as it is."""
     if get_origin(kind) is Literal:
@@ -96,6 +105,8 @@ def parameters(path: Path, given: dict[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, text in given.items():
         if name not in model.model_fields:
+            if reason := _without(path, name):
+                raise UsageError(f"{path.stem} has no parameter {name!r}: {reason}")
             close = difflib.get_close_matches(name, model.model_fields, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             known = ", ".join(model.model_fields)

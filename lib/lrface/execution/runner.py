@@ -26,7 +26,7 @@ from filelock import Timeout
 
 from lrface import data, settings
 from lrface.errors import LrfaceError
-from lrface.execution import kernel, notebooks, provenance
+from lrface.execution import fitness, kernel, notebooks, provenance
 from lrface.execution.kernel import Failure
 from lrface.execution.staging import Stage
 from lrface.files import cache_dir, output_root, sha256
@@ -52,8 +52,10 @@ class Outcome:
 
 
 def check_names(path: Path, values: dict[str, Any]) -> None:
-    """Raise one sentence if the data set is not at hand or a method is unknown. Writes nothing."""
+    """Raise one sentence if the data set is not at hand, or not fit for the study, or a method is
+    unknown. Writes nothing but the scan of a user's own faces."""
     data.check_name(values["data"])
+    fitness.check(path.stem, values)
     # a notebook may register methods of its own
     adds = ("models.register(", "models.foreign(")
     registers = any(word in source for source, _ in notebooks.cells(path) for word in adds)

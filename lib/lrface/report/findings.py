@@ -657,7 +657,10 @@ def _measured(slots: Sequence[Slot], cells: Mapping[Key, Cell]) -> _Measured:
             if part is not None:
                 rows = rows & (first[place[key]] == (part == 0))
             where = 2 * place[key] + (part or 0)
-            some = resampled_means(one.values[:, rows], one.units[rows], RESAMPLES, where)
+            if rows.any():
+                some = resampled_means(one.values[:, rows], one.units[rows], RESAMPLES, where)
+            else:  # no face has the metric under every method
+                some = np.full((len(one.values), 1 + RESAMPLES), math.nan)
             if trainings == 1 or not one.trained:
                 some = np.broadcast_to(some.mean(0), (max(trainings, 1), some.shape[1]))
             drawn.append(slot.weight * some[: max(trainings, 1)])
@@ -669,7 +672,10 @@ def _measured(slots: Sequence[Slot], cells: Mapping[Key, Cell]) -> _Measured:
         found = {}
         for slot in [s for s in slots if s.pick]:
             rows = [known[k[1], place[k]] & (first[place[k]] == (part == 0)) for k in slot.cells]
-            means = [cells[k].values[:, r].mean() for k, r in zip(slot.cells, rows, strict=True)]
+            means = [  # 0: nobody is in this half
+                cells[k].values[:, r].mean() if r.any() else 0.0
+                for k, r in zip(slot.cells, rows, strict=True)
+            ]
             found[slot] = slot.cells[int(best[slot.pick](means))]
         return found
 
@@ -695,7 +701,10 @@ def _dealt(slots: Sequence[Slot], cells: Mapping[Key, Cell]) -> Estimate:
     """
     first = {k[2] for s in slots if s.weight > 0 for k in s.cells}
     names = sorted(first | {k[2] for s in slots for k in s.cells})
-    means = {key[1:3]: float(np.nanmean(one.values)) for key, one in cells.items()}
+    means = {
+        key[1:3]: float(np.nanmean(one.values)) if np.isfinite(one.values).any() else math.nan
+        for key, one in cells.items()
+    }
     # sides of equal sign in their first appearance: a deal may be turned round, not the measure
     found = []
     settings = dict.fromkeys(setting for setting, _ in means)

@@ -203,6 +203,32 @@ def faces_seen(steps: int, batch: int, n_train: int) -> str:
     return "" if seen >= n_train else f"{seen:,} faces are seen of {n_train:,}"
 
 
+def remarks(people: Sequence[Hashable]) -> list[str]:
+    """What cannot be said of a set of test faces because it is small, in sentences.
+
+    Parameters
+    ----------
+    people : sequence
+        The identity of every face.
+
+    Examples
+    --------
+    >>> for sentence in remarks(["a", "b", "c"]):
+    ...     print(sentence)
+    3 people: findings are decided from 20 on, so that here none is
+    nobody has two pictures: whether a person is known again cannot be told
+    """
+    pictures, found = pd.Series(people).value_counts(), []
+    if len(pictures) < MIN_PEOPLE:
+        found.append(
+            f"{len(pictures)} people: findings are decided from {MIN_PEOPLE} on, so that here "
+            "none is"
+        )
+    if pictures.max() < 2:
+        found.append("nobody has two pictures: whether a person is known again cannot be told")
+    return found
+
+
 class Spread(NamedTuple):
     """How much trainings differ: the standard deviation of a metric between them."""
 

@@ -233,7 +233,7 @@ def front(findings: pd.DataFrame, root: Path) -> str:
     every = findings[findings["data"] == "all"].set_index("id")
     order = {"supported": 0, "not supported": 1, "inconclusive": 4}
     decided = every[every["verdict"].isin(order)]
-    rank = decided["verdict"].map(order) + 2 * decided["trivial"].astype(int)
+    rank = decided["verdict"].map(order).astype(int) + 2 * decided["trivial"].astype(int)
     chosen = decided.loc[rank.sort_values(kind="stable").index[:FRONT_LINES]]
     counts = every["verdict"].value_counts()
     trivial = int((every["trivial"] & (every["verdict"] == "supported")).sum())

@@ -105,6 +105,8 @@ def long(
     >>> frame[["value", "published"]].values.tolist()
     [[28.1, 26.99]]
     """
+    if not rows:
+        return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows).assign(study=study, table=table)
     by = ["setting", "method", "metric"]
     known = published().query("paper == @paper and table in @paper_tables")[[*by, "value"]]
