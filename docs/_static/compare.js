@@ -18,6 +18,7 @@ window.lrCompare = (box, items) => {
     view.x = Math.min(Math.max(view.x, 0), most);
     view.y = Math.min(Math.max(view.y, 0), most);
     root.style.setProperty("--zoom", view.zoom);
+    root.classList.toggle("lr-zoomed", view.zoom > 1); // a finger then moves the faces, not the page
     root.style.setProperty("--x", `${-100 * view.x * view.zoom}%`);
     root.style.setProperty("--y", `${-100 * view.y * view.zoom}%`);
   };

@@ -82,7 +82,7 @@
         const exact = select.dataset.column === "0";
         const value = select.value;
         api.column(Number(select.dataset.column))
-          .search(value ? (text) => (exact ? text.trim().replace(/^\S+ /, "") === value : text.includes(value)) : "")
+          .search(value ? (text) => (exact ? text === value : text.includes(value)) : "")
           .draw();
       };
     }

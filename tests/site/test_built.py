@@ -17,7 +17,7 @@ from lrface import degrade, metrics, site
 from lrface.data.synthetic.camera import Camera, capture
 from lrface.data.synthetic.streams import stream
 from lrface.files import output_root, project_root
-from lrface.site import captures, networks, playground
+from lrface.site import answers, captures, networks, playground
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -122,6 +122,22 @@ def test_every_page_is_whole_at_a_desk_and_on_a_phone(built):
         assert not one["axe"], f"{where}: {one['axe']}"
         assert one["wide"] <= 0, f"{where} scrolls sideways by {one['wide']} pixels"
         assert one["view"] < FIRST_VIEW, f"{where}: {one['view'] / 1e6:.1f} MB at first view"
+
+
+def test_a_reader_finds_sorts_unfolds_enlarges_and_compares(built):
+    said = browser("read.mjs", built[0])
+    findings, contrasts = answers.read(output_root())
+    every = findings[findings["data"] == "all"]
+    words = [answers.verdict(row) for _, row in every.iterrows()]
+    assert said["findings"] == len(every) and said["searched"] == 1 and said["reached"]
+    assert said["byVerdict"] == {word: words.count(word) for word in answers.MEANING}
+    assert said["byWork"][0] == len(every) == sum(said["byWork"][1:])
+    assert said["evidence"][0] == len(contrasts) > said["evidence"][1]
+    assert not said["folded"] and said["unfolded"]
+    assert said["enlarged"] > 300 and said["closed"] and said["sorted"]
+    compared = said["compared"]
+    assert compared["pictures"] > 8 and compared["loaded"] and compared["scales"] == ["matrix(3"]
+    assert all(name.startswith(("8x-", "truth-")) for name in compared["files"])
 
 
 def test_the_browser_computes_what_the_library_does(built):

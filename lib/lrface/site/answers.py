@@ -196,7 +196,9 @@ def _table(findings: pd.DataFrame, root: Path, studies: dict[str, Study]) -> str
         details = _details(name, entered.loc[name], sets, root, studies)
         rows.append(_row(name, entered.loc[name], over, sets, details))
     chosen = "".join(
-        f'<option value="{escape(name)}">{escape(name)}</option>' for name in WORKS.values()
+        f'<option value="{escape(name)}">{escape(name)}</option>'
+        for paper, name in WORKS.items()
+        if (every["paper"] == paper).any()
     )
     words = "".join(f'<option value="{word}">{word}</option>' for word in MEANING)
     filters = (
@@ -229,7 +231,8 @@ def _row(name: str, about: pd.Series, over: pd.Series, sets: pd.DataFrame, detai
     table = f", Table {escape(about['table'])}" if about["table"] else ""
     effect = sets["effect"].dropna()
     cells = [
-        f'<td data-label="verdict" data-order="{order}">{chip(over)}</td>',
+        f'<td data-label="verdict" data-order="{order}" '
+        f'data-search="{verdict(over)}">{chip(over)}</td>',
         f'<th scope="row" data-label="finding"><span class="lr-sentence">'
         f"{escape(about['sentence'])}</span> "
         f'<span class="lr-source">{work}{table} · <a href="#{name}"><code>{name}</code></a></span>'
