@@ -34,6 +34,15 @@
     if (found[3]) cell.append(make("span", { className: "lr-printed", textContent: found[3] }));
   }
 
+  function withoutNumbers(table) {
+    // the numbers of a data frame's rows say nothing
+    const heads = table.tHead ? [...table.tHead.rows] : [];
+    const body = [...table.tBodies].flatMap((part) => [...part.rows]);
+    const plain = heads.every((row) => row.cells[0].textContent.trim() === "")
+      && body.every((row) => row.cells[0].tagName === "TH" && /^\d+$/.test(row.cells[0].textContent.trim()));
+    if (heads.length === 1 && body.length && plain) [...heads, ...body].forEach((row) => row.cells[0].remove());
+  }
+
   function scrolling(table, label) {
     const box = make("div", { className: "lr-scroll", role: "region", tabIndex: 0 });
     box.setAttribute("aria-label", label);
@@ -94,14 +103,16 @@
     for (const element of article.querySelectorAll("h1, h2, h3, table")) {
       if (element.tagName !== "TABLE") { heading = element.firstChild.textContent; continue; }
       const ours = element.dataset.table;
-      if (!ours) element.querySelectorAll("td").forEach(threeLines);
+      const computed = element.closest("div.cell_output") !== null;
+      if (element.classList.contains("dataframe")) withoutNumbers(element);
+      if (computed) element.querySelectorAll("td").forEach(threeLines);
       const rows = element.tBodies.length ? element.tBodies[0].rows.length : 0;
       const plain = !element.querySelector("[rowspan], [colspan]");
       if (element.classList.contains("lr-cards")) { filtered(element, searched(element)); continue; }
       if (element.rows[0] && element.rows[0].cells.length < 4 && !ours) element.classList.add("lr-words");
       const box = scrolling(element, `Table: ${heading}`);
       box.classList.toggle("lr-tall", rows > LONG && !element.classList.contains("lr-words"));
-      if (ours || (rows > LONG && element.tHead && plain)) {
+      if (ours || (computed && rows > LONG && element.tHead && plain)) {
         box.replaceWith(element);
         searched(element, ours === "evidence" ? asked : "");
         element.before(box);
