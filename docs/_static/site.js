@@ -118,7 +118,7 @@
         element.before(box);
         box.append(element);
       }
-      if (!ours) keepFirstColumns(element);
+      if (!ours || ours === "networks") keepFirstColumns(element);
     }
   }
 

@@ -9,7 +9,7 @@ from lrface.execution.notebooks import every
 from lrface.files import project_root
 from lrface.report import ledger, page, register
 from lrface.report.findings import COLUMNS, EVIDENCE
-from lrface.site import answers, notebooks, prose
+from lrface.site import answers, cards, notebooks, prose
 
 VERDICTS = ("supported", "not supported", "inconclusive", "not tested")
 NOTEBOOKS = every()
@@ -104,6 +104,17 @@ def test_a_study_s_table_of_findings_is_linked_row_by_row():
     linked = notebooks._linked(output, {"csri-best"})["data"]["text/markdown"]
     assert '| <a id="csri-best" href="../index.html#csri-best">csri-best</a> |' in linked
     assert "| other-x | y |" in linked and "| id       |" in linked
+
+
+@pytest.mark.slow  # it opens every checkpoint
+def test_every_released_network_has_a_card():
+    text = cards.page([])
+    released = list((project_root() / "results").glob("*/*/checkpoints/*/record.json"))
+    assert released and f"{len(released)} networks." in text
+    for file in released:
+        record = json.loads(file.read_text())
+        assert text.count(f'<tr id="{record["key"]}">') == 1 and record["sha256"] in text
+    assert "**Not for** telling who somebody is" in text
 
 
 @pytest.mark.parametrize("path", ["README.md", "lib/lrface/data/embedded/DATASHEET.md"])

@@ -3,7 +3,8 @@
 ``make site`` builds it from what is committed and computes no result again. ``docs/`` holds the
 frame (settings, style, scripts, locked packages). Here is what makes its pages: :mod:`answers` the
 front page, :mod:`notebooks` the studies, :mod:`prose` the pages made of Markdown, :mod:`lineage`
-what made each table, :mod:`networks` and :mod:`playground` what a browser computes with.
+what made each table, :mod:`cards` the released networks; and what a browser computes with:
+:mod:`networks`, :mod:`captures` and :mod:`playground`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from lrface.errors import LrfaceError
 from lrface.execution.notebooks import every
 from lrface.files import output_root, project_root
-from lrface.site import answers, lineage, notebooks, playground, prose
+from lrface.site import answers, cards, lineage, notebooks, playground, prose
 
 __all__ = ["build", "stage"]
 
@@ -52,7 +53,8 @@ def build(target: Path, work: Path, say: Callable[[str], None] = print) -> None:
     source, built = work / "source", work / "html"
     stage(source, say)
     say("networks for the browser")
-    playground.write(source / "_static" / "play", work / "networks")
+    exported = playground.write(source / "_static" / "play", work / "networks")
+    (source / "networks.md").write_text(cards.page(exported), encoding="utf-8")
     say("pages")
     # in a process of its own: Sphinx keeps what it has loaded
     command = [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-j", "2"]

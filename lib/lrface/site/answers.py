@@ -129,7 +129,8 @@ def page(findings: pd.DataFrame, root: Path, studies: dict[str, Study]) -> str:
         "```{toctree}\n:hidden:\n:caption: Studies\n"
         + "\n".join(f"notebooks/{name}" for name in studies)
         + "\n```",
-        "```{toctree}\n:hidden:\n:caption: Behind the answers\nevidence\nfiles\ndatasheet\n```",
+        "```{toctree}\n:hidden:\n:caption: Behind the answers\n"
+        "evidence\nfiles\nnetworks\ndatasheet\n```",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -40,6 +40,8 @@ class Exported(NamedTuple):
     file: Path
     psnr: list[float]
     """Of each face that it restored, in dB."""
+    difference: float
+    """Of a pixel in [0, 1] from PyTorch's, the largest."""
 
     def picture(self, i: int) -> Path:
         """The i-th face that it restored, a PNG."""
@@ -179,5 +181,6 @@ def exported(store: Path, faces: Tensor) -> list[Exported]:
                 listing, lambda path: pd.DataFrame(known.values()).to_csv(path, index=False)
             )
         psnr = [float(value) for value in known[key]["psnr"].split()]
-        found.append(Exported(method, name, run, store / f"{key}.onnx", psnr))
+        worst = float(known[key]["difference"])
+        found.append(Exported(method, name, run, store / f"{key}.onnx", psnr, worst))
     return found

@@ -52,7 +52,7 @@ def faces() -> Tensor:
     return test.stack(chosen.index.to_numpy()).float() / 255
 
 
-def write(folder: Path, store: Path) -> None:
+def write(folder: Path, store: Path) -> list[networks.Exported]:
     """Write the scripts that the page *Play* loads, and the pictures of the comparison.
 
     Parameters
@@ -61,6 +61,11 @@ def write(folder: Path, store: Path) -> None:
         ``_static/play`` of the site.
     store : Path
         Where exported networks are kept between builds.
+
+    Returns
+    -------
+    list of Exported
+        The networks on offer.
 
     Raises
     ------
@@ -86,6 +91,7 @@ def write(folder: Path, store: Path) -> None:
     (folder / "compare.js").write_text(
         f"window.lrCompared = {json.dumps(_compared(folder / 'faces', found))};\n"
     )
+    return found
 
 
 def _setting(name: str) -> dict[str, object]:
