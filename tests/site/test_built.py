@@ -16,7 +16,7 @@ import pytest
 from lrface import degrade, metrics, site
 from lrface.data.synthetic.camera import Camera, capture
 from lrface.data.synthetic.streams import stream
-from lrface.files import output_root, project_root
+from lrface.files import project_root
 from lrface.site import answers, captures, networks, playground
 from PIL import Image
 
@@ -37,7 +37,7 @@ def lacking():
             return f"{package} is not installed: make site"
     if not MODULES.is_dir():
         return "docs/node_modules is not installed: make site"
-    if not (output_root() / "results" / "findings.csv").is_file():
+    if not (project_root() / "results" / "findings.csv").is_file():
         return "no findings are published: make notebooks"
     return ""
 
@@ -126,7 +126,7 @@ def test_every_page_is_whole_at_a_desk_and_on_a_phone(built):
 
 def test_a_reader_finds_sorts_unfolds_enlarges_and_compares(built):
     said = browser("read.mjs", built[0])
-    findings, contrasts = answers.read(output_root())
+    findings, contrasts = answers.read(project_root())
     every = findings[findings["data"] == "all"]
     words = [answers.verdict(row) for _, row in every.iterrows()]
     assert said["findings"] == len(every) and said["searched"] == 1 and said["reached"]

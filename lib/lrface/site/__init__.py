@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lrface.errors import LrfaceError
 from lrface.execution.notebooks import every
-from lrface.files import output_root, project_root
+from lrface.files import project_root
 from lrface.site import answers, cards, lineage, notebooks, playground, prose
 
 __all__ = ["build", "stage"]
@@ -78,7 +78,7 @@ def stage(source: Path, say: Callable[[str], None] = print) -> None:
         This is no copy of the repository, there are no findings, or an npm package is not
         installed.
     """
-    root, results = project_root(), output_root()
+    root = project_root()
     if not (root / "docs" / "conf.py").is_file():
         raise LrfaceError(f"{root} has no docs/: the site is built in a copy of the repository")
     shutil.rmtree(source, ignore_errors=True)
@@ -89,9 +89,9 @@ def stage(source: Path, say: Callable[[str], None] = print) -> None:
         copy(file, source / "_static" / folder / file.name)
     say("answers and studies")
     made = lineage.of_everything()
-    findings, contrasts = answers.read(results)
+    findings, contrasts = answers.read(root)
     studies = {notebook.stem: notebooks.study(notebook) for notebook in every()}
-    (source / "index.md").write_text(answers.page(findings, results, studies))
+    (source / "index.md").write_text(answers.page(findings, root, studies))
     (source / "evidence.md").write_text(answers.evidence(contrasts))
     (source / "files.md").write_text(lineage.page(made))
     (source / "notebooks").mkdir()
@@ -101,8 +101,8 @@ def stage(source: Path, say: Callable[[str], None] = print) -> None:
     linked = prose.write(source)
     beside = source / "_extra"
     for kind in ("results", "figures"):
-        for file in sorted((results / kind).rglob("*")):
-            inside = file.relative_to(results / kind)
+        for file in sorted((root / kind).rglob("*")):
+            inside = file.relative_to(root / kind)
             own = {"local", "smoke", "checkpoints", "scores"} & set(inside.parts)
             if file.suffix[1:] in KEPT and not own and file.name != "manifest.json":
                 copy(file, beside / kind / inside)

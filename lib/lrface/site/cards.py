@@ -10,7 +10,7 @@ import pandas as pd
 
 from lrface import models
 from lrface.checks import study_results
-from lrface.files import clock, output_root, project_root
+from lrface.files import clock, project_root
 from lrface.site.networks import Exported
 from lrface.training.run_store import Run, load_run
 
@@ -69,7 +69,7 @@ def _keys() -> list[str]:
 def _used() -> defaultdict[str, str]:
     """Run -> the numbers of the studies whose tables rest on it."""
     studies = defaultdict(set)
-    for one in study_results.find(output_root()):
+    for one in study_results.find(project_root()):
         file = one.results / "runs.csv"
         if file.is_file():
             for key in pd.read_csv(file, dtype=str, usecols=["key"])["key"]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lrface.checks import lineage
 from lrface.checks.study_results import StudyResults
-from lrface.files import clock, output_root
+from lrface.files import clock, project_root
 from lrface.site.prose import anchor
 
 
@@ -34,7 +34,7 @@ class Made(NamedTuple):
 def of_everything() -> list[Made]:
     """Every study on every set, in the order of their names; smoke runs are left out."""
     by_study: dict[StudyResults, list[str]] = {}
-    for name, one in lineage.outputs(output_root()).items():
+    for name, one in lineage.outputs(project_root()).items():
         if one.preset != "smoke" and one.data != "local":
             by_study.setdefault(one, []).append(name)
     studies = sorted(by_study, key=lambda one: (one.study, one.data != "synthetic", one.name))
