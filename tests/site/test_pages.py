@@ -66,6 +66,14 @@ def word_of(findings, name):
     return answers.verdict(rows.iloc[0])
 
 
+def test_a_study_without_findings_says_so(published):
+    findings, _ = answers.read(published)
+    some = findings[findings["study"] != NOTEBOOKS[2].stem]
+    studies = {n.stem: notebooks.study(n) for n in NOTEBOOKS}
+    text = answers.page(some, published, studies)
+    assert text.count("no finding of its own") == 1
+
+
 def test_decided_findings_come_first(published):
     findings, _ = answers.read(published)
     text = answers.page(findings, published, {})

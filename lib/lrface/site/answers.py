@@ -108,8 +108,8 @@ def page(findings: pd.DataFrame, root: Path, studies: dict[str, Study]) -> str:
         By the name of their notebooks.
     """
     every = findings[findings["data"] == ledger.EVERY_SET]
-    words = every.apply(verdict, axis=1)
-    counts = {word: int((words == word).sum()) for word in MEANING}
+    words = [verdict(row) for _, row in every.iterrows()]
+    counts = {word: words.count(word) for word in MEANING}
     parts = [
         "# What came out when five works on low-resolution faces were run again",
         f"**{len(every)} findings** that the papers print, each put to the test on faces that "
@@ -282,9 +282,8 @@ def _details(
 def _studies(every: pd.DataFrame, studies: dict[str, Study]) -> str:
     cards = []
     for name, study in studies.items():
-        here = every[every["study"] == name]
-        said = here.apply(verdict, axis=1) if len(here) else []
-        counts = ", ".join(f"{(said == w).sum()} {w}" for w in MEANING if (said == w).any())
+        said = [verdict(row) for _, row in every[every["study"] == name].iterrows()]
+        counts = ", ".join(f"{said.count(word)} {word}" for word in MEANING if word in said)
         cards.append(
             f'<li><a href="notebooks/{name}.html">{escape(study.title)}</a>'
             f"<span>{counts or 'no finding of its own'}</span></li>"
