@@ -27,6 +27,7 @@ def a_ledger():
                 | {c: entered[c] for c in ("id", "paper", "table", "sentence", "metric", "unit")}
                 | {"published": entered["published"], "contrast": "a < b", "figure": ""}
                 | {"people": 50, "trainings": 3, "lacks": "", "reason": "", **number}
+                | ({} if tested else {"lacks": "converged", "reason": "it rises"})
                 | {"study": study.get(entered["study"], ""), "data": data, "preset": "quick"}
                 | {"verdict": VERDICTS[i % 4], "trivial": i % 8 == 0}
             )
@@ -57,6 +58,7 @@ def test_the_first_page_has_a_row_for_every_finding_and_a_tile_that_leads_to_it(
         assert f'class="lr-tile lr-{prose.anchor(word_of(findings, name))}" href="#{name}"' in text
         assert f"lrface why {name}" in text and f"evidence.html?q={name}" in text
     assert all(f"notebooks/{name}.html" in text for name in studies)
+    assert "lacks: converged" in text and 'title="needed: every training has converged"' in text
     assert "\n10. " in text and "a &lt; b" in text
     assert answers.evidence(contrasts).count("<tr>") == len(contrasts) + 1
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from lrface.errors import LrfaceError
-from lrface.report import ledger, register
+from lrface.report import ledger, needs, register
 from lrface.report.page import MARKS, TRIVIAL, WORKS, shown
 from lrface.site.prose import anchor
 
@@ -76,6 +76,16 @@ def chip(row: pd.Series) -> str:
         f'<span class="lr-verdict lr-{anchor(word)}"><span aria-hidden="true">{mark}</span>'
         f" {word}</span>"
     )
+
+
+def _lacks(row: pd.Series) -> str:
+    """What the test of a finding needs and has not; pointed at, the words say what they mean."""
+    words = [word for word in row["lacks"].split(", ") if word]
+    if not words:
+        return ""
+    meant = "; ".join(needs.NEEDS[word].meaning for word in words if word in needs.NEEDS)
+    said = ", ".join(words)
+    return f'<span class="lr-lacks" title="needed: {escape(meant)}">lacks: {said}</span>'
 
 
 def interval(row: pd.Series) -> str:
@@ -233,7 +243,7 @@ def _row(name: str, about: pd.Series, over: pd.Series, sets: pd.DataFrame, detai
     effect = sets["effect"].dropna()
     cells = [
         f'<td data-label="verdict" data-order="{order}" '
-        f'data-search="{verdict(over)}">{chip(over)}</td>',
+        f'data-search="{verdict(over)}">{chip(over)}{_lacks(over)}</td>',
         f'<th scope="row" data-label="finding"><span class="lr-sentence">'
         f"{escape(about['sentence'])}</span> "
         f'<span class="lr-source">{work}{table} · <a href="#{name}"><code>{name}</code></a></span>'
