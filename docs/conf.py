@@ -1,6 +1,10 @@
 """Sphinx settings of the site; `lrface.site` lays out what they apply to."""
 
+import re
+from pathlib import Path
+
 from lrface import __version__
+from PIL import Image
 
 project = "lrface"
 author = "the authors of lrface"
@@ -35,22 +39,34 @@ pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
 
+TOLD = {
+    "body": [
+        ("<img ", '<img loading="lazy" '),  # loaded when it comes near
+        ("<pre>", '<pre tabindex="0">'),  # it scrolls
+        ('<summary aria-label="Toggle hidden content">', "<summary>"),
+    ],
+    "furo_navigation_tree": [('role="heading"', 'role="heading" aria-level="2"')],
+}
+"""What the theme leaves unsaid to readers who listen, use a keyboard or have a slow line."""
+
+
 def setup(app):
-    """Pictures are loaded when they come near, and what the theme leaves unsaid is told to readers
-    who listen or use a keyboard."""
-    told = {
-        "body": [
-            ("<img ", '<img loading="lazy" '),
-            ("<pre>", '<pre tabindex="0">'),  # it scrolls
-            ('<summary aria-label="Toggle hidden content">', "<summary>"),
-        ],
-        "furo_navigation_tree": [('role="heading"', 'role="heading" aria-level="2"')],
-    }
+    """Complete each page; pictures get their sides, so that nothing moves when they are loaded."""
+
+    def sized(match):
+        source = {name: file for file, name in app.builder.images.items()}.get(match[1])
+        if source is None:
+            return match[0]
+        with Image.open(Path(app.srcdir) / source) as picture:
+            width, height = picture.size
+        return f'{match[0]} width="{width}" height="{height}"'
 
     def tell(app, page, template, context, doctree):
-        for part, changes in told.items():
+        for part, changes in TOLD.items():
             for before, after in changes:
                 if part in context:
                     context[part] = context[part].replace(before, after)
+        if "body" in context:
+            context["body"] = re.sub(r'src="[^"]*_images/([^"]+)"', sized, context["body"])
 
     app.connect("html-page-context", tell, priority=900)  # after the theme's own

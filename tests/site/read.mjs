@@ -72,5 +72,14 @@ said.compared = await page.evaluate(() => {
   const moved = new Set(windows.map((image) => getComputedStyle(image).transform.split(",")[0]));
   return { pictures: windows.length, loaded: windows.every((image) => image.naturalWidth > 0), scales: [...moved], files: windows.map((image) => image.src.split("/").pop()) };
 });
+// from the first page to the row of a finding in its study, however many pictures lie above it
+const named = await page.evaluate(() => document.querySelector('td a[id][href^="../index.html#"]')?.id);
+if (named) {
+  await open("index.html");
+  await open(`notebooks/01_degradation_settings.html#${named}`);
+  await page.waitForTimeout(1500);
+  const top = await page.evaluate((id) => document.getElementById(id).getBoundingClientRect().top, named);
+  said.deep = top >= 0 && top < 300;
+}
 await browser.close();
 console.log(JSON.stringify(said));

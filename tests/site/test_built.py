@@ -135,6 +135,7 @@ def test_a_reader_finds_sorts_unfolds_enlarges_and_compares(built):
     assert said["evidence"][0] == len(contrasts) > said["evidence"][1]
     assert not said["folded"] and said["unfolded"]
     assert said["enlarged"] > 300 and said["closed"] and said["sorted"]
+    assert said.get("deep", True)
     compared = said["compared"]
     assert compared["pictures"] > 8 and compared["loaded"] and compared["scales"] == ["matrix(3"]
     assert all(name.startswith(("8x-", "truth-")) for name in compared["files"])
