@@ -70,13 +70,16 @@ notebooks: setup
 	@$(BIN)/lrface publish
 
 # What the site needs beside the ordinary environment: Sphinx and ONNX from PyPI, scripts of its pages from npm.
-.venv/.site: docs/requirements.lock docs/package-lock.json .venv/.installed
-	@command -v npm > /dev/null || { echo "make site wants node 20 and npm: install them, or read the notebooks as they are" >&2; exit 1; }
+.venv/.site: docs/requirements.lock .venv/.installed
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --require-hashes --compile-bytecode --no-deps -r docs/requirements.lock
+	@touch $@
+
+docs/node_modules/.package-lock.json: docs/package-lock.json
+	@command -v npm > /dev/null || { echo "make site wants node and npm: install them, or read the notebooks as they are" >&2; exit 1; }
 	cd docs && npm ci --silent --ignore-scripts
 	@touch $@
 
-site: .venv/.site
+site: .venv/.site docs/node_modules/.package-lock.json
 	@$(BIN)/python -m lrface.site
 
 # The newest packages that pyproject.toml allows, beside the locked ones: what the weekly drift run is made with.
