@@ -15,7 +15,7 @@ PRESET ?= quick
 STUDY ?= all
 export PYTHONHASHSEED := 0
 
-.PHONY: help setup reproduce test lint verify nbval notebooks newest lock clean
+.PHONY: help setup reproduce test lint verify nbval notebooks site newest lock clean
 
 help:
 	@echo "make reproduce [DATA=synthetic] [STUDY=all] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
@@ -24,6 +24,7 @@ help:
 	@echo "make setup [TORCH=cpu]   the environment alone; TORCH=cpu: without the CUDA libraries"
 	@echo "make test        pass the tests        make lint        style and formatting"
 	@echo "make verify      check every committed number        make nbval       execute the committed notebooks again, compare their outputs"
+	@echo "make site        the results as pages, in site/: open site/index.html (wants node 20)"
 	@echo "make notebooks   refresh the committed, executed notebooks        make clean   remove the environments"
 	@echo "LRFACE_DATA names the folder that holds the face sets (celeba/, lfw/, ...)."
 
@@ -68,6 +69,19 @@ nbval: setup
 notebooks: setup
 	@$(BIN)/lrface publish
 
+# What the site needs beside the ordinary environment: Sphinx and ONNX from PyPI, scripts of its pages from npm.
+.venv/.site: docs/requirements.lock .venv/.installed
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --require-hashes --compile-bytecode --no-deps -r docs/requirements.lock
+	@touch $@
+
+docs/node_modules/.package-lock.json: docs/package-lock.json
+	@command -v npm > /dev/null || { echo "make site wants node and npm: install them, or read the notebooks as they are" >&2; exit 1; }
+	cd docs && npm ci --silent --ignore-scripts
+	@touch $@
+
+site: .venv/.site docs/node_modules/.package-lock.json
+	@$(BIN)/python -m lrface.site
+
 # The newest packages that pyproject.toml allows, beside the locked ones: what the weekly drift run is made with.
 newest: | $(UV)
 	rm -rf .venv-newest
@@ -76,8 +90,11 @@ newest: | $(UV)
 
 # Deliberate: a new lock is a decision of its own, made by hand and reviewed as a diff.
 lock: $(UV)
-	$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 \
+	$(UV) pip compile pyproject.toml --extra generator --extra test --generate-hashes --python-version 3.11 \
 	  --no-header --no-annotate --quiet --constraint <(printf 'torch==2.14.1\ntorchvision==0.29.1\n') -o requirements.lock
+	$(UV) pip compile <($(PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['site'], sep='\n')") \
+	  --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --constraint requirements.lock -o docs/requirements.lock
 
 clean:
+	rm -rf docs/node_modules docs/_build site
 	rm -rf .venv .venv-newest .venv-uv .pytest_cache .ruff_cache

@@ -23,7 +23,7 @@ STAGES = [
         "models",
         "training",
     ),
-    *("training", "metrics", "report", "execution", "checks", "inference", "cli"),
+    *("training", "metrics", "report", "execution", "checks", "inference", "site", "cli"),
 ]
 """The folders and files at the top of the library, in the order of the flow: each imports only
 those before it."""
