@@ -526,7 +526,7 @@ def test_smoke_of_faces_in_the_wild(own_places, monkeypatch):
     before = {name: (outcome.results / f"{name}.csv").read_text() for name in tables}
     listed = pd.read_csv(outcome.results / "scores.csv", dtype={"key": str})
     for cell, column in (("HOG", "x"), ("true box", "vector 0")):
-        (key,) = listed.query("cell == @cell")["key"]
+        (key,) = listed.loc[listed["cell"] == cell, "key"]
         file = own_places / "cache" / "scores" / f"{key}.parquet"
         frame = pd.read_parquet(file)
         frame.assign(**{column: frame[column] + 9}).to_parquet(file)
