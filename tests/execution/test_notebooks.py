@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from conftest import REAL, needs_real
 from lrface import data, report
+from lrface.checks import recompute
+from lrface.checks.study_results import StudyResults
 from lrface.errors import LrfaceError, UsageError
 from lrface.execution import kernel, notebooks, provenance, publishing, runner
 from scipy.stats import binomtest
@@ -460,6 +462,17 @@ def test_smoke_of_recognition(own_places, monkeypatch):
     assert np.allclose(pd.read_parquet(vectors[0]), true, atol=1e-3)
 
 
+def recomputed(outcome, places):
+    """How many numbers of the tables follow from the score files; they must agree."""
+    scores = outcome.results.parent / "scores"
+    shutil.copytree(places / "cache" / "scores", scores)
+    one = StudyResults(places / "out", "synthetic", "smoke", outcome.results.name)
+    drifts, count = recompute.check(one)
+    shutil.rmtree(scores)
+    assert drifts == []
+    return count
+
+
 @pytest.mark.slow
 def test_smoke_of_video_hallucination(own_places, monkeypatch):
     """All of study 06: each condition is scored, Table 1 stands beside the paper's."""
@@ -479,6 +492,7 @@ def test_smoke_of_video_hallucination(own_places, monkeypatch):
     assert found["verdict"].eq("not tested").all()  # of three people, after two steps
     assert "EDVR stands for it" in found.loc["transformer-above-deformable", "reason"]
     assert found.loc["vidface-best-ijbc", "lacks"] == "not run"
+    assert recomputed(outcome, own_places) > 40
 
 
 @pytest.mark.slow
@@ -505,6 +519,7 @@ def test_smoke_of_the_cascaded_bi_network(own_places, monkeypatch):
     assert found.loc["cbn-best-very-low", "contrast"].startswith("CBN minus the highest of 5")
     assert found.loc["fsrcnn-faster", "verdict"] in ("supported", "not supported")
     assert "paper depth" not in found.loc["cbn-both-branches", "lacks"]  # CBN has all layers
+    assert recomputed(outcome, own_places) > 50
 
 
 @pytest.mark.slow

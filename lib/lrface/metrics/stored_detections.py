@@ -80,7 +80,7 @@ def detections(
         some = np.random.default_rng().permutation(len(scenes))[:check]
         detect = find(cell)
         for i in some:
-            if not _agree(_found(stored, i), _rounded(*detect(scenes.read(i)))):
+            if not _agree(boxes_of(stored, i), _rounded(*detect(scenes.read(i)))):
                 return f"other boxes are found in scene {i}"
         return None
 
@@ -93,7 +93,7 @@ def detections(
         at_hand=at_hand,
         label="detectors",
     )
-    found = {c: [_found(frame, i) for i in range(len(scenes))] for c, frame in kept.items()}
+    found = {c: [boxes_of(frame, i) for i in range(len(scenes))] for c, frame in kept.items()}
     return found, kept
 
 
@@ -110,7 +110,15 @@ def _rounded(boxes: np.ndarray, scores: np.ndarray) -> Found:
     return _known(_table(boxes, scores).astype(np.float32).astype(np.float64))
 
 
-def _found(frame: pd.DataFrame, scene: int) -> Found:
+def boxes_of(frame: pd.DataFrame, scene: int) -> Found:
+    """The boxes and scores of a scene in a stored table of ``MOST`` rows a scene.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame(_table(np.ones((1, 4)), np.ones(1)), columns=COLUMNS)
+    >>> boxes_of(frame, 0)
+    (array([[1., 1., 1., 1.]]), array([1.]))
+    """
     return _known(frame[COLUMNS].to_numpy(np.float64)[MOST * scene : MOST * (scene + 1)])
 
 
