@@ -36,6 +36,8 @@ Moment = tuple[int, int, int]
 PER_PART = 40
 """Moments a file: what each worker can lose when a run is killed."""
 SIZE, QUALITY = 128, 92
+VERSION = VERSIONS[1]
+"""Of captures of the first generation, the embedded set's: study 05 has it in its scores' keys."""
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _SCHEMA = pa.schema(
     [
