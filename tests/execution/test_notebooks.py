@@ -1,10 +1,12 @@
 """Notebooks: their parameters, smoke runs through papermill, reuse, nbval, and publishing."""
 
+import ast
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import numpy as np
@@ -36,6 +38,30 @@ def test_the_committed_notebook_is_executed_with_its_defaults_and_shows_nobody(p
                 mark = output.metadata["lrface"]
                 assert not mark["photos"], f"{path.name} shows real people in {mark['figure']}"
     assert default.preset == "quick"
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+def test_every_name_of_the_library_that_a_notebook_uses_is_there(path):
+    trees = [ast.parse(source) for source, _ in notebooks.cells(path)]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    space = {}
+    exec(compile(ast.Module(imports, []), path.name, "exec"), space)
+    own = {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    modules = {
+        name: value
+        for name, value in space.items()
+        if isinstance(value, ModuleType) and value.__name__.startswith("lrface") and name not in own
+    }
+    used = [
+        (node.value.id, node.attr)
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+    asked = [(name, attribute) for name, attribute in used if name in modules]
+    assert asked and not [pair for pair in asked if not hasattr(modules[pair[0]], pair[1])]
 
 
 def test_a_contract_is_typed_and_checked():
