@@ -1,7 +1,7 @@
 """Second sources: where else the repository states a stored number, and whether it is the same.
 
 A table is stored as CSV, as Markdown and in the executed notebook; the numbers of a figure as its
-CSV, and often in a table; a claim's verdict follows from its interval; facts of a network are in
+CSV, and often in a table; a finding's verdict follows from its interval; facts of a network are in
 its record; published values are in ``published.csv``.
 """
 
@@ -107,7 +107,7 @@ def markdown_tables(table: Path, file: str) -> Iterator[Drift]:
 
 
 def notebook_tables(notebook: ExecutedNotebook, results: Path, folder: str) -> Iterator[Drift]:
-    """Differences between the executed notebook and the study's Markdown files and claims."""
+    """Differences between the executed notebook and the study's Markdown files and findings."""
     shown = {text.rstrip("\n") for text in notebook.texts}
     for file in sorted(results.glob("*.md")):
         text, name = file.read_text().rstrip("\n"), f"{folder}/{file.name}"

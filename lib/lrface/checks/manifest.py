@@ -27,7 +27,7 @@ from lrface.execution import provenance
 from lrface.files import project_root, sha256, write_text
 
 NAME = "manifest.json"
-TOP_FILES = ("README.md", "claims.csv", "findings.csv", "contrasts.csv")
+TOP_FILES = ("README.md", "findings.csv", "contrasts.csv")
 """The files that may lie at the top of ``results/``, beside its manifest."""
 NOT_COMMITTED = ("local", "smoke")
 """Folders of results, by data set or preset, that are a user's own."""

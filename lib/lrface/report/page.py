@@ -200,8 +200,8 @@ def _summary(findings: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
         f"**The sets contradict each other in {len(torn)}.** {_named(torn)}",
         f"**Cannot be said: {len(every) - len(tested)}.** What the tests lack, by finding and set: "
         f"{_lacking(single)}.",
-        f"One training decides little alone: {one['id'].nunique()} findings are left open because "
-        "trainings differ by as much, or because nobody measured how far they do.",
+        "One training decides little alone: findings left open because trainings differ by as "
+        f"much, or because nobody measured how far they do: {one['id'].nunique()}.",
         "Sizes of effects do not carry over: other faces, smaller networks, shorter trainings. "
         "On rendered faces nothing is said about groups of people.",
         f"{int((contrasts['finding'] != '').sum())} contrasts are the evidence; "
