@@ -62,7 +62,7 @@ def over_sets(findings: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, all_presets in findings.groupby("id", sort=False):
         order = all_presets["preset"].map(PRESETS.index)
-        sets = all_presets.loc[order.groupby(all_presets["data"]).idxmax()]
+        sets = all_presets.loc[order.groupby(all_presets["data"], sort=False).idxmax()]
         verdicts = sets["verdict"]
         decided = sets[verdicts.isin(["supported", "not supported"])]
         if (verdicts == "not tested").all():
