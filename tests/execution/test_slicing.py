@@ -51,6 +51,11 @@ def test_a_function_may_read_what_is_assigned_after_it_and_change_what_is_not_it
     ]
 
 
+def test_what_a_function_defines_itself_is_not_read_from_outside():
+    code = "for row in trained:\n    cell = row\ndef g(row):\n    cell = row\n    return cell\nf(g)"
+    assert kept(code) == ["def g(row):\n    cell = row\n    return cell"]
+
+
 def test_what_follows_a_call_in_its_block_is_cut():
     (node,) = ast.parse("if a:\n    b = 1\n    runs.fit(b)\n    c = 2").body
     assert slicing.calls(node, ("runs.fit",))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lrface.errors import UsageError
-from lrface.metrics import detection, match_detections, proposal_rate
+from lrface.metrics import detection, match_detections, proposal_ranks
 
 
 def overlap(a, b):
@@ -200,12 +200,14 @@ def test_proposals_find_faces_by_their_number():
     ]
     first = ([[50.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 8.0]], [0.1, 0.9])
     found = [first, (np.zeros((0, 4)), []), ([[0.0, 0.0, 9.0, 4.0], [0.0, 0.0, 9.0, 3.0]], [2, 1])]
-    assert proposal_rate(boxes, found, [1, 2, 100], overlap=0.5).tolist() == [2 / 3, 1, 1]
-    assert proposal_rate(boxes, found, [2], overlap=0.9).tolist() == [2 / 3]
-    assert proposal_rate(boxes, found, [2], overlap=0.95).tolist() == [1 / 3]
-    listed = np.array([False, True, False])
-    assert proposal_rate(boxes, found, [1, 2], listed=listed).tolist() == [0, 1]
-    assert np.isnan(proposal_rate(boxes, found, [1], listed=~listed & listed)).all()
+    assert proposal_ranks(boxes, found).tolist() == [1, 2, 1]
+    assert proposal_ranks(boxes, found, overlap=0.9).tolist() == [1, 2, np.inf]
+    assert proposal_ranks(boxes, found, overlap=0.95).tolist() == [np.inf, 2, np.inf]
+    assert proposal_ranks([np.zeros((0, 4))], [found[1]]).size == 0
+    with pytest.raises(UsageError, match="3 images have boxes and 1 have proposals"):
+        proposal_ranks(boxes, found[:1])
+    with pytest.raises(UsageError, match=r"an overlap in \(0, 1\]"):
+        proposal_ranks(boxes, found, overlap=0)
 
 
 @pytest.mark.parametrize(

@@ -246,3 +246,42 @@ def test_a_metric_that_no_face_has_tests_nothing(people):
 
     found = evaluate("01", lookup, EVERYTHING).findings
     assert {one.judged[0] for one in found.values()} == {"not tested"}
+
+
+def of_cbn(offsets):
+    lookup = lookup_of(
+        {(f"PubFig {s}", m): 20 + v for s in ("8px", "5px") for m, v in offsets.items()}
+    )
+    return lambda table, *cell: lookup(table, *cell) if table == "cbn" else None
+
+
+@pytest.mark.slow
+def test_others_stand_for_rivals_that_nobody_can_run():
+    lookup = of_cbn({"CBN": 1, "A+": 0, "EDSR": 0.6, "bicubic": -1})
+    name = "cbn-best-very-low"
+    assert "CSCN, NBF" in evaluate("07", lookup, EVERYTHING).findings[name].judged[1]
+    found = evaluate("07", lookup, EVERYTHING, rivals={name: ["A+", "EDSR"]})
+    one = found.findings[name]
+    assert one.contrast == "CBN minus the highest of 2 others at PubFig 8px, PubFig 5px"
+    assert one.estimate.value == pytest.approx(0.4, abs=0.02) and one.judged[0] == "supported"
+    more = "cbn/PubFig 8px|PubFig 5px/CBN/psnr"
+    less = "max cbn/PubFig 8px|PubFig 5px/A+|SRCNN|CSCN|NBF/psnr"
+    assert one.published == pytest.approx(register.difference("slides", more, less))
+    assert not one.trivial and one.null.value == pytest.approx(-1.6, abs=0.02)
+    parts = [c for c in found.contrasts if c.finding == name]
+    assert [c.setting for c in parts] == ["PubFig 8px", "PubFig 5px"]
+    assert not any(math.isnan(c.published) for c in parts)
+
+
+def test_a_study_says_why_a_finding_was_not_measured_and_which_part_was():
+    draws = np.linspace(0.1, 0.2, 101)[None]
+    name = "wider-hard-is-harder"
+    part = findings.given(name, "easy minus hard", draws, people=50, published=0.25)
+    absent = {"faceness-on-fddb": "no photographs"}
+    found = evaluate("08", lambda *_: None, EVERYTHING, [part], absent=absent).findings
+    assert found["faceness-on-fddb"].judged == ("not tested", "no photographs")
+    assert found["multiscale-best-hard"].judged[1].startswith("not run here")
+    assert found[name].published == 0.25
+    whole = part._replace(contrast=findings.replace(part.contrast, published=math.nan))
+    found = evaluate("08", lambda *_: None, EVERYTHING, [whole]).findings
+    assert found[name].published == register.published_contrast(name)

@@ -36,6 +36,33 @@ def test_a_training_has_converged_by_its_learning_curve(log, classes, said):
     assert (said in reason) if said else reason == ""
 
 
+def in_stages(losses, trivial=2.0):
+    rows = [
+        row | {"stage": f"cascade {k}, A", "trivial": trivial} for k in (1, 2) for row in losses
+    ]
+    return [row | {"step": i} for i, row in enumerate(rows, 1)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([2.0, 1.5, 1.2, 1.1, 1, 0.9, 0.9, 0.9, 0.9, 0.9], ""),
+        (
+            [2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3, 1.2, 1.1],
+            "cascade 1, A: its loss falls by 10.0 %",
+        ),
+        ([2.5] * 10, "cascade 1, A: its loss ends above that of adding nothing"),
+    ],
+)
+def test_a_training_in_stages_is_judged_stage_by_stage(losses, said):
+    log = in_stages(curve(losses))
+    found = needs.unsettled(log)
+    assert (said in found) if said else found == ""
+    # a later stage begins with a larger loss, or ends with one, without harm to the first
+    log = in_stages(curve([2.0, 1, 1, 1, 1, 1, 1, 1, 1, 1]))
+    assert needs.unsettled(log) == ""
+
+
 def test_a_collapsed_embedding_is_told_by_its_loss():
     assert "100 %" in needs.unsettled(curve([0.6] * 10), trivial=0.6)
     assert (

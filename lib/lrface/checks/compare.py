@@ -67,6 +67,7 @@ single face (tables with a column ``face``) by five times."""
 NOT_COMPARED = {
     "ms": "a time",
     "seconds": "a time",
+    "speed_ratio": "a ratio of times",
     "images_per_second": "a throughput",
     "peak": "memory",
     "device": "a machine",

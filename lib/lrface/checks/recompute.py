@@ -19,6 +19,7 @@ import pandas as pd
 from lrface import data
 from lrface.checks.compare import Drift, number, read
 from lrface.checks.study_results import StudyResults
+from lrface.metrics.detection import match_detections
 from lrface.metrics.intervals import (
     Estimate,
     bootstrap,
@@ -26,6 +27,8 @@ from lrface.metrics.intervals import (
     people_and_trainings,
     resampled_means,
 )
+from lrface.metrics.stored_detections import MOST, boxes_of
+from lrface.models.detection.boxes import fitted_by_halves
 
 WHY = "computed again from the score files"
 
@@ -146,12 +149,65 @@ def _searches(scores: Scores, name: str) -> Iterator[Number]:
             yield Number(row | {"metric": "mAP"}, value(mean))
 
 
+def _clips(scores: Scores, name: str) -> Iterator[Number]:
+    for (method, seen), frames in scores.by("method", "condition"):
+        for metric in frames[0] if seen == "8x" else ():
+            each = np.stack([frame[metric].to_numpy(float) for frame in frames])
+            known = np.isfinite(each).all(0)
+            if known.any():
+                row = {"method": method, "setting": seen, "metric": metric}
+                yield Number(row, value(each[:, known].mean()))
+
+
+ARMS = {
+    "CBN": "CBN",
+    "CBN-common": "common branch only",
+    "CBN-high-frequency": "high-frequency branch only",
+    "CBN-fixed": "fixed correspondence",
+    "CBN-single": "single cascade",
+    "CBN-pure": "released form",
+}
+"""How the ablation of study 07 names what its list of scores calls otherwise."""
+
+
+def _by_eye_distance(scores: Scores, name: str) -> Iterator[Number]:
+    for (method, setting, condition), frames in scores.by("method", "setting", "condition"):
+        if condition or "psnr" not in frames[0]:
+            continue
+        psnr, ssim = (np.mean([frame[m].mean() for frame in frames]) for m in ("psnr", "ssim"))
+        row = {"method": "PCA" if method == "Eigenface" else method, "metric": "psnr"}
+        yield Number(row | {"setting": f"PubFig {setting}"}, value(psnr))
+        if setting == "5px" and method in ARMS:
+            for metric, mean in (("psnr", psnr), ("ssim", ssim)):
+                row = {"method": ARMS[method], "setting": "PubFig", "metric": metric}
+                yield Number(row, value(mean))
+
+
+def _boxes(scores: Scores, name: str) -> Iterator[Number]:
+    scenes = data.load_scenes("rendered-crowds", "test")
+    truth = scenes.truth()
+    lists = {"all": np.ones(len(scenes.boxes), bool)}
+    lists |= {name: scenes.boxes[name].to_numpy(bool) for name in ("easy", "medium", "hard")}
+    for (cell,), frames in scores.by("cell"):
+        frames = [frame for frame in frames if len(frame) == MOST * len(scenes)]
+        found = [[boxes_of(frame, i) for i in range(len(scenes))] for frame in frames]
+        if cell in ("Viola-Jones", "HOG", "MMOD"):
+            found = [fitted_by_halves(one, truth) for one in found]
+        matches = [match_detections(truth, one) for one in found]
+        for group, mask in lists.items() if matches else ():
+            row = {"method": cell, "setting": group, "metric": "AP"}
+            yield Number(row, value(np.mean([one.on(mask).AP for one in matches])))
+
+
 RULES: dict[str, Callable[[Scores, str], Iterator[Number]]] = {
     "01": _restorers,
     "02": _sizes,
     "03": _pairs,
     "04": _attributes,
     "05": _searches,
+    "06": _clips,
+    "07": _by_eye_distance,
+    "08": _boxes,
 }
 """By a study's number: the numbers that its score files determine."""
 

@@ -105,7 +105,7 @@ def needed(nodes: list[ast.stmt], targets: dict[int, ast.stmt]) -> set[int]:
                 names -= _killed(node)
                 names |= _read(node)
         functions = [nodes[i] for i in chosen if isinstance(nodes[i], FUNCTIONS)]
-        inside = {name for node in functions for name in _names(node, ast.Load)}
+        inside = {name for node in functions for name in _free(node)}
         if inside <= late:
             return chosen
         late |= inside
@@ -129,6 +129,23 @@ def _names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
     if isinstance(node, INNER) and not isinstance(node, FUNCTIONS):
         return found - {n for part in node.generators for n in _names(part.target, ast.Store)}
     return found
+
+
+def _free(function: ast.stmt) -> set[str]:
+    """The names that a function's body reads and does not define itself."""
+    found = _names(function, ast.Load)
+    if isinstance(function, ast.ClassDef):
+        return found
+    return found - (_local(function) - _declared(function))
+
+
+def _local(function: ast.stmt) -> set[str]:
+    own = {a.arg for n in ast.walk(function) if isinstance(n, ast.arguments) for a in n.args}
+    return _names(function, ast.Store) | own
+
+
+def _declared(function: ast.stmt) -> set[str]:
+    return {name for n in ast.walk(function) if isinstance(n, ast.Global) for name in n.names}
 
 
 def _defined(node: ast.stmt) -> set[str]:
@@ -210,10 +227,7 @@ def _changed_in_place(node: ast.AST) -> set[str]:
 
 def _changed_by(function: ast.stmt) -> set[str]:
     """The names outside a function that its body changes in place."""
-    own = {a.arg for n in ast.walk(function) if isinstance(n, ast.arguments) for a in n.args}
-    declared = {name for n in ast.walk(function) if isinstance(n, ast.Global) for name in n.names}
-    local = _names(function, ast.Store) | own
-    return (_changed_in_place(function) - local) | declared
+    return (_changed_in_place(function) - _local(function)) | _declared(function)
 
 
 def _root(node: ast.AST) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lrface.data.readers.rendered import CROP
-from lrface.data.windows import cut
+from lrface.data.windows import OVERLAP, cut, overlaps
 from lrface.degrade import resize, to_uint8
 
 SIDE = 128
@@ -47,6 +47,35 @@ def framed(boxes: np.ndarray) -> np.ndarray:
     x = boxes[:, 0] + boxes[:, 2] / 2 - (left + right) / 2 * side
     y = boxes[:, 1] + boxes[:, 3] / 2 - (top + bottom) / 2 * side
     return np.stack([np.rint(x), np.rint(y), side], 1).astype(np.int64)
+
+
+def surest(
+    boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each true face the surest detection that overlaps it by half.
+
+    Parameters
+    ----------
+    boxes, scores : float (N, 4), (N,)
+        What was found, by falling score.
+    truth : float (G, 4)
+
+    Returns
+    -------
+    boxes : float (G, 4)
+        Of a face that was not found the surest box of all, or its own if there is none.
+    found : bool (G,)
+
+    Examples
+    --------
+    >>> truth = np.array([[10.0, 10, 20, 20], [80, 80, 20, 20]])
+    >>> surest(np.array([[11.0, 10, 20, 20]]), np.array([0.9]), truth)[1]
+    array([ True, False])
+    """
+    if not len(boxes):
+        return truth, np.zeros(len(truth), bool)
+    shared = overlaps(truth, boxes) >= OVERLAP
+    return np.asarray(boxes)[shared.argmax(1)], shared.any(1)
 
 
 def scale_for(side: int) -> int:

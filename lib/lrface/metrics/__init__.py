@@ -37,7 +37,7 @@ from lrface.metrics.intervals import (
     widened,
 )
 from lrface.metrics.joint_bayesian import JointBayesian, joint_bayesian
-from lrface.metrics.proposals import proposal_rate
+from lrface.metrics.proposals import proposal_ranks
 from lrface.metrics.spectrum import power_spectrum
 from lrface.metrics.verification import (
     McNemar,
@@ -86,7 +86,7 @@ __all__ = [
     "nrmse",
     "people_and_trainings",
     "power_spectrum",
-    "proposal_rate",
+    "proposal_ranks",
     "protocol",
     "psnr",
     "rank_agreement",

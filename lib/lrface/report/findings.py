@@ -261,6 +261,7 @@ def given(
     unit: str = "",
     setting: str = "",
     method: str = "",
+    published: float = math.nan,
 ) -> Given:
     """A contrast that the study computes itself: for a finding of which no number is printed, for
     further evidence, or (``finding`` empty) for a question of ours.
@@ -285,6 +286,9 @@ def given(
         Default: the finding's; of another metric :func:`unit_of` it.
     setting, method : str
         For the table of contrasts.
+    published : float
+        The part of the printed contrast that is measured, by
+        :func:`lrface.report.register.difference`. Default: the whole.
     """
     unit = unit or (unit_of(metric) if metric else "")
     about = {"metric": metric or "", "unit": unit, "sentence": sentence}
@@ -301,6 +305,7 @@ def given(
         trainings=len(draws) if trainings is None else trainings,
         setting=setting,
         method=method,
+        published=published,
         null=None if null is None else _estimate(np.atleast_2d(null), units),
     )
     return Given(contrast_, tuple(arms))
@@ -323,7 +328,8 @@ def evaluate(
     spread: Mapping[str, Spread] | None = None,
     figures: Mapping[str, str] | None = None,
     called: Mapping[str, str] | None = None,
-    absent: str = "not run here",
+    rivals: Mapping[str, Sequence[str]] | None = None,
+    absent: str | Mapping[str, str] = "not run here",
 ) -> Found:
     """Measure and judge the findings of a study.
 
@@ -347,23 +353,27 @@ def evaluate(
         Id -> the figure that shows the finding.
     called : mapping, optional
         Setting of the paper -> what stands for it here, in words: another test set.
-    absent : str
-        The reason where nothing of a finding was measured.
+    rivals : mapping, optional
+        Id -> the methods that stand here for those that the paper compares with, where not all of
+        these can be run. The published contrast stays the paper's.
+    absent : str or mapping
+        The reason where nothing of a finding was measured; by id, where the reasons differ.
 
     Returns
     -------
     Found
     """
-    findings, contrasts, also = {}, [], also or {}
+    findings, contrasts, also, rivals = {}, [], also or {}, rivals or {}
     for f in register.registered().query("study == @study").itertuples():
         own = [one for one in more if one.contrast.finding == f.id]
-        judge = _Judge(f, lookup, facts, spread or {})
-        primary, evidence = judge.printed(absent) if f.more else (None, [])
+        judge = _Judge(f, lookup, facts, spread or {}, rivals.get(f.id, ()))
+        why = absent if isinstance(absent, str) else absent.get(f.id, "not run here")
+        primary, evidence = judge.printed(why) if f.more else (None, [])
         for metric in also.get(f.metric, ()) if f.more else ():
             evidence += judge.by(metric)
         own = [judge.own(one) for one in own]
         if primary is None or (own and primary.people == 0):
-            primary, own = (own[0], own[1:]) if own else (judge.nothing(absent), own)
+            primary, own = (own[0], own[1:]) if own else (judge.nothing(why), own)
         findings[f.id] = primary
         contrasts += [*evidence, *own]
     contrasts += [
@@ -413,8 +423,16 @@ class _Measured(NamedTuple):
 class _Judge:
     """The contrasts of one finding."""
 
-    def __init__(self, finding: Any, lookup: Lookup, facts: Facts, spread: Mapping[str, Spread]):
+    def __init__(
+        self,
+        finding: Any,
+        lookup: Lookup,
+        facts: Facts,
+        spread: Mapping[str, Spread],
+        rivals: Sequence[str] = (),
+    ):
         self.f, self.lookup, self.facts, self.spread = finding, lookup, facts, spread
+        self.less = register.among(finding.less, rivals) if rivals else finding.less
 
     def nothing(self, why: str) -> Contrast:
         nan = Estimate(math.nan, math.nan, math.nan, 0)
@@ -422,18 +440,19 @@ class _Judge:
 
     def own(self, one: Given) -> Contrast:
         """A contrast that the study computed itself, judged."""
-        known = _of_two_networks(one.contrast, self.spread)
-        return replace(known, published=self.f.published, unmet=self.unmet(*one))
+        known, part = _of_two_networks(one.contrast, self.spread), one.contrast.published
+        published = self.f.published if math.isnan(part) else part
+        return replace(known, published=published, unmet=self.unmet(*one))
 
     def printed(self, absent: str) -> tuple[Contrast, list[Contrast]]:
         """The contrast that the paper prints, at the settings that were run, and its parts."""
-        more, less, lacking = self._at_hand(self.f.more, self.f.less)
+        more, less, lacking = self._at_hand(self.f.more, self.less)
         if lacking:
             whole = self.nothing("; ".join([absent, *lacking] if lacking != [""] else [absent]))
         else:
             whole = self._measure(more, less)
         parts = []
-        for setting, method, some_more, some_less in _parts(self.f.more, self.f.less):
+        for setting, method, some_more, some_less in _parts(self.f.more, self.less):
             keys = [key for s in register.slots(some_more, some_less) for key in s.cells]
             if all(self.lookup(*key) is not None for key in keys):
                 part = self._measure(some_more, some_less)
@@ -442,7 +461,7 @@ class _Judge:
 
     def by(self, metric: str) -> list[Contrast]:
         """The printed contrast by another metric."""
-        sides = (_with_metric(side, metric) for side in (self.f.more, self.f.less))
+        sides = (_with_metric(side, metric) for side in (self.f.more, self.less))
         more, less, lacking = self._at_hand(*sides)
         return [] if lacking else [self._measure(more, less)]
 
@@ -479,7 +498,7 @@ class _Judge:
             found.trainings,
             (),
             metric=metric,
-            published=register.difference(self.f.paper, more, less),
+            published=self._printed_as(more, less),
             null=null,
             random_labels=dealt,
             spread=sd and Spread(sd.sd * weight, sd.source),
@@ -490,6 +509,13 @@ class _Judge:
             if share <= 0.5
         ]
         return replace(contrast, unmet=self.unmet(contrast, arms, few, self._at_chance(cells)))
+
+    def _printed_as(self, more: str, less: str) -> float:
+        """What the paper prints for a contrast, also where others stand for its rivals."""
+        if self.less == self.f.less or not less:
+            return register.difference(self.f.paper, more, less)
+        theirs = register.among(less, register.terms(self.f.less)[0].methods)
+        return register.difference(self.f.paper, more, theirs)
 
     def _contrast(
         self,
@@ -577,11 +603,7 @@ class _Judge:
 
 
 def _with_metric(side: str, metric: str) -> str:
-    parts = [term._replace(metric=metric) for term in register.terms(side)]
-    return " ; ".join(
-        f"{t.pick} {t.table}/{'|'.join(t.settings)}/{'|'.join(t.methods)}/{t.metric}".strip()
-        for t in parts
-    )
+    return register.written(term._replace(metric=metric) for term in register.terms(side))
 
 
 def _parts(more: str, less: str) -> list[tuple[str, str, str, str]]:

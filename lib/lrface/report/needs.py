@@ -93,7 +93,8 @@ def unsettled(
     Parameters
     ----------
     log : sequence of mappings
-        Rows with ``step``, ``loss`` and, for restorers, ``val_psnr`` (dB; NaN where not measured).
+        Rows with ``step``, ``loss`` and, for restorers, ``val_psnr`` (dB; NaN where not measured);
+        of a training in stages also ``stage`` and ``trivial``, its loss if it adds nothing.
     classes : int, optional
         Of a classifier: the trivial value of its loss is the logarithm of their number.
     trivial : float, optional
@@ -118,6 +119,8 @@ def unsettled(
     frame = pd.DataFrame(log)
     if frame.empty or not math.isfinite(frame["loss"].iloc[-1]):
         return ""  # computed in one pass
+    if "stage" in frame:
+        return _of_stages(frame)
     end = frame["step"].max()
     last, before = frame["step"] > 0.8 * end, frame["step"] <= 0.8 * end
     psnr = frame["val_psnr"].dropna() if "val_psnr" in frame else frame["loss"][:0]
@@ -138,6 +141,19 @@ def unsettled(
     of = "its trivial value" if known else "its first value"
     words = f"its loss falls by {100 * fall:.1f} % of {of} in the last fifth of the training"
     return words if fall > FALL else ""
+
+
+def _of_stages(frame: pd.DataFrame) -> str:
+    """As :func:`unsettled` of a training in stages, whose losses differ: the first that has not."""
+    for name, part in frame.groupby("stage", sort=False):
+        share = part["loss"] / part["trivial"]
+        if share.iloc[-1] > 1:
+            return f"{name}: its loss ends above that of adding nothing"
+        begins = part["step"].iloc[0]
+        rows = part.assign(loss=share, step=part["step"] - begins).drop(columns="stage")
+        if why := unsettled(rows.to_dict("records")):
+            return f"{name}: {why}"
+    return ""
 
 
 def _rises(rise: float) -> str:

@@ -18,7 +18,7 @@ Where a paper prints no number both are empty, and ``quoted`` has its own words.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -143,13 +143,27 @@ def within(side: str, settings: Collection[str]) -> str:
     >>> within("max 2/2x|4x/RCAN|HAN/psnr ; 2/8x/RCAN/psnr", ["4x"])
     'max 2/4x/RCAN|HAN/psnr'
     """
-    found = []
-    for term in terms(side):
-        kept = [setting for setting in term.settings if setting in settings]
-        if kept:
-            parts = (term.table, "|".join(kept), "|".join(term.methods), term.metric)
-            found.append(f"{term.pick} {'/'.join(parts)}".strip())
-    return " ; ".join(found)
+    kept = (t._replace(settings=[s for s in t.settings if s in settings]) for t in terms(side))
+    return written(term for term in kept if term.settings)
+
+
+def among(side: str, methods: Collection[str]) -> str:
+    """A side with these methods in place of its own.
+
+    Examples
+    --------
+    >>> among("max 2/2x|4x/RCAN|HAN/psnr", ["EDSR"])
+    'max 2/2x|4x/EDSR/psnr'
+    """
+    return written(term._replace(methods=list(methods)) for term in terms(side))
+
+
+def written(parts: Iterable[Term]) -> str:
+    """Terms as the register has them."""
+    return " ; ".join(
+        f"{t.pick} {t.table}/{'|'.join(t.settings)}/{'|'.join(t.methods)}/{t.metric}".strip()
+        for t in parts
+    )
 
 
 def difference(paper: str, more: str, less: str) -> float:
