@@ -145,7 +145,8 @@ class Seen(losses.Pixelwise):
         return {"loss": self.loss(restored, batch.hr)}
 
 
-def test_bf16_reaches_the_network_s_layers_and_nothing_else(tmp_path):
+def test_bf16_reaches_the_network_s_layers_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(numerics, "bf16_is_fast", lambda device: True)
     torch.manual_seed(0)
     net, inside = models.restorer("SRCNN", 4), []
     conv = next(m for m in net.modules() if isinstance(m, torch.nn.Conv2d))
@@ -159,9 +160,23 @@ def test_bf16_reaches_the_network_s_layers_and_nothing_else(tmp_path):
     assert inside[-1] == torch.float32  # validation and scores
 
 
+@pytest.mark.parametrize("fast", (True, False))
+def test_a_record_says_what_bf16_was_computed_in(fast, tmp_path, monkeypatch):
+    monkeypatch.setattr(numerics, "bf16_is_fast", lambda device: fast)
+    net, inside = models.restorer("SRCNN", 4), []
+    conv = next(m for m in net.modules() if isinstance(m, torch.nn.Conv2d))
+    conv.register_forward_hook(lambda module, given, out: inside.append(out.dtype))
+    fields = dict(steps=1, batch=2, patch=32, lr=1e-3, precision="bf16-autocast")
+    how = (Seen("l1"), tmp_path / "a.pt")
+    *_, facts = train_tiny(net, noise(4, 64), "4x", *how, **fields)
+    assert facts["computed_in"] == ("bf16-autocast" if fast else "32-true")
+    assert inside == [torch.bfloat16 if fast else torch.float32]
+
+
 @pytest.mark.slow
-def test_bf16_changes_a_loss_by_rounding_only(tmp_path):
+def test_bf16_changes_a_loss_by_rounding_only(tmp_path, monkeypatch):
     """The joint model aligns by landmarks, which bfloat16 would move by half a pixel."""
+    monkeypatch.setattr(numerics, "bf16_is_fast", lambda device: True)
     points = torch.rand(4, 68, 2, generator=torch.Generator().manual_seed(0)) * 40 + 40
     found = {}
     for precision in ("32-true", "bf16-autocast"):

@@ -221,6 +221,17 @@ def training(device: torch.device) -> Iterator[None]:
         yield
 
 
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 numbers faster than float32.
+
+    Of processors those with AVX-512's bfloat16 products; AMX has them, too. Others compute bfloat16
+    by way of float32, at a tenth of the speed in the worst case.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
 def autocast_in_training(net: nn.Module) -> nn.Module:
     """Run a network's forward pass under bfloat16 autocast while it is in training mode.
 

@@ -1,11 +1,15 @@
 """Rendered scenes by name: the test crowds ship, others are rendered once."""
 
+import json
+
 import numpy as np
 import pytest
 from lrface import data
 from lrface.data import rendered_scenes
 from lrface.data.synthetic import identity, landmarks, person, render, view
 from lrface.errors import LrfaceError, UsageError
+
+PLANS = {"rendered-crowds": "1c3b6c9e6c8a87b0", "rendered-portraits": "6a8dc5e6a1632137"}
 
 
 @pytest.fixture(scope="module")
@@ -58,41 +62,40 @@ def test_a_split_is_asked_for_by_name():
         data.load("rendered-crowds")
 
 
-def test_generations_have_scenes_of_one_name_and_pictures_of_their_own():
-    for kind in ("crowds", "portraits"):
-        one, two = (rendered_scenes.plan(f"rendered-{kind}{end}", "test") for end in ("", "-2"))
-        assert one.keys == two.keys and one.digest != two.digest
-        assert (one.generation, two.generation) == (1, 2) and one.kind == two.kind == kind[:-1]
-    assert rendered_scenes.state("rendered-crowds") != rendered_scenes.state("rendered-crowds-2")
-
-
-def test_what_decides_the_first_generations_scenes_is_what_it_was():
+@pytest.mark.parametrize("name, digest", PLANS.items())
+def test_what_decides_the_scenes_is_what_it_was(name, digest):
     # trained networks are known by these
-    assert rendered_scenes.plan("rendered-crowds", "train").digest == "c2a4bb0c420d548f"
-    assert rendered_scenes.plan("rendered-portraits", "train").digest == "efcffb24cf78ae3a"
+    assert rendered_scenes.plan(name, "train").digest == digest
+
+
+def test_the_test_crowds_are_those_of_their_plan(crowds):
+    manifest = json.loads((crowds.root / "manifest.json").read_text())
+    assert manifest["plan"] == crowds.recipe == rendered_scenes.plan(crowds.name, "test").digest
 
 
 @pytest.mark.slow
-def test_test_crowds_of_the_second_generation_are_rendered_with_their_good_pictures(monkeypatch):
+def test_a_crowd_and_its_good_pictures_are_rendered_alike_again(crowds, tmp_path, monkeypatch):
     monkeypatch.setattr(rendered_scenes, "PER_PART", 1)
-    crowds = data.load_scenes("rendered-crowds-2", "test", 1)
-    moments, portraits, marks, _ = rendered_scenes.pictures(crowds)
-    assert moments.shape == portraits.shape == (len(crowds.boxes), 128, 128, 3)
+    chosen = rendered_scenes.plan("rendered-crowds", "test", 1)
+    rendered_scenes._render(chosen, tmp_path, 1)
+    again = rendered_scenes._images(tmp_path, 0)
+    assert again["digest"].tolist() == crowds.images["digest"].tolist()[:1]
+    moments, _, marks, _ = rendered_scenes.pictures(data.load_scenes("rendered-crowds", "test", 1))
     number = int(crowds.boxes["person"].iat[0])
     who = person(identity(rendered_scenes.SEED, number, generation=2))
     assert np.allclose(marks[0], landmarks(who, render(who, view(who.identity, 1), 128))[0])
+    assert len(moments) == (crowds.boxes["image"] == crowds.images["key"][0]).sum()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["rendered-portraits", "rendered-portraits-2"])
-def test_others_are_rendered_once(monkeypatch, name):
+def test_others_are_rendered_once(monkeypatch):
     monkeypatch.setattr(rendered_scenes, "PER_PART", 1)
-    one = data.load_scenes(name, "val", 1)
+    one = data.load_scenes("rendered-portraits", "val", 1)
     assert one.read(0).shape == (256, 256, 3) and one.boxes["h"].between(80, 150).all()
 
     def never(*_):
         raise AssertionError("rendered again")
 
     monkeypatch.setattr(rendered_scenes, "_write", never)
-    again = data.load_scenes(name, "val", 1)
+    again = data.load_scenes("rendered-portraits", "val", 1)
     assert np.array_equal(one.read(0), again.read(0)) and one.fingerprint == again.fingerprint

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lrface import data
 from lrface.data import rendered_faces, search
-from lrface.data.readers.rendered import CROPS, EMBEDDED
+from lrface.data.readers.rendered import CROPS
 from lrface.data.synthetic import Identity, View, identity, landmarks, person, render, view
 from lrface.data.synthetic.assets import UPPER_TEETH, head, place
 from lrface.data.synthetic.background import DETAILED, SCENES, sample_background
@@ -219,29 +219,36 @@ def test_the_generation_is_stored_only_where_it_is_not_the_first():
         Plan(4, 2, generation=3)
 
 
-def test_generations_are_known_by_name_and_rendered_only_when_loaded():
-    one, embedded = (
-        data.load(name, "val").table["digest"] for name in ("synthetic-1", "synthetic")
+def test_generations_are_known_by_name_and_clips_rendered_only_when_loaded():
+    first, second, default = (
+        data.load(name, "val").table for name in ("synthetic-1", "synthetic-2", "synthetic")
     )
-    assert one.tolist() == embedded.tolist()
-    for name in ("synthetic-2", "synthetic-clips-2"):
-        data.check_name(name)
-        assert data.state_or_absent(name) == "absent"
-    assert not (rendered_faces.folder() / "manifest.json").exists()
+    assert first["digest"].tolist() == default["digest"].tolist()
+    about = ["key", "identity", "split", "group", "gender", "age", "hair"]
+    assert second[about].equals(first[about])
+    assert not set(first["digest"]) & set(second["digest"])
+    data.check_name("synthetic-clips-2")
+    assert data.state_or_absent("synthetic-clips-2") == "absent"
+    assert not (rendered_faces.folder("synthetic-clips-2") / "manifest.json").exists()
 
 
 @pytest.mark.slow
-def test_stills_and_clips_of_the_second_generation_are_one_set(monkeypatch):
-    plan = Plan(4, 1, seed=5, size=48, clips=4, frames=2, generation=2)
-    monkeypatch.setattr(rendered_faces, "PLAN", plan)
-    assert len(data.load("synthetic-2")) == 4
+def test_clips_of_the_second_generation_are_rendered_when_loaded(monkeypatch):
+    plan = Plan(4, 0, seed=5, size=48, clips=4, frames=2, generation=2)
+    monkeypatch.setattr(rendered_faces, "OF_CLIPS", plan)
     clips = data.load_clips("synthetic-clips-2", frames=2)
-    assert len(clips) == 4 and clips.faces.root == rendered_faces.folder()
+    assert len(clips) == 4 and clips.faces.root == rendered_faces.folder("synthetic-clips-2")
     assert clips.faces.crop == CROPS[2]
 
 
-def test_the_embedded_plan_is_the_second_generations_but_for_the_generation():
-    plan = rendered_faces.PLAN.facts()
-    embedded = json.loads((EMBEDDED / "plan.json").read_text())
-    assert (plan.pop("generation"), plan.pop("version")) == (2, VERSIONS[2])
-    assert embedded.pop("version") == VERSIONS[1] and embedded == plan
+def test_the_embedded_plans_differ_in_the_generation_and_the_clips():
+    first, second = (
+        json.loads((rendered_faces.folder(name) / "plan.json").read_text())
+        for name in ("synthetic-1", "synthetic-2")
+    )
+    assert (second.pop("generation"), second.pop("version")) == (2, VERSIONS[2])
+    assert (first.pop("version"), first.pop("clips")) == (VERSIONS[1], 120)
+    assert second.pop("clips") == 0 and first == second
+    assert json.loads(json.dumps(rendered_faces.STILLS.facts())) == json.loads(
+        (rendered_faces.folder("synthetic-2") / "plan.json").read_text()
+    )

@@ -163,12 +163,13 @@ def _check(name: str) -> None:
             what = f"{'file or ' if kind == 'video' else ''}folder {path}"
             raise LrfaceError(f"{what} does not exist; give {kind}:PATH, {OWN[kind].LAYOUT}")
         return
-    if name in rendered_faces.OF_SECOND:
+    if name == rendered_faces.CLIPS:
         return
-    if name in ("synthetic", "synthetic-clips", rendered_faces.FIRST):
-        if not (rendered.EMBEDDED / "manifest.json").exists():
+    if name in ("synthetic", "synthetic-clips", rendered_faces.FIRST, rendered_faces.SECOND):
+        place = rendered_faces.folder(name)
+        if not (place / "manifest.json").exists():
             raise LrfaceError(
-                f"the embedded synthetic set is missing from {rendered.EMBEDDED}: "
+                f"the embedded synthetic set is missing from {place}: "
                 "install lrface again, or get the files"
             )
         return
@@ -200,7 +201,7 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     ----------
     name : str
         ``synthetic`` (embedded; also ``synthetic-1``), ``synthetic-2`` (the second generation of
-        the same people, rendered when first loaded), ``celeba``, ``lfw``, ``ytf``, ``tinyface``,
+        the same people, embedded, too), ``celeba``, ``lfw``, ``ytf``, ``tinyface``,
         ``tufs``, ``ijbc`` or ``edface`` (under LRFACE_DATA), ``folder:PATH`` (one sub-folder an
         identity), ``video:PATH`` (a video or GIF, or a folder of them), or ``synthetic:PATH`` for a
         set made by ``lrface data make``. ``synthetic-clips`` and ``synthetic-clips:PATH`` hold the
@@ -282,7 +283,7 @@ def load_clips(
     ----------
     name : str
         ``rendered-clips``: rendered on demand (:mod:`lrface.data.rendered_clips`) and kept in the
-        cache; ``rendered-clips-2``: their second generation; ``rendered-clips+native``: the same,
+        cache; ``rendered-clips+native``: the same,
         with native captures as small frames. Else any set of frames that :func:`load` knows:
         ``synthetic-clips`` (embedded, aligned by the eyes), ``synthetic-clips-2``,
         ``synthetic-clips:PATH``, ``ytf``, ``tufs``, ``ijbc`` or ``video:PATH``. Of ``folder:PATH``
@@ -320,11 +321,11 @@ def load_clips(
         if count is not None and count < 1:
             raise UsageError(f"{what} is {count}: ask for at least one")
     base, _, capture = name.partition("+")
-    if base in rendered_clips.GENERATIONS:
+    if base == rendered_clips.NAME:
         if split not in SPLITS or capture not in ("", "native"):
             advice = f"choose one of {', '.join(SPLITS)}"
             raise UsageError(f"{name} has no split {split!r}: {advice}, or +native as its variant")
-        clips = rendered_clips.load(base, split, limit, frames)
+        clips = rendered_clips.load(split, limit, frames)
         return clips.native() if capture else clips
     if split is not None and split not in SPLITS:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
@@ -352,7 +353,7 @@ def load_scenes(
     ----------
     name : str
         ``wider`` or ``fddb``, under LRFACE_DATA in their official layouts; ``rendered-crowds`` or
-        ``rendered-portraits`` (:mod:`lrface.data.rendered_scenes`), or these with ``-2``.
+        ``rendered-portraits`` (:mod:`lrface.data.rendered_scenes`).
     split : {"train", "val", "test"}, optional
         The official one; None: all that are there. The boxes of WIDER FACE's test split are not
         public, and FDDB is a test set as a whole. Rendered sets need one.
@@ -381,7 +382,7 @@ def load_scenes(
     Traceback (most recent call last):
         ...
     lrface.errors.UsageError: unknown set of scenes 'wilder': did you mean 'wider'? known are \
-    rendered-crowds, rendered-portraits, rendered-crowds-2, rendered-portraits-2, wider, fddb
+    rendered-crowds, rendered-portraits, wider, fddb
     """
     known = [*rendered_scenes.SCENES, *SCENES]
     if name not in known:
@@ -474,8 +475,8 @@ def _sampled(opened: partial, *how) -> tuple[SceneSet, pd.DataFrame]:
 
 def held_out(name: str, seed: int = 0) -> pd.DataFrame:
     """``key, identity, split`` of every image outside a set's training split; reads no image."""
-    if (base := name.partition("+")[0]) in rendered_clips.GENERATIONS:
-        return rendered_clips.held_out(base)
+    if name.partition("+")[0] == rendered_clips.NAME:
+        return rendered_clips.held_out()
     if name in rendered_scenes.SCENES:
         return rendered_scenes.held_out(name)
     if name in SCENES:
@@ -673,9 +674,7 @@ def _place(name: str, clips: bool | None = None) -> tuple[ModuleType, Path, str]
     if name in SCENES or name in rendered_scenes.SCENES:
         raise LrfaceError(f"{name} holds whole pictures, not faces: use data.load_scenes")
     if kind.startswith("synthetic"):
-        of_second = name in rendered_faces.OF_SECOND
-        own = rendered_faces.folder() if of_second else rendered.EMBEDDED
-        root = Path(path).resolve() if path else own
+        root = Path(path).resolve() if path else rendered_faces.folder(name)
         return rendered, root, "clips" if kind.startswith("synthetic-clips") else "images"
     if kind == "folder":
         root = Path(path).resolve()

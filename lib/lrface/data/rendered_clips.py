@@ -1,14 +1,13 @@
 """Clips that are rendered when they are first needed: ``data.load_clips("rendered-clips", ...)``.
 
-``rendered-clips-2`` are the same people and moments as the second generation of rendered faces.
-
 They are made as VidFace's TUFS-145K is: every frame is cropped by itself, as a face detector would,
 and not aligned. A crop is off by 2 % of its side in position and 3 % in size (standard deviations),
 about what two detectors' boxes of one face differ by. Each clip has seven frames of about a second
 with changes of pose, expression and light, and of each frame a capture by a poor camera with 16x16
 pixels (16x12 of them are used), framed and exposed as the HR frame is.
 
-The people are no others' of the embedded set. Splits are by person.
+The second generation's renderer draws the people, who are not in the embedded sets. Splits are by
+person.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from lrface.data.synthetic.make import Plan, make
 from lrface.data.synthetic.rows import name_of
 from lrface.files import cache_dir
 
-GENERATIONS = {"rendered-clips": 1, "rendered-clips-2": 2}
-"""Which renderer draws the people of a set."""
+NAME, GENERATION = "rendered-clips", 2
 PEOPLE = {"train": 400, "val": 12, "test": 60}
 FIRST = {"train": 100_000, "val": 110_000, "test": 120_000}
 """Number of the first person of each split."""
@@ -38,8 +36,8 @@ HEIGHT = 16
 """Rows of the native captures."""
 
 
-def plan(name: str, split: str, limit: int | None = None) -> Plan:
-    """What a split of a set, or the clips of its first people, is rendered by."""
+def plan(split: str, limit: int | None = None) -> Plan:
+    """What a split, or the clips of its first people, is rendered by."""
     clips = min(PEOPLE[split] * CLIPS_EACH[split], limit or 1 << 30)
     return Plan(
         identities=min(PEOPLE[split], clips),
@@ -49,16 +47,16 @@ def plan(name: str, split: str, limit: int | None = None) -> Plan:
         first=FIRST[split],
         jitter=JITTER,
         clip_height=HEIGHT,
-        generation=GENERATIONS[name],
+        generation=GENERATION,
     )
 
 
-def load(name: str, split: str, limit: int | None, frames: int) -> ClipSet:
-    """Clips of a split of a set; nothing is rendered before a frame is asked for."""
-    chosen = plan(name, split, limit)
+def load(split: str, limit: int | None, frames: int) -> ClipSet:
+    """Clips of a split; nothing is rendered before a frame is asked for."""
+    chosen = plan(split, limit)
     recipe = json.dumps(chosen.facts(), sort_keys=True)
     how = dict(recipe=recipe, listed=_listed(chosen, split))
-    return ClipSet(name, partial(_rendered, name, chosen, split), frames, **how)
+    return ClipSet(NAME, partial(_rendered, chosen, split), frames, **how)
 
 
 def _listed(chosen: Plan, split: str) -> pd.DataFrame:
@@ -73,7 +71,7 @@ def _listed(chosen: Plan, split: str) -> pd.DataFrame:
     )
 
 
-def _rendered(name: str, chosen: Plan, split: str) -> FaceSet:
+def _rendered(chosen: Plan, split: str) -> FaceSet:
     facts = chosen.facts()
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir("clips") / f"{split}-{digest}"
@@ -81,12 +79,12 @@ def _rendered(name: str, chosen: Plan, split: str) -> FaceSet:
         if not (folder / "manifest.json").exists():
             del facts["version"]
             make(folder, **facts)
-    crop = rendered.CROPS[chosen.generation]
+    crop = rendered.CROPS[GENERATION]
     table = rendered.read(folder, "clips").drop(columns="official").assign(split=split)
-    return FaceSet(name, folder, table, crop, photos=False, split_rule="by person")
+    return FaceSet(NAME, folder, table, crop, photos=False, split_rule="by person")
 
 
-def held_out(name: str) -> pd.DataFrame:
+def held_out() -> pd.DataFrame:
     """``key, identity, split`` of the clips that are not trained on; renders nothing."""
-    parts = [_listed(plan(name, split), split) for split in ("val", "test")]
+    parts = [_listed(plan(split), split) for split in ("val", "test")]
     return pd.concat(parts, ignore_index=True)

@@ -1,7 +1,8 @@
-"""Generations of the rendered faces by name: ``synthetic-1``, as embedded, and ``synthetic-2``.
+"""Generations of the rendered faces by name: ``synthetic-1`` and ``synthetic-2``.
 
-The second is rendered when it is first loaded (some 15 minutes on two cores) and kept in the cache.
 Both hold the same 400 people: identity, group, age, hair and attributes agree, the pictures do not.
+The stills of both are embedded. The clips of the second, ``synthetic-clips-2``, are rendered when
+they are first loaded (some two minutes on two cores) and kept in the cache.
 """
 
 from __future__ import annotations
@@ -12,29 +13,32 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from lrface.data.readers.rendered import EMBEDDED
 from lrface.data.synthetic.make import Plan, make
 from lrface.files import cache_dir
 
-FIRST, SECOND = "synthetic-1", "synthetic-2"
-OF_SECOND = (SECOND, "synthetic-clips-2")
-"""Names of what is rendered when first loaded: the stills and the clips of one folder."""
-PLAN = Plan(identities=400, per_identity=12, seed=2026, clips=120, generation=2)
-"""What the second generation is rendered by: the embedded set's plan but for the generation."""
+FIRST, SECOND, CLIPS = "synthetic-1", "synthetic-2", "synthetic-clips-2"
+STILLS = Plan(identities=400, per_identity=12, seed=2026, generation=2)
+"""What the second generation's stills are rendered by."""
+OF_CLIPS = Plan(identities=400, per_identity=0, seed=2026, clips=120, generation=2)
+"""What its clips are rendered by: the same people."""
 
 
-def folder() -> Path:
-    """Where the second generation lies, or will lie once it is rendered."""
-    recipe = json.dumps(PLAN.facts(), sort_keys=True)
-    return cache_dir("faces") / f"{SECOND}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+def folder(name: str) -> Path:
+    """Where a set of this module, or the default one, lies or will lie once it is rendered."""
+    if name == CLIPS:
+        recipe = json.dumps(OF_CLIPS.facts(), sort_keys=True)
+        return cache_dir("faces") / f"{CLIPS}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    return EMBEDDED.with_name("embedded_2") if name == SECOND else EMBEDDED
 
 
 def ready(name: str) -> None:
-    """Render the second generation if ``name`` asks for it and it is not at hand."""
-    if name not in OF_SECOND:
+    """Render the second generation's clips if ``name`` asks for them and they are not at hand."""
+    if name != CLIPS:
         return
-    place = folder()
+    place = folder(name)
     with FileLock(place.with_suffix(".lock")):  # several trainings may ask for it at once
         if not (place / "manifest.json").exists():
-            facts = PLAN.facts()
+            facts = OF_CLIPS.facts()
             del facts["version"]
             make(place, **facts)

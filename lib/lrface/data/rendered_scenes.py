@@ -5,13 +5,10 @@
 - ``rendered-portraits``: one person with a face of 80 to 150 pixels in a picture of 256, taken by a
   good camera: what face sets were like before WIDER FACE, as *other* data to learn from.
 
-``rendered-crowds-2`` and ``rendered-portraits-2`` have the same people by the second generation's
-renderer; where they stand differs, since backgrounds take other random numbers.
-
-The test split of the crowds of the first generation comes with the library; everything else is
-rendered when it is first needed, and kept in the cache. Nobody is in two scenes, so a scene counts
-as an identity. Of every face of a test crowd there are two good pictures of 128 pixels: the moment
-itself, and another view of the person (:func:`pictures`).
+People are drawn by the second generation's renderer. The test split of the crowds comes with the
+library; everything else is rendered when it is first needed, and kept in the cache. Nobody is in
+two scenes, so a scene counts as an identity. Of every face of a test crowd there are two good
+pictures of 128 pixels: the moment itself, and another view of the person (:func:`pictures`).
 
 How many scenes there are is our choice: 240 crowds hold about 1,560 faces and take seven minutes of
 a processor core to render; a network of the cascade has 36,000 or 145,000 weights.
@@ -50,22 +47,20 @@ from lrface.data.synthetic.views import view
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, progress, sha256, write_atomic, write_text
 
-_CROWDS, _PORTRAITS = (
-    {"train": 240, "val": 24, "test": 60},
-    {"train": 480, "val": 24, "test": 24},
-)
 SCENES = {
-    "rendered-crowds": _CROWDS,
-    "rendered-portraits": _PORTRAITS,
-    "rendered-crowds-2": _CROWDS,
-    "rendered-portraits-2": _PORTRAITS,
+    "rendered-crowds": {"train": 240, "val": 24, "test": 60},
+    "rendered-portraits": {"train": 480, "val": 24, "test": 24},
 }
 """Number of scenes by set and split."""
 FIRST = {"train": 0, "val": 10_000, "test": 11_000}
 """Number of the first scene of each split; portraits are numbered from 20,000 higher."""
 EMBEDDED = Path(__file__).with_name("embedded_crowds")
+GENERATION = 2
+"""Which renderer draws the people."""
+PICTURES = VERSIONS[GENERATION]
+"""The version of this renderer's pictures."""
 VERSION = 1
-"""To be raised when the same plan gives other pictures."""
+"""To be raised when the same plan gives other scenes."""
 PER_PART = 6
 """Scenes a file: what each worker can lose when a run is killed."""
 SEED, QUALITY = 2026, 92
@@ -81,11 +76,6 @@ class Plan:
     version: int = VERSION
 
     @property
-    def generation(self) -> int:
-        """Which renderer draws the people."""
-        return 2 if self.name.endswith("-2") else 1
-
-    @property
     def kind(self) -> str:
         """``crowd`` or ``portrait``."""
         return self.name.split("-")[1].removesuffix("s")
@@ -93,9 +83,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """16 hex digits."""
-        facts = asdict(self) | {"seed": SEED, "quality": QUALITY}
-        if self.generation > 1:
-            facts["pictures"] = VERSIONS[self.generation]
+        facts = asdict(self) | {"seed": SEED, "quality": QUALITY, "pictures": PICTURES}
         facts = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
@@ -125,9 +113,7 @@ def held_out(name: str) -> pd.DataFrame:
 
 def state(name: str) -> str:
     """A hash that changes when a scene of the set does."""
-    facts = "".join(plan(name, split).digest for split in SCENES[name])
-    if not name.endswith("-2"):
-        facts += _manifest()
+    facts = "".join(plan(name, split).digest for split in SCENES[name]) + _manifest()
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
@@ -137,11 +123,8 @@ def load(name: str, split: str | None, limit: int | None = None) -> SceneSet:
     if (name, split) == ("rendered-crowds", "test"):
         folder = _checked_embedded()
     else:
-        version = f"-{VERSIONS[chosen.generation]}" if chosen.generation > 1 else ""
-        folder = cache_dir("scenes") / f"{name}{version}-{split}"
+        folder = cache_dir("scenes") / f"{name}-{PICTURES}-{split}"
         _render(chosen, folder)
-        if (chosen.kind, split) == ("crowd", "test"):
-            _render_faces(chosen, folder)
     parts = range(-(-chosen.scenes // PER_PART))
     images = pd.concat([_images(folder, part) for part in parts], ignore_index=True)
     images = images.iloc[: chosen.scenes]
@@ -243,7 +226,7 @@ def _render_faces(chosen: Plan, folder: Path, workers: int | None = None) -> Non
     todo = [part for part in parts if not _file(folder, "faces", part).exists()]
     if todo:
         workers = workers or min(os.cpu_count() or 1, len(todo))
-        Parallel(workers)(delayed(_write_faces)(folder, part, chosen.generation) for part in todo)
+        Parallel(workers)(delayed(_write_faces)(folder, part) for part in todo)
 
 
 def _write(name: str, split: str, folder: Path, part: int) -> None:
@@ -254,9 +237,9 @@ def _write(name: str, split: str, folder: Path, part: int) -> None:
     for i in range(part * PER_PART, min((part + 1) * PER_PART, whole.scenes)):
         key, number = whole.keys[i], FIRST[split] + i
         if whole.kind == "crowd":
-            scene = crowd(SEED, number, generation=whole.generation)
+            scene = crowd(SEED, number, generation=GENERATION)
         else:
-            how = (256, (1, 1), (80, 150), Camera(2), whole.generation)
+            how = (256, (1, 1), (80, 150), Camera(2), GENERATION)
             scene = crowd(SEED, 20_000 + number, *how)
         data, (height, width) = encode(scene.image, QUALITY), scene.image.shape[:2]
         digest = hashlib.sha256(data).hexdigest()[:16]
@@ -271,12 +254,12 @@ def _write(name: str, split: str, folder: Path, part: int) -> None:
         )
 
 
-def _write_faces(folder: Path, part: int, generation: int) -> None:
+def _write_faces(folder: Path, part: int) -> None:
     """Two good pictures of every face of a part."""
     cv2.setNumThreads(1)
     rows = []
     for number in _boxes(folder, part)["person"]:
-        who = person(identity(SEED, int(number), generation=generation))
+        who = person(identity(SEED, int(number), generation=GENERATION))
         row = {}
         for column, view_number in (("moment", 1), ("portrait", 2)):
             frame = render(who, view(who.identity, view_number), 128)

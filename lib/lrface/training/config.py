@@ -62,7 +62,8 @@ class Config(BaseModel):
         objectives (``paper``, ...).
     precision : {"32-true", "bf16-autocast"}
         Of the training: all in float32, or the network's forward and backward pass by bfloat16
-        autocast (:func:`lrface.numerics.autocast_in_training`).
+        autocast (:func:`lrface.numerics.autocast_in_training`) where the device is faster in it
+        (:func:`lrface.numerics.bf16_is_fast`); float32 elsewhere, as the record then says.
     seed : int
         Of the initial weights and of the batches.
     split_seed : int

@@ -82,7 +82,8 @@ class _Learner:
         self.fabric: Fabric = distributed.fabric()
         self.objective = objective
         net = net.to(memory_format=torch.channels_last)
-        if hyper.precision == "bf16-autocast":
+        self.bf16 = hyper.precision == "bf16-autocast" and numerics.bf16_is_fast(self.fabric.device)
+        if self.bf16:
             numerics.autocast_in_training(net)
         optimiser = torch.optim.Adam(objective.groups(net), hyper.lr, **objective.adam)
         if objective.lookahead is not None:
@@ -181,8 +182,9 @@ def train(
         ``step, loss, lr, val_psnr`` at each fiftieth of the run, and ``trivial`` beside the loss if
         the objective gives it.
     facts : dict
-        ``seconds, resumed`` (times), ``device, threads``; if several, ``processes``; on a GPU
-        ``peak_gpu_memory_mb`` (1e6 bytes).
+        ``seconds, resumed`` (times), ``device, threads``; of a lower precision the one that was
+        ``computed_in``, float32 where the device is not faster in the lower one; if several,
+        ``processes``; on a GPU ``peak_gpu_memory_mb`` (1e6 bytes).
 
     Raises
     ------
@@ -238,6 +240,8 @@ def train(
         "threads": torch.get_num_threads(),
     }
     facts |= {"processes": world_size} if world_size > 1 else {}
+    if hyper.precision != "32-true":
+        facts["computed_in"] = hyper.precision if learner.bf16 else "32-true"
     if cuda:
         facts["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
     return learner.net.module, done.log, facts

@@ -41,11 +41,12 @@ def face_vertices(faces: FaceSet) -> np.ndarray:
     >>> points.shape[0], points.shape[1] > 1000
     (2, True)
     """
-    seed = json.loads((faces.root / "plan.json").read_text())["seed"]
+    plan = json.loads((faces.root / "plan.json").read_text())
+    seed, drawn = plan["seed"], plan.get("generation", 1)
     skin, found = _skin(), []
     size, side = faces.crop.size, faces.side or faces.crop.size
     for row in faces.table.itertuples():
-        who = person(identity(seed, int(row.identity[1:])))
+        who = person(identity(seed, int(row.identity[1:]), generation=drawn))
         points = vertices_in_picture(who, view(who.identity, int(row.view)), size)[skin]
         magnified = getattr(row, "magnified", side / size)
         found.append((points - (size - 1) / 2) * magnified + (side - 1) / 2)
