@@ -106,13 +106,15 @@ def test_workers_know_the_notebook_s_methods_and_one_may_diverge(faces, cores, m
     assert found["goes on"].record["started"] >= found["start"].record["started"]
 
 
-def test_paper_size_networks_take_all_cores_one_after_another(faces, cores, monkeypatch):
+def test_large_networks_take_all_cores_after_the_others(faces, cores):
     cores(2)
-    wanted = {size: (config(size=size, steps=1), faces) for size in ("small", "paper")}
+    kinds = {"large": ("EDSR", "paper"), "small": ("EDSR", "small"), "tiny": ("SRCNN", "paper")}
+    wanted = {n: (config(method=m, size=size, steps=1), faces) for n, (m, size) in kinds.items()}
     found, _ = sweep.fit(wanted)
-    assert found["paper"].record["threads"] == torch.get_num_threads()
-    assert found["small"].record["threads"] == 1
-    assert found["paper"].record["started"] >= found["small"].record["started"]
+    assert found["large"].record["threads"] == torch.get_num_threads()
+    assert found["small"].record["threads"] == found["tiny"].record["threads"] == 1
+    began = {name: run.record["started"] for name, run in found.items()}
+    assert began["large"] >= max(began["small"], began["tiny"])
 
 
 @pytest.mark.slow

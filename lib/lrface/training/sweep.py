@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import pickle
 import threading
@@ -28,6 +29,8 @@ from lrface.training.runs import Config, Run, RunRef
 Name = TypeVar("Name", bound=Hashable)
 MEMORY = 3 << 30
 """Bytes of free memory for each training at a time; the hungriest small network takes 2 GB."""
+SMALL = 100_000
+"""Fewer weights than this are trained on one core also at a paper's size (SRCNN has 69,000)."""
 PER_GPU = 4
 """Most small networks that train on one GPU at once."""
 GPU_CONTEXT = 800 << 20
@@ -69,7 +72,7 @@ def fit(
     -----
     ``LRFACE_JOBS`` says where trainings run. ``local`` (the default): small networks on a CPU in
     one process a core, each with one thread, so that the weights do not depend on the machine's
-    cores; paper-size networks, and all on a GPU, one after another. ``here``: one after another in
+    cores; then the large ones one after another; on a GPU as many at once as it has room for. ``here``: one after another in
     this process. ``slurm``: each as a job of an array (:mod:`lrface.training.slurm`); a job that is
     lost is submitted once more, then reported.
 
@@ -161,8 +164,16 @@ def _failed_parent(
     return None
 
 
-def _on_cpu(config: Config) -> bool:
-    return config.size != "paper" and runs.device().type == "cpu"
+def _on_one_core(config: Config) -> bool:
+    """Whether a training has one thread: of a small network, on a CPU."""
+    if runs.device().type != "cpu":
+        return False
+    if config.size != "paper":
+        return True
+    if config.method not in models.METHODS:
+        return False
+    with torch.device("meta"):
+        return sum(w.numel() for w in config.build().parameters()) < SMALL
 
 
 Trained = Iterator[tuple[str, Run | LrfaceError, str]]
@@ -172,16 +183,19 @@ Trained = Iterator[tuple[str, Run | LrfaceError, str]]
 def _train(trainings: Trainings, where: slurm.Launcher) -> Trained:
     if where.kind == "slurm" and trainings:
         return _as_jobs(trainings, where)
-    if where.kind == "local" and (workers := _workers(trainings)) > 1:
-        return _in_processes(trainings, workers)
-    return _in_turn(trainings)
+    if where.kind != "local" or runs.device().type == "cuda":
+        workers = _workers(trainings) if where.kind == "local" else 1
+        return _in_processes(trainings, workers) if workers > 1 else _in_turn(trainings)
+    side_by_side = {key: one for key, one in trainings.items() if _on_one_core(one[0])}
+    large = {key: one for key, one in trainings.items() if key not in side_by_side}
+    workers = _workers(side_by_side)
+    first = _in_processes(side_by_side, workers) if workers > 1 else _in_turn(side_by_side)
+    return itertools.chain(first, _in_turn(large))
 
 
 def _workers(trainings: Trainings) -> int:
     if trainings and runs.device().type == "cuda":
         return _sharing_a_gpu(trainings)
-    if not all(_on_cpu(config) for config, _ in trainings.values()):
-        return 1
     room = psutil.virtual_memory().available // MEMORY
     return min(len(trainings), os.cpu_count() or 1, max(1, room))
 
@@ -305,7 +319,7 @@ def _as_jobs(trainings: Trainings, where: slurm.Launcher) -> Trained:
 def _in_turn(trainings: Trainings) -> Trained:
     for key, (config, faces) in trainings.items():
         before = torch.get_num_threads()
-        if _on_cpu(config):
+        if _on_one_core(config):
             torch.set_num_threads(1)  # the weights are then those of training in processes
         try:
             yield key, _fit(config, faces), ""
