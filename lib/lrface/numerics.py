@@ -236,9 +236,11 @@ def autocast_in_training(net: nn.Module) -> nn.Module:
     """Run a network's forward pass under bfloat16 autocast while it is in training mode.
 
     Weights, inputs (landmarks among them) and what it returns are float32; in evaluation mode
-    nothing is changed. The network is changed in place and returned.
+    nothing is changed. The network is changed in place, once, and returned.
     """
     forward = net.forward
+    if getattr(forward, "mixed", False):
+        return net
 
     @wraps(forward)
     def mixed(first: Tensor, *others: Any, **options: Any) -> Any:
@@ -249,5 +251,6 @@ def autocast_in_training(net: nn.Module) -> nn.Module:
         half = (torch.bfloat16, torch.float16)
         return tree_map_only(Tensor, lambda x: x.float() if x.dtype in half else x, found)
 
+    mixed.mixed = True
     net.forward = mixed
     return net
