@@ -133,6 +133,11 @@ class Correspondence(nn.Module):
         bases = torch.cat([rigid, spread(points, values[..., 4:], size)], -1)
         for name, buffer in {"mean": mean, "shapes": shapes, "bases": bases}.items():
             self.register_buffer(name, buffer.to(mean.device, torch.float32), persistent=False)
+        # found once: a training asks for both at every step
+        inside = self.covers(pixel_grid(*size).flatten(1).T).view(size).to(mean.device)
+        right, down = torch.gradient(self.bases[..., 4:], dim=(2, 1))
+        self.register_buffer("_inside", inside, persistent=False)
+        self.register_buffer("_slopes", torch.stack([right, down], 1)[:, :, inside], False)
 
     @property
     def count(self) -> int:
@@ -198,7 +203,7 @@ class Correspondence(nn.Module):
 
     def inside(self) -> Tensor:
         """bool (h, w): the template's pixels within the convex hull of its landmarks."""
-        return self.covers(pixel_grid(*self.size).flatten(1).T).view(self.size)
+        return self._inside.cpu().clone()
 
     def covers(self, points: Tensor) -> Tensor:
         """bool (V,): which points (V, 2) of the template lie within that hull."""
@@ -226,9 +231,7 @@ class Correspondence(nn.Module):
         until the field keeps ``least`` of the similarity's area everywhere within the face.
         """
         inverse = torch.linalg.inv(self.linear(p)[..., :2])
-        right, down = torch.gradient(self.bases[..., 4:], dim=(2, 1))
-        slopes = torch.stack([right, down], 1)[:, :, self.inside().to(p.device)]
-        bent = torch.einsum("ijzn,bn->bzij", slopes, p[:, 4:])
+        bent = torch.einsum("ijzn,bn->bzij", self._slopes, p[:, 4:])
         bent = torch.einsum("bij,bzjk->bzik", inverse, bent)
         # the area at a factor t is 1 + b t + c t^2; it is `least` at the smaller positive root
         b, c = bent.diagonal(dim1=-2, dim2=-1).sum(-1), torch.linalg.det(bent)
