@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from lrface import data
-from lrface.data import ClipSet, rendered_clips
+from lrface.data import ClipSet, loading, rendered_clips
 from lrface.data.landmarks import landmarks
 from lrface.data.synthetic.make import VERSIONS
 from lrface.errors import LrfaceError, UsageError
@@ -68,7 +68,7 @@ def test_a_clip_of_one_frame_is_skipped_and_named(monkeypatch, capsys):
     faces = data.load("synthetic-clips", "val")
     table = faces.table.sort_values(["identity", "frame"]).iloc[6:].reset_index(drop=True)
     short = replace(faces, table=table)
-    monkeypatch.setattr(data, "_load", lambda *_, **__: short)
+    monkeypatch.setattr(loading, "_load", lambda *_, **__: short)
     clips = data.load_clips("synthetic-clips", "val")
     assert len(clips) == 1
     said = capsys.readouterr().err
