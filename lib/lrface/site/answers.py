@@ -141,7 +141,7 @@ def page(findings: pd.DataFrame, root: Path, studies: dict[str, Study]) -> str:
         + "\n".join(f"notebooks/{name}" for name in studies)
         + "\n```",
         "```{toctree}\n:hidden:\n:caption: Behind the answers\n"
-        "evidence\nfiles\nnetworks\ndatasheet\ncontributing\nchangelog\n```",
+        "evidence\nfiles\nnetworks\nfaces\ndatasheet\ncontributing\nchangelog\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
