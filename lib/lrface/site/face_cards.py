@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def rendered(name: str, measured: list[StudyResults], folder: Path | None = None
 def scenes(name: str) -> str:
     """The card of a set of rendered scenes for face detection."""
     about = " ".join((rendered_scenes.__doc__ or "").partition(f"``{name}``: ")[2].split())
+    about = re.sub(r" \(:\w+:`[^`]+`\)", "", about.partition(". ")[0]) + "."
     counts = rendered_scenes.SCENES[name]
     folder = rendered_scenes.EMBEDDED
     there = name == "rendered-crowds"
@@ -119,7 +121,7 @@ def scenes(name: str) -> str:
         else "rendered when first asked for",
         "load it": f'`data.load_scenes("{name}", "test")`',
     }
-    return "\n\n".join([f"### {name}", about.partition(". ")[0] + ".", _facts(facts), NOT_FOR])
+    return "\n\n".join([f"### {name}", about[0].upper() + about[1:], _facts(facts), NOT_FOR])
 
 
 def real(name: str, measured: list[StudyResults]) -> str:
