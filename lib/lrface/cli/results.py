@@ -1,4 +1,4 @@
-"""Commands that check results: ``verify`` and ``why``."""
+"""Commands that check and gather results: ``verify``, ``why`` and ``report``."""
 
 from __future__ import annotations
 
@@ -76,3 +76,24 @@ def why(
     for one, place in found.items():
         for label, text in lineage.explain(one, place).items():
             console.print(f"{label:<12}{text}")
+
+
+@app.command()
+def report(
+    data: Annotated[
+        str, typer.Argument(help="The face set, as for reproduce: folder:PATH, celeba, synthetic.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file; default: report.html in the folder of the set's results."),
+    ] = None,
+) -> None:
+    """Write one HTML file of everything that was measured on a face set.
+
+    Published, committed and your own numbers side by side, figures, and the record of each study.
+    The file needs no network. Figures may show your faces: look before you pass it on.
+    """
+    from lrface.site import own_report
+
+    file = own_report.write(data, out)
+    console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

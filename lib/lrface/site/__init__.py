@@ -3,8 +3,9 @@
 ``make site`` builds it from what is committed and computes no result again. ``docs/`` holds the
 frame (settings, style, scripts, locked packages). Here is what makes its pages: :mod:`answers` the
 front page, :mod:`notebooks` the studies, :mod:`prose` the pages made of Markdown, :mod:`lineage`
-what made each table, :mod:`cards` the released networks; and what a browser computes with:
-:mod:`networks`, :mod:`captures` and :mod:`playground`.
+what made each table, :mod:`cards` and :mod:`face_cards` the released networks and the face sets;
+and what a browser computes with: :mod:`networks`, :mod:`captures` and :mod:`playground`. A user's
+own results are a page of their own: :mod:`own_report`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from lrface.errors import LrfaceError
 from lrface.execution.notebooks import every
 from lrface.files import project_root
-from lrface.site import answers, cards, lineage, notebooks, playground, prose
+from lrface.site import answers, cards, face_cards, lineage, notebooks, playground, prose
 
 __all__ = ["build", "stage"]
 
@@ -55,6 +56,9 @@ def build(target: Path, work: Path, say: Callable[[str], None] = print) -> None:
     say("networks for the browser")
     exported = playground.write(source / "_static" / "play", work / "networks")
     (source / "networks.md").write_text(cards.page(exported), encoding="utf-8")
+    (source / "networks").mkdir()
+    for name, text in cards.of_methods().items():
+        (source / "networks" / f"{name}.md").write_text(text, encoding="utf-8")
     say("pages")
     # in a process of its own: Sphinx keeps what it has loaded
     command = [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-j", "2"]
@@ -99,6 +103,9 @@ def stage(source: Path, say: Callable[[str], None] = print) -> None:
         staged = notebooks.staged(notebook, made, answers.of(findings, notebook.stem))
         (source / "notebooks" / notebook.name).write_text(json.dumps(staged, indent=1))
     linked = prose.write(source)
+    faces, files = face_cards.page()
+    (source / "faces.md").write_text(faces, encoding="utf-8")
+    linked |= files
     beside = source / "_extra"
     for kind in ("results", "figures"):
         for file in sorted((root / kind).rglob("*")):

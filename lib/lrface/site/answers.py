@@ -135,12 +135,13 @@ def page(findings: pd.DataFrame, root: Path, studies: dict[str, Study]) -> str:
         _raw(_studies(every, studies)),
         "## Findings",
         _raw(_table(findings, root, studies)),
-        "```{toctree}\n:hidden:\n:caption: Start\nAnswers <self>\nPlay <play>\nuse\n```",
+        "```{toctree}\n:hidden:\n:caption: Start\n"
+        "Answers <self>\nPlay <play>\nuse\nAdapt it <adapt/index>\n```",
         "```{toctree}\n:hidden:\n:caption: Studies\n"
         + "\n".join(f"notebooks/{name}" for name in studies)
         + "\n```",
         "```{toctree}\n:hidden:\n:caption: Behind the answers\n"
-        "evidence\nfiles\nnetworks\ndatasheet\n```",
+        "evidence\nfiles\nnetworks\nfaces\ndatasheet\ncontributing\nchangelog\n```",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -13,9 +13,14 @@ PAGES = {
     "README.md": "use.html",
     "results/README.md": "index.html#findings",
     "lib/lrface/data/embedded/DATASHEET.md": "datasheet.html",
+    "CONTRIBUTING.md": "contributing.html",
+    "CHANGELOG.md": "changelog.html",
 }
-"""Markdown of the repository that is a page: its path and the page's."""
+"""Markdown of the repository that is a page: its path and the page's. What lies in ``docs/adapt``
+is one, too, under its own name."""
+ADAPT = "docs/adapt/"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+CODE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 STUDY = re.compile(r"results/[\w.-]+/\w+/\d\d_\w+/?")
 ELSEWHERE = ("http://", "https://", "mailto:")
 
@@ -34,6 +39,8 @@ def url(path: str) -> str:
         return PAGES[path]
     if path.startswith("notebooks/"):
         return path.replace(".ipynb", ".html")
+    if path.startswith(ADAPT):
+        return path.removeprefix("docs/").replace(".md", ".html")
     if STUDY.fullmatch(path):
         return f"files.html#{anchor(path.removeprefix('results/'))}"
     path = path.removeprefix(".")  # Sphinx copies no hidden folder
@@ -53,7 +60,7 @@ def anchor(name: str) -> str:
 
 
 def relinked(text: str, folder: str, page: str) -> tuple[str, set[str]]:
-    """Markdown with its links turned to the site's.
+    """Markdown with its links turned to the site's; blocks of code are left as they are.
 
     Parameters
     ----------
@@ -83,7 +90,8 @@ def relinked(text: str, folder: str, page: str) -> tuple[str, set[str]]:
         target, _, part = target.partition("#")
         path = posixpath.normpath(posixpath.join(folder, target))
         place = url(path)
-        if not path.startswith("notebooks/") and path not in PAGES and not STUDY.fullmatch(path):
+        of_pages = path.startswith(("notebooks/", ADAPT)) or path in PAGES
+        if not of_pages and not STUDY.fullmatch(path):
             files.add(path)
         place = place.replace("#", f"#{part}" if part else "#", 1)
         place = f"{place}#{part}" if part and "#" not in place else place
@@ -92,11 +100,13 @@ def relinked(text: str, folder: str, page: str) -> tuple[str, set[str]]:
             return f'<img src="{relative}" alt="{label}">'
         return f"[{label}]({relative})"
 
-    return LINK.sub(turned, text), files
+    parts = CODE.split(text)  # every second one is code
+    parts[::2] = [LINK.sub(turned, part) for part in parts[::2]]
+    return "".join(parts), files
 
 
 def write(source: Path) -> set[str]:
-    """Write the pages made of the README and the datasheet.
+    """Write the pages made of the README, the datasheet and their like, and of ``docs/adapt``.
 
     Returns
     -------
@@ -104,7 +114,8 @@ def write(source: Path) -> set[str]:
         The files of the repository that they lead to.
     """
     root, linked = project_root(), set()
-    for path, page in PAGES.items():
+    adapt = [path.relative_to(root).as_posix() for path in sorted((root / ADAPT).glob("*.md"))]
+    for path, page in (PAGES | {path: url(path) for path in adapt}).items():
         if path == "results/README.md":  # the first page is made from the same findings
             continue
         text = (root / path).read_text(encoding="utf-8")
