@@ -151,7 +151,7 @@ def a_published_value(root: Path) -> None:
 
 
 def a_byte_of_the_faces(root: Path) -> None:
-    folder = root / manifest.EMBEDDED
+    folder = root / manifest.EMBEDDED["synthetic"]
     file = folder / "images-00000-of-00001.parquet"
     content, before = bytearray(file.read_bytes()), sha256(file)
     content[len(content) // 2] ^= 1
@@ -232,7 +232,7 @@ def repository(own_places, monkeypatch) -> Path:
     own = shutil.ignore_patterns("local", "smoke", "*.ipynb")
     for folder in ("results", "figures"):
         shutil.copytree(ROOT / folder, root / folder, ignore=own, copy_function=link)
-    for folder in ("notebooks", manifest.EMBEDDED):
+    for folder in ("notebooks", *manifest.EMBEDDED.values()):
         shutil.copytree(ROOT / folder, root / folder, copy_function=link)
     for name in COPIED:
         (root / name).parent.mkdir(parents=True, exist_ok=True)

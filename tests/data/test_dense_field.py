@@ -20,8 +20,11 @@ def test_landmarks_on_the_front_are_vertices():
 
 
 @pytest.mark.slow
-def test_a_vertex_is_the_same_point_in_every_face():
-    faces = data.load("synthetic", "val", 3)
+@pytest.mark.parametrize("name", ("synthetic", "synthetic-2"))
+def test_a_vertex_is_the_same_point_in_every_face(name):
+    faces = data.load(name, "val", 3)
     points, vertices = landmarks(faces), face_vertices(faces)
     tip = np.linalg.norm(vertices - points[:, 30, None], axis=2).argmin(1)
     assert len(set(tip.tolist())) == 1
+    away = np.linalg.norm(points[:, 30] - vertices[:, tip[0]], axis=1)
+    assert away.max() < 0.05

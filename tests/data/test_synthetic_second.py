@@ -224,7 +224,7 @@ def test_generations_are_known_by_name_and_clips_rendered_only_when_loaded():
         data.load(name, "val").table for name in ("synthetic-1", "synthetic-2", "synthetic")
     )
     assert first["digest"].tolist() == default["digest"].tolist()
-    about = ["key", "identity", "split", "group", "gender", "age", "hair"]
+    about = ["key", "identity", "split", "group", "gender", "age", "Blond_Hair", "Smiling"]
     assert second[about].equals(first[about])
     assert not set(first["digest"]) & set(second["digest"])
     data.check_name("synthetic-clips-2")

@@ -42,7 +42,7 @@ def package(tmp_path, monkeypatch):
     """A copy of the package's sources that the test may change."""
     copy = tmp_path / "lrface"
     shutil.copytree(
-        provenance.PACKAGE, copy, ignore=shutil.ignore_patterns("embedded", "__pycache__")
+        provenance.PACKAGE, copy, ignore=shutil.ignore_patterns("embedded*", "__pycache__")
     )
     monkeypatch.setattr(provenance, "PACKAGE", copy)
     return copy

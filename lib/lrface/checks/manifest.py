@@ -21,6 +21,7 @@ from typing import NamedTuple
 from lrface.checks import prose
 from lrface.checks.compare import Drift, read
 from lrface.checks.study_results import StudyResults
+from lrface.data import rendered_scenes
 from lrface.data.readers import rendered
 from lrface.errors import LrfaceError
 from lrface.execution import provenance
@@ -33,7 +34,12 @@ NOT_COMMITTED = ("local", "smoke")
 """Folders of results, by data set or preset, that are a user's own."""
 INSIDE = "lib/lrface"
 PUBLISHED, REGISTER = f"{INSIDE}/report/published.csv", f"{INSIDE}/report/findings.csv"
-EMBEDDED = f"{INSIDE}/data/embedded"
+EMBEDDED = {
+    "synthetic": f"{INSIDE}/data/embedded",
+    "synthetic-2": f"{INSIDE}/data/embedded_2",
+    "rendered-crowds": f"{INSIDE}/data/embedded_crowds",
+}
+"""The folders of the face sets that ship with the library."""
 
 OTHER_FILE = "it is not the file that the manifest lists (sha256)"
 ABSENT = "the manifest lists it, and it is missing"
@@ -56,10 +62,12 @@ def published_file() -> Path:
     return file if file.is_file() else Path(__file__).parents[1] / "report" / "published.csv"
 
 
-def faces() -> str:
-    """The state of the embedded faces, as records have it; ``damaged`` if a file is."""
-    folder = project_root() / EMBEDDED
+def faces(name: str) -> str:
+    """The state of an embedded set, as records have it; ``damaged`` if a file is."""
+    folder = project_root() / EMBEDDED[name]
     try:
+        if name in rendered_scenes.SCENES:
+            return rendered_scenes.state(name, rendered_scenes.checked(folder))
         return hashlib.sha256(rendered.checked_manifest(folder).encode()).hexdigest()
     except LrfaceError:
         return "damaged"
@@ -103,9 +111,15 @@ def _inputs(one: StudyResults) -> dict[str, str]:
     if notebook.is_file():
         inputs[f"notebooks/{notebook.name}, code"] = provenance.code(notebook)
     inputs[f"{PUBLISHED}, values shown"] = _values_shown(one)
-    if one.data == "synthetic":
-        inputs[f"{EMBEDDED}, faces"] = faces()
+    inputs |= {f"{EMBEDDED[name]}, faces": faces(name) for name in embedded_sets(one.record())}
     return inputs
+
+
+def embedded_sets(record: dict | None) -> list[str]:
+    """The embedded sets that a run has read, by its record."""
+    parts = (record or {}).get("provenance")
+    parts = parts if isinstance(parts, dict) else {}  # records of an older form have none
+    return [name for name in EMBEDDED if f"data {name}" in parts]
 
 
 def _values_shown(one: StudyResults) -> str:
@@ -133,7 +147,8 @@ def of_rest(root: Path, studies: list[StudyResults]) -> Parts:
     places += sorted(results.glob("benchmarks/*.csv"))
     places += sorted(root.glob("figures/*/benchmarks/*"))
     places += [project_root() / name for name in (PUBLISHED, REGISTER)]
-    places += sorted((project_root() / EMBEDDED).glob("*"))
+    for folder in EMBEDDED.values():
+        places += sorted((project_root() / folder).glob("*"))
     inputs = {}
     for file in [project_root() / "README.md", *notebook_files()]:
         if file.is_file():

@@ -48,9 +48,10 @@ def check(one: StudyResults) -> Iterator[Drift]:
     yield from (wrong(*found) for found in _parameters(one, record, parts))
     yield from (wrong(*found) for found in _versions(record, parts))
     yield from (wrong(*found) for found in _time(one, record))
-    faces = parts.get("data synthetic")
-    if one.data == "synthetic" and faces and faces != manifest.faces():
-        yield wrong("data synthetic", manifest.faces(), faces, manifest.EMBEDDED)
+    for name in manifest.embedded_sets(record):
+        stated, now = parts[f"data {name}"], manifest.faces(name)
+        if stated != now:
+            yield wrong(f"data {name}", now, stated, manifest.EMBEDDED[name])
     notebook = project_root() / "notebooks" / f"{one.study}.ipynb"
     if _as_published(one) and parts and notebook.is_file():
         now = provenance.code(notebook)

@@ -111,9 +111,9 @@ def held_out(name: str) -> pd.DataFrame:
     return pd.concat([listed(plan(name, split)) for split in ("val", "test")], ignore_index=True)
 
 
-def state(name: str) -> str:
-    """A hash that changes when a scene of the set does."""
-    facts = "".join(plan(name, split).digest for split in SCENES[name]) + _manifest()
+def state(name: str, embedded: Path = EMBEDDED) -> str:
+    """A hash that changes when a scene of the set does; ``embedded`` holds the test crowds."""
+    facts = "".join(plan(name, split).digest for split in SCENES[name]) + _manifest(embedded)
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
@@ -121,7 +121,7 @@ def load(name: str, split: str | None, limit: int | None = None) -> SceneSet:
     """The first scenes of a split, rendered now if they are not at hand."""
     chosen = plan(name, split, limit)
     if (name, split) == ("rendered-crowds", "test"):
-        folder = _checked_embedded()
+        folder = checked(EMBEDDED)
     else:
         folder = cache_dir("scenes") / f"{name}-{PICTURES}-{split}"
         _render(chosen, folder)
@@ -184,20 +184,21 @@ def embed(workers: int = 1) -> None:
     write_text(EMBEDDED / "manifest.json", json.dumps(facts, indent=1) + "\n")
 
 
-def _manifest() -> str:
+def _manifest(embedded: Path) -> str:
     try:
-        return (EMBEDDED / "manifest.json").read_text(encoding="utf-8")
+        return (embedded / "manifest.json").read_text(encoding="utf-8")
     except OSError:
         raise LrfaceError(
-            f"the test crowds are missing from {EMBEDDED}: install lrface again"
+            f"the test crowds are missing from {embedded}: install lrface again"
         ) from None
 
 
-def _checked_embedded() -> Path:
-    for name, digest in json.loads(_manifest())["files"].items():
-        if not (EMBEDDED / name).is_file() or sha256(EMBEDDED / name) != digest:
-            raise LrfaceError(f"{EMBEDDED / name} is missing or damaged: install lrface again")
-    return EMBEDDED
+def checked(embedded: Path) -> Path:
+    """The folder of the test crowds, if its files are those of its manifest."""
+    for name, digest in json.loads(_manifest(embedded))["files"].items():
+        if not (embedded / name).is_file() or sha256(embedded / name) != digest:
+            raise LrfaceError(f"{embedded / name} is missing or damaged: install lrface again")
+    return embedded
 
 
 def _file(folder: Path, kind: str, part: int) -> Path:

@@ -142,10 +142,11 @@ def _file(name: str) -> Path | None:
 
 
 def _beside(folder: Path) -> Iterator[Path]:
-    """The files that the modules of a folder may read; the embedded faces are a face set."""
+    """The files that the modules of a folder may read, but for the embedded face sets."""
     for file in sorted(folder.iterdir()):
         if file.is_dir():
-            if file.name not in ("__pycache__", "embedded") and not (file / "__init__.py").exists():
+            own = file.name == "__pycache__" or file.name.startswith("embedded")
+            if not own and not (file / "__init__.py").exists():
                 yield from _beside(file)
         elif file.suffix not in (".py", ".md") and not file.name.startswith("."):
             yield file

@@ -72,9 +72,9 @@ def fit(
     -----
     ``LRFACE_JOBS`` says where trainings run. ``local`` (the default): small networks on a CPU in
     one process a core, each with one thread, so that the weights do not depend on the machine's
-    cores; then the large ones one after another; on a GPU as many at once as it has room for. ``here``: one after another in
-    this process. ``slurm``: each as a job of an array (:mod:`lrface.training.slurm`); a job that is
-    lost is submitted once more, then reported.
+    cores, and then the large ones one after another; on a GPU as many at once as it has room for.
+    ``here``: one after another in this process. ``slurm``: each as a job of an array
+    (:mod:`lrface.training.slurm`); a job that is lost is submitted once more, then reported.
 
     Examples
     --------

@@ -84,7 +84,8 @@ def crowd(
     Crowd
         The box of a face holds its landmarks, and a third of their height above them for the
         forehead (:func:`.truth.face_box`). Boxes lie wholly inside the picture. A chin below the
-        frame that a person is rendered in (one face in twenty) is cut off, and so is its box.
+        frame that a person is rendered in (one face in twenty; one in five of the second
+        generation, by a tenth of its height at most) is cut off, and so is its box.
 
     Raises
     ------
