@@ -10,12 +10,13 @@ score, and a second network refines them (face or not, box).
 
 Not found, so chosen here:
 
-- **Layers**: two shared 3x3 convolutions (12 and 24 channels), max pooling after each, and for every
-  part two more (24 and 16), all with batch normalisation and ReLU; stride 4. The paper's start from
-  ImageNet.
+- **Layers**: two shared 3x3 convolutions (12 and 24 channels), max pooling after each, and two more
+  for every part (24 and 16), all with batch normalisation and ReLU; stride 4. The paper's start
+  from ImageNet.
 - A part's **attributes** are read from the largest response of each channel, so that it says where.
   On background windows (:mod:`lrface.data.part_windows`) a part learns to be silent: the
-  largest value of its map also tells whether there is a face. Losses are sigmoid cross-entropies.
+  largest value of its map also tells whether there is a face. Losses are sigmoid cross-entropies,
+  that of the face weighted by 0.2.
 - **Partness map**: the mean over the channels of the last convolution.
 - **Configuration** of the parts, and a window's **faceness**:
   :mod:`lrface.models.detection.part_configuration`.
@@ -60,6 +61,8 @@ LEVELS = (0.5, 1.0, *RANGE.levels[1:])
 """By how much the image is reduced."""
 BORDER = 16
 """Pixels by which an image's edges are repeated before it is seen."""
+THERE = 0.2
+"""Weight of a part being there in the loss. With 1 all parts respond all over the face."""
 PROPOSALS = 300
 SEEN = 3000
 """Training windows from which the configuration is learnt."""
@@ -125,7 +128,7 @@ class PartLoss(Objective):
         cost = F.binary_cross_entropy_with_logits
         of_faces = (face * cost(attributes.float(), truth, reduction="none")).sum(1).mean()
         present = cost(there.float(), face.expand_as(there), reduction="none").sum(1).mean()
-        return {"loss": of_faces + present}
+        return {"loss": of_faces + THERE * present}
 
 
 def trivial_loss(labels: np.ndarray) -> float:
@@ -140,9 +143,8 @@ def trivial_loss(labels: np.ndarray) -> float:
     --------
     >>> labels = np.zeros((2, 30))
     >>> labels[0, :3] = 1
-    >>> round(trivial_loss(labels), 3)  # five times the entropy of faces and background in equal
-    ... # shares: each attribute is the same for all faces
-    3.466
+    >>> round(trivial_loss(labels), 3)  # no attribute differs; five parts are there or not
+    0.693
     """
 
     def entropy(share: np.ndarray) -> float:
@@ -151,7 +153,8 @@ def trivial_loss(labels: np.ndarray) -> float:
 
     face = labels[:, 0] == 1
     attributes = labels[face, 1 : 1 + len(ATTRIBUTES)].mean(0)
-    return face.mean() * entropy(attributes) + len(PARTS) * entropy(face.mean(keepdims=True))
+    there = len(PARTS) * entropy(face.mean(keepdims=True))
+    return face.mean() * entropy(attributes) + THERE * there
 
 
 def build(scale: int, size: str) -> PartNetworks:
@@ -334,7 +337,7 @@ class Faceness:
             return ordered([], [])
         scores = faceness(self.parts, image, boxes)
         boxes, scores = ordered(boxes, scores)
-        boxes, scores = boxes[: 20 * self.most], scores[: 20 * self.most]
+        boxes, scores = boxes[: 10 * self.most], scores[: 10 * self.most]
         kept = suppressed(boxes, scores, SAME_PROPOSAL)[: self.most]
         return ordered(boxes[kept], scores[kept])
 
