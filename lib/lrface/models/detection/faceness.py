@@ -73,9 +73,9 @@ class PartNetworks(nn.Module):
 
     Notes
     -----
-    Maps float (N, 3, H, W) in [0, 1] to partness maps float (N, 5, H/4, W/4), in the order of
-    :data:`lrface.data.part_windows.PARTS`; in training mode to (partness maps, logits of the
-    attributes (N, 25), logits of each part being there (N, 5)).
+    Maps float (N, 3, H, W) in [0, 1] to the partness maps (N, 5, H/4, W/4), in the order of
+    :data:`lrface.data.part_windows.PARTS`, the logits of the attributes (N, 25) and those of each
+    part being there (N, 5).
 
     ``regions`` (5, 4), ``floor``, ``slope`` and ``middle`` (5,) are the fields of
     :class:`Configuration`; they are learnt after the weights.
@@ -100,12 +100,10 @@ class PartNetworks(nn.Module):
         for name, value in (("floor", 1.0), ("slope", 1.0), ("middle", 0.0)):
             self.register_buffer(name, torch.full((len(PARTS),), value))
 
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         low = self.shared(4 * (images - 0.5))
         found = [part(low) for part in self.parts.values()]
         maps = torch.stack([one.mean(1) for one in found], 1)
-        if not self.training:
-            return maps
         heads = zip(self.attributes.values(), found, strict=True)
         attributes = torch.cat([head(one.amax((2, 3))) for head, one in heads], 1)
         # a larger response never speaks against the part
@@ -154,7 +152,7 @@ def trivial_loss(labels: np.ndarray) -> float:
     face = labels[:, 0] == 1
     attributes = labels[face, 1 : 1 + len(ATTRIBUTES)].mean(0)
     there = len(PARTS) * entropy(face.mean(keepdims=True))
-    return face.mean() * entropy(attributes) + THERE * there
+    return float(face.mean() * entropy(attributes) + THERE * there)
 
 
 def build(scale: int, size: str) -> PartNetworks:
@@ -178,7 +176,7 @@ def learn_configuration(net: PartNetworks, faces: Faces) -> None:
     tables, boxes, labels = [], [], []
     with torch.no_grad():
         for batch in faces(SEEN):
-            tables.append(integral(net(batch.hr).cpu().numpy()))
+            tables.append(integral(net(batch.hr)[0].cpu().numpy()))
             own = (_training_boxes(row, batch.hr.shape[-1], random) for row in batch.labels.cpu())
             for box, label in own:
                 boxes.append(box / STRIDE)
@@ -242,7 +240,7 @@ def partness(net: nn.Module, image: np.ndarray, level: float) -> np.ndarray:
     right, below = (BORDER + -side % STRIDE for side in size)
     seen = cv2.copyMakeBorder(seen, BORDER, below, BORDER, right, cv2.BORDER_REPLICATE)
     windows = torch.from_numpy(seen).permute(2, 0, 1)[None].float() / 255
-    return net(windows.to(next(net.parameters()).device))[0].float().cpu().numpy()
+    return net(windows.to(next(net.parameters()).device))[0][0].float().cpu().numpy()
 
 
 def faceness(net: PartNetworks, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
