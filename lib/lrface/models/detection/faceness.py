@@ -126,10 +126,10 @@ class PartLoss(Objective):
         cost = F.binary_cross_entropy_with_logits
         of_faces = (face * cost(attributes.float(), truth, reduction="none")).sum(1).mean()
         present = cost(there.float(), face.expand_as(there), reduction="none").sum(1).mean()
-        return {"loss": of_faces + THERE * present}
+        return {"loss": of_faces + THERE * present, "trivial": trivial_loss(batch.labels)}
 
 
-def trivial_loss(labels: np.ndarray) -> float:
+def trivial_loss(labels: Tensor) -> Tensor:
     """The least loss of a network that gives the same for every window.
 
     Parameters
@@ -137,22 +137,24 @@ def trivial_loss(labels: np.ndarray) -> float:
     labels : float (N, 30)
         Of :func:`lrface.data.load_part_windows`.
 
+    Returns
+    -------
+    Tensor
+        float (), the entropies of the labels' shares.
+
     Examples
     --------
-    >>> labels = np.zeros((2, 30))
+    >>> labels = torch.zeros(2, 30)
     >>> labels[0, :3] = 1
-    >>> round(trivial_loss(labels), 3)  # no attribute differs; five parts are there or not
+    >>> round(float(trivial_loss(labels)), 3)  # no attribute differs; five parts are there or not
     0.693
     """
-
-    def entropy(share: np.ndarray) -> float:
-        both = np.stack([share, 1 - share])
-        return float(-(both[both > 0] * np.log(both[both > 0])).sum())
-
-    face = labels[:, 0] == 1
-    attributes = labels[face, 1 : 1 + len(ATTRIBUTES)].mean(0)
-    there = len(PARTS) * entropy(face.mean(keepdims=True))
-    return float(face.mean() * entropy(attributes) + THERE * there)
+    face, truth = labels[:, :1], labels[:, 1 : 1 + len(ATTRIBUTES)]
+    share = face.mean()
+    attributes = (face * truth).sum(0) / face.sum().clamp(min=1)
+    both = (torch.stack([p, 1 - p]) for p in (attributes, share))
+    of_attributes, of_face = (-torch.xlogy(p, p).sum() for p in both)
+    return share * of_attributes + THERE * len(PARTS) * of_face
 
 
 def build(scale: int, size: str) -> PartNetworks:
