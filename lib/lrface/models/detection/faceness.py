@@ -16,7 +16,7 @@ Not found, so chosen here:
 - A part's **attributes** are read from the largest response of each channel, so that it says where.
   On background windows (:mod:`lrface.data.part_windows`) a part learns to be silent: the
   largest value of its map also tells whether there is a face. Losses are sigmoid cross-entropies,
-  that of the face weighted by 0.2.
+  that of the face weighted by 0.1.
 - **Partness map**: the mean over the channels of the last convolution.
 - **Configuration** of the parts, and a window's **faceness**:
   :mod:`lrface.models.detection.part_configuration`.
@@ -61,7 +61,7 @@ LEVELS = (0.5, 1.0, *RANGE.levels[1:])
 """By how much the image is reduced."""
 BORDER = 16
 """Pixels by which an image's edges are repeated before it is seen."""
-THERE = 0.2
+THERE = 0.1
 """Weight of a part being there in the loss. With 1 all parts respond all over the face."""
 PROPOSALS = 300
 SEEN = 3000
@@ -147,7 +147,7 @@ def trivial_loss(labels: Tensor) -> Tensor:
     >>> labels = torch.zeros(2, 30)
     >>> labels[0, :3] = 1
     >>> round(float(trivial_loss(labels)), 3)  # no attribute differs; five parts are there or not
-    0.693
+    0.347
     """
     face, truth = labels[:, :1], labels[:, 1 : 1 + len(ATTRIBUTES)]
     share = face.mean()
