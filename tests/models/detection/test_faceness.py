@@ -15,6 +15,7 @@ from lrface.models.detection.cascade import Stage
 from lrface.models.detection.faceness import Faceness, PartLoss, PartNetworks
 from lrface.models.detection.part_configuration import AROUND, Configuration, box_sums, integral
 from lrface.models.objective import Batch
+from lrface.training import cost_model
 
 
 def networks(seed=0):
@@ -326,6 +327,11 @@ def test_wrong_configs_are_refused():
     with pytest.raises(UsageError, match="wider does not know its faces' attributes"):
         runs.fit(config(data="wider"))
     assert models.find("Faceness").labels == "parts"
+
+
+def test_its_training_can_be_planned():
+    cost = cost_model.plan([config(batch=64)], 1000).iloc[0]
+    assert cost["parameters"] < 60_000 and cost["macs"] > 1e6
 
 
 @pytest.mark.slow
