@@ -495,11 +495,17 @@ def test_smoke_of_faces_in_the_wild(own_places, monkeypatch):
     names = {Path(o).stem for o in outcome.outputs}
     assert {"average_precision", "found_by_height", "proposals", "chain", "seconds"} <= names
     assert {"losses", "sets", "detections", "precision_recall", "runs", "scores"} <= names
+    losses = pd.read_csv(outcome.results / "losses.csv").set_index("network")
+    assert "partness" in names and losses["on_test_windows"].notna()["Faceness"]
     table = pd.read_csv(outcome.results / "average_precision.csv").set_index(["method", "setting"])
     assert table["published"]["multi-scale cascade", "hard"] == 0.4
+    assert table["published"]["Faceness", "easy"] == 0.705
     assert table["value"]["HOG", "easy"] > table["value"]["random boxes", "easy"]
     found = report.ledger.read(outcome.results / "findings.csv").set_index("id")
     assert found.loc["wider-training-helps-fddb", "lacks"] == "not run"
+    assert found.loc["faceness-on-fddb", "contrast"].endswith("Faceness minus Viola-Jones")
+    sources = set(pd.read_csv(outcome.results / "proposals.csv")["source"])
+    assert {"Faceness", "two-stage CNN, by Faceness", "dense windows"} <= sources
     assert found.loc["wider-hard-is-harder", "published"] == pytest.approx(0.413 - 0.137)
     tables = ("average_precision", "chain", "proposals")
     before = {name: (outcome.results / f"{name}.csv").read_text() for name in tables}

@@ -18,6 +18,7 @@ import torch
 from conftest import Still, draw
 from lrface import degrade, models
 from lrface.data import ClipSet
+from lrface.data.part_windows import ATTRIBUTES
 from lrface.models.losses import Pixelwise, WithPreprocessor
 from lrface.training import loop, stages
 from lrface.training.batches import TrainingData
@@ -93,14 +94,18 @@ class Clips(ClipSet):
         return self.pictures[np.asarray(clips)[:, None], order][..., 16:112]
 
 
-def windows(side):
-    """Four windows of drawn faces: two with a box each, two without."""
+def windows(side, parts=False):
+    """Four windows of drawn faces: two with a box each, two without; or with facial parts, too."""
     pictures = torch.from_numpy(np.stack([draw(i, side, side) for i in range(4)]))
     labels = np.full((4, 8), np.nan, np.float32)
     labels[:, :4] = [[1, 1, 0, 0], [0, -1, -1, -1], [1, 0, 0, 1], [0, -1, -1, -1]]
     labels[::2, 4:] = [[0.05, -0.02, -0.7, -0.4], [0.0, 0.1, -0.6, -0.3]]
+    if parts:
+        shown = (np.random.default_rng(5).random((4, len(ATTRIBUTES))) < 0.5) * labels[:, :1]
+        labels = np.concatenate([labels[:, :1], shown, labels[:, 4:]], 1).astype(np.float32)
     faces = Faces(pictures.permute(0, 3, 1, 2).contiguous())
-    mirrored = labels * np.where(np.arange(8) == 4, -1, 1).astype(np.float32)
+    flipped = np.arange(labels.shape[1]) == labels.shape[1] - 4
+    mirrored = labels * np.where(flipped, -1, 1).astype(np.float32)
     return TrainingData(faces, degrade.HR, labels=labels, mirrored_labels=mirrored)
 
 
@@ -136,7 +141,7 @@ def measure(name, method, loss):
         scale, batch, points = 8, 2, points - np.float32([16, 0])
         data = TrainingData(Clips(), degrade.setting("8x"), points)
     if method in models.DETECTORS:
-        scale, data = 1, windows(chosen.face_size)
+        scale, data = 1, windows(chosen.face_size, chosen.labels == "parts")
     torch.manual_seed(0)
     net = models.build(method, scale, size, CLASSES)
     if chosen.fit_closed_form:

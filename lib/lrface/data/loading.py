@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrface.data import rendered_clips, rendered_scenes, scenes, splits, windows
+from lrface.data import (
+    part_windows,
+    rendered_clips,
+    rendered_scenes,
+    scenes,
+    splits,
+    windows,
+)
 from lrface.data.catalogue import (
     OFFICIAL,
     SCENES,
@@ -330,6 +337,57 @@ def load_windows(
     recipe = f"{scenes[0]}\n{per_class}\n{negatives}\n{seed}"
     choose = partial(_sampled, scenes[1], chosen, per_class, negatives, seed)
     return WindowSet(name, chosen, listed, recipe, 3 * per_class + negatives, choose, photos)
+
+
+def load_part_windows(
+    name: str, split: str = "train", limit: int | None = None, seed: int = 0, count: int = 3000
+) -> WindowSet:
+    """Load windows with faces, whose attributes are known, and without, for Faceness' parts.
+
+    Parameters
+    ----------
+    name : {"rendered-crowds", "rendered-portraits"}
+        The scenes; faces of :data:`lrface.data.part_windows.FACES` are shown beside theirs.
+    split : {"train", "val", "test"}
+    limit : int, optional
+        At most this many scenes, and as many pictures of the face set.
+    seed : int
+        Of the sample of pictures and of windows.
+    count : int
+        Windows of each kind, at most: a face of the face set, one of the scenes, none.
+
+    Returns
+    -------
+    WindowSet
+        Its labels have the columns :data:`lrface.data.part_windows.COLUMNS`. No window is cut, and
+        no scene rendered, before it is needed.
+
+    Raises
+    ------
+    UsageError
+        Unknown set or split, or a set that does not know its faces' attributes.
+
+    Examples
+    --------
+    >>> from lrface import data
+    >>> crops = data.load_part_windows("rendered-crowds", "test", 2, count=2)
+    >>> crops.stack([0, 1]).shape, crops.labels.shape
+    (torch.Size([2, 3, 56, 56]), (6, 30))
+    """
+    if name not in rendered_scenes.SCENES:
+        known = " or ".join(rendered_scenes.SCENES)
+        raise UsageError(
+            f"{name} does not know its faces' attributes, from which parts are learnt: use {known}"
+        )
+    scenes, listed, photos = scenes_of(name, split, limit, seed)
+    faces = load(part_windows.FACES, split, limit, seed)
+    recipe = f"parts {part_windows.VERSION}\n{scenes[0]}\n{faces.attributes_fingerprint}"
+    recipe += f"\n{count}\n{seed}"
+    table = pd.concat([listed, faces.table[list(listed)]], ignore_index=True)
+    choose = partial(part_windows.sampled, scenes[1], faces, count, seed)
+    return WindowSet(
+        name, part_windows.RANGE, table, recipe, 3 * count, choose, photos, part_windows.COLUMNS
+    )
 
 
 def scenes_of(

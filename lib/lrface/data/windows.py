@@ -106,8 +106,10 @@ class WindowSet:
     """Windows at most: how many there are is known when they are cut."""
     choose: Callable[[], tuple[SceneSet, pd.DataFrame]]
     """Gives the scenes, and a row a window: ``scene`` (a row of ``scenes.images``), ``left, top,
-    side`` in its pixels, and the columns :data:`LABELS`."""
+    side`` in its pixels, and the columns of labels."""
     photos: bool = False
+    columns: tuple[str, ...] = LABELS
+    """Of the labels."""
 
     def __getstate__(self) -> dict:
         # windows that were cut stay in this process: another reads them from the cache
@@ -135,20 +137,20 @@ class WindowSet:
             if not store.exists():
                 scenes, windows = self.choose()
                 found = _cut_all(scenes, windows, self.range.side)
-                values = windows[list(LABELS)].to_numpy(np.float32)
+                values = windows[list(self.columns)].to_numpy(np.float32)
                 write_atomic(labels, lambda path: np.save(path, values))
                 write_atomic(store, lambda path: np.save(path, found))
         return np.load(store, mmap_mode="r"), np.load(labels)
 
     @property
     def labels(self) -> np.ndarray:
-        """float32 (N, 8), the columns of :data:`LABELS`."""
+        """float32 (N, 8), the columns of :data:`LABELS`; or other ``columns``."""
         return self._cut[1]
 
     @property
     def mirrored_labels(self) -> np.ndarray:
         """The labels of the mirrored windows."""
-        return self.labels * np.where(np.array(LABELS) == "x", -1, 1).astype(np.float32)
+        return self.labels * np.where(np.array(self.columns) == "x", -1, 1).astype(np.float32)
 
     def stack(self, rows: Sequence[int]) -> Tensor:
         """Some windows, in any order: uint8 (len(rows), 3, side, side)."""

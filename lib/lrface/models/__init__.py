@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lrface.degrade import to_uint8
 from lrface.errors import UsageError
 from lrface.models import csri, joint, losses, own
-from lrface.models.detection import cascade
+from lrface.models.detection import cascade, faceness
 from lrface.models.recipe import Recipe
 from lrface.models.recognition import (
     attributes,
@@ -117,8 +117,9 @@ class Method:
     None: any."""
     restores: bool = True
     """Whether its network, in evaluation mode, returns a face."""
-    labels: Literal["identity", "attributes", "windows"] = "identity"
-    """What a recognition network classifies faces by; a detector learns the labels of windows."""
+    labels: Literal["identity", "attributes", "windows", "parts"] = "identity"
+    """What a recognition network classifies faces by; a detector learns the labels of windows, or
+    of windows with the attributes of facial parts."""
     fit_closed_form: Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], None] | None = None
     """For a network without gradient descent: computes its weights from one pass over pairs (lr,
     hr)."""
@@ -395,8 +396,23 @@ DETECTORS: dict[str, Method] = {
         sizes=("small",),
     )
     for name, part in cascade.PARTS.items()
+} | {
+    faceness.NAME: Method(
+        faceness.NAME,
+        faceness.build,
+        faceness.SOURCE,
+        faceness.VERSION,
+        (1,),
+        objectives={"paper": lambda net: faceness.PartLoss()},
+        face_size=faceness.RANGE.side,
+        restores=False,
+        labels="parts",
+        stages=faceness.stages,
+        sizes=("small",),
+    )
 }
-"""The networks of face detectors: they learn from windows (:func:`lrface.data.load_windows`)."""
+"""The networks of face detectors: they learn from windows (:func:`lrface.data.load_windows`, and
+:func:`lrface.data.load_part_windows`)."""
 
 
 def register(

@@ -99,7 +99,7 @@ METHOD_COLOURS = {
             "two-stage CNN",
         ],
         "teal": ["HAN", "CentreFace, same height", "VDSR", "VidFace-DeU"],
-        "pink": ["DICNet", "VGG-Face-like", "ANet-like", "tinyface"],
+        "pink": ["DICNet", "VGG-Face-like", "ANet-like", "tinyface", "Faceness"],
         "wine": ["DICGAN", "A+", "DeepID2", "SRNET", "VidFace-RLPE"],
         "olive": [
             "WaveletSRNet",

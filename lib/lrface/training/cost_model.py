@@ -22,6 +22,7 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from lrface import models
 from lrface.data.clips import HEIGHT, WIDTH
+from lrface.data.part_windows import COLUMNS
 from lrface.data.windows import LABELS
 from lrface.errors import LrfaceError
 from lrface.models.losses import WithPreprocessor
@@ -52,6 +53,8 @@ ASSUMPTION = (
     f"{LAUNCH * 1e6:g} microseconds a kernel and {CORES} cores beside each GPU; memory is a lower "
     "bound, in GB of 1e9 bytes"
 )
+WINDOWS = {"windows": len(LABELS), "parts": len(COLUMNS)}
+"""By what a detector's network learns: how many labels a window has."""
 SECONDS = ("seconds_1_gpu", "seconds_8_gpus")
 CPU = "seconds_1_core"
 
@@ -229,7 +232,7 @@ def _step(
 ) -> Cost:
     scale, batch, meta = config.degradation.scale, config.batch, torch.device("meta")
     patches = config.patch and _descends(method) and not method.stages
-    whole = method.face_size if method.labels == "windows" else FACE
+    whole = method.face_size if method.labels in WINDOWS else FACE
     cut = (config.patch if patches else whole) // scale
     lr, hr = (torch.zeros(batch, 3, side, side, device=meta) for side in (cut, cut * scale))
     if config.frames is not None:
@@ -240,8 +243,8 @@ def _step(
         labels = torch.zeros(batch, dtype=torch.int64)
         if method.labels == "attributes":
             labels = torch.zeros(batch, classes)
-        if method.labels == "windows":
-            labels = torch.zeros(batch, len(LABELS))
+        if method.labels in WINDOWS:
+            labels = torch.zeros(batch, WINDOWS[method.labels])
         one = Batch(lr, hr, torch.zeros(*hr.shape[:-3], 68, 2), labels)
         net = config.build(classes)
         parameters = sum(p.numel() for p in net.parameters())

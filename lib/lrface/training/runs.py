@@ -26,7 +26,7 @@ from lrface.data.eye_distance import at_eye_distance
 from lrface.data.landmarks import landmarks
 from lrface.errors import LrfaceError, UsageError
 from lrface.files import cache_dir, project_root, sha256, stores, write_atomic, write_text
-from lrface.models.detection import cascade
+from lrface.models.detection import cascade, faceness
 from lrface.models.losses import WithPreprocessor
 from lrface.models.objective import Objective
 from lrface.training import distributed, loop, mining, stages
@@ -111,6 +111,8 @@ def fit(config: Config, train: TrainingSet | None = None, retrain: bool = False)
 
 def training_faces(config: Config) -> TrainingSet:
     """The training faces, clips or windows that a config names."""
+    if config.method == faceness.NAME:
+        return data.load_part_windows(config.data, "train", config.n_train, config.split_seed)
     if config.method in models.DETECTORS:
         part = cascade.PARTS[config.method]
         if part.stage == 1:

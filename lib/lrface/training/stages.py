@@ -113,8 +113,11 @@ def _whole_faces(
     for first in range(0, len(rows), batch):
         some = rows[first : first + batch]
         hr = data.faces.stack(some).float().div(255)
-        points = None if data.landmarks is None else torch.from_numpy(data.landmarks[some])
-        yield Batch(data.degradation(hr, torch.from_numpy(some)), hr, points).to(device)
+        points, labels = (
+            None if values is None else torch.from_numpy(values[some])
+            for values in (data.landmarks, data.labels)
+        )
+        yield Batch(data.degradation(hr, torch.from_numpy(some)), hr, points, labels).to(device)
 
 
 def _resume(net: nn.Module, file: Path, label: str) -> _Finished:
