@@ -9,7 +9,7 @@ from lrface.data import rendered_scenes
 from lrface.data.synthetic import identity, landmarks, person, render, view
 from lrface.errors import LrfaceError, UsageError
 
-PLANS = {"rendered-crowds": "1c3b6c9e6c8a87b0", "rendered-portraits": "6a8dc5e6a1632137"}
+PLANS = {"rendered-crowds": "e9375be2e2c4a91e", "rendered-portraits": "8c029b6b9a719d4d"}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,22 @@ def test_what_decides_the_scenes_is_what_it_was(name, digest):
 def test_the_test_crowds_are_those_of_their_plan(crowds):
     manifest = json.loads((crowds.root / "manifest.json").read_text())
     assert manifest["plan"] == crowds.recipe == rendered_scenes.plan(crowds.name, "test").digest
+
+
+def test_group_and_gender_do_not_follow_from_the_size_of_a_face(crowds):
+    people = crowds.boxes.assign(
+        group=crowds.boxes["person"] % 4, man=crowds.boxes["person"] // 4 % 2
+    )
+    assert people["man"].mean() == pytest.approx(0.5, abs=0.1)
+    rank = people.groupby("image")["h"].rank()
+    for place in (1, 2, 3):
+        here = people[rank == place]
+        assert here["group"].value_counts().reindex(range(4), fill_value=0).min() >= 5
+        assert 0.25 < here["man"].mean() < 0.75
+    high = np.log(people["h"])
+    for column in ("group", "man"):
+        means = high.groupby(people[column]).mean()
+        assert means.max() - means.min() < 3 * high.std() / np.sqrt(len(people) / 4)
 
 
 @pytest.mark.slow

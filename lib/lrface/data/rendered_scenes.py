@@ -59,7 +59,7 @@ GENERATION = 2
 """Which renderer draws the people."""
 PICTURES = VERSIONS[GENERATION]
 """The version of this renderer's pictures."""
-VERSION = 1
+VERSION = 2
 """To be raised when the same plan gives other scenes."""
 PER_PART = 6
 """Scenes a file: what each worker can lose when a run is killed."""

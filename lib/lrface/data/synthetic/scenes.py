@@ -109,10 +109,12 @@ def crowd(
     light = np.maximum(cv2.resize(backdrop, (size, size), interpolation=cv2.INTER_CUBIC), 0)
     count = int(random.integers(people[0], people[1] + 1))
     wanted = np.sort(np.exp(random.uniform(np.log(low), np.log(high), count)))
+    # group and gender follow from a person's number, and must not follow from the face's height
+    numbers = FIRST + number * MOST + random.permutation(MOST)[:count]
     owner = np.full((size, size), -1)
     rows, areas, points, facts = [], [], [], []
     for i, height in enumerate(wanted):
-        who = person(identity(seed, FIRST + number * MOST + i, generation=generation))
+        who = person(identity(seed, int(numbers[i]), generation=generation))
         seen = view(who.identity, 1)
         # small faces need no fine picture
         frame = render(who, seen, 128 if height > 60 else 64, 3 if height > 150 else 2)
