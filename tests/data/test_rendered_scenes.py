@@ -30,7 +30,7 @@ def test_the_test_crowds_ship_whole(crowds):
     assert np.allclose(low[:, 0], boxes[:, 0], atol=1e-3)
     assert np.allclose(high[:, 0], boxes[:, 0] + boxes[:, 2], atol=1e-3)
     below = (high[:, 1] - boxes[:, 1] - boxes[:, 3]) / boxes[:, 3]
-    assert (np.abs(below) < 1e-3).mean() > 0.75 and below.max() < 0.09  # a chin below the frame
+    assert np.abs(below).max() < 1e-3
     limited = data.load_scenes("rendered-crowds", "test", 3)
     assert len(limited) == 3 and limited.fingerprint != crowds.fingerprint
     assert sum(len(faces) for faces in limited.truth()) == len(limited.boxes)

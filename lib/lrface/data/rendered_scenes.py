@@ -10,10 +10,10 @@ library; everything else is rendered when it is first needed, and kept in the ca
 two scenes, so a scene counts as an identity. Of every face of a test crowd there are two good
 pictures of 128 pixels: the moment itself, and another view of the person (:func:`pictures`).
 
-How many scenes there are is our choice: 240 crowds hold about 1,560 faces and take seven minutes of
+How many scenes there are is our choice: 240 crowds hold about 1,560 faces and take ten minutes of
 a processor core to render; a network of the cascade has 36,000 or 145,000 weights.
 
-Crowds are easier than photographs: heads without bodies before blurred backgrounds, and no head is
+Crowds are easier than photographs: heads and shoulders before blurred backgrounds, and no head is
 turned by more than 50 degrees or tilted by more than 22, so none counts as atypical in pose.
 """
 

@@ -29,6 +29,11 @@ FIRST = 1_000_000
 """Number of the first person: no person of another rendered set."""
 MOST = 64
 """Most people of a scene."""
+ROOM = 0.6
+"""By how much a person is drawn smaller in a frame of their own than a portrait is: hair, ears and
+shoulders are then within the frame."""
+FINE, COARSE = 208, 104
+"""Pixels of that frame for large and for small faces: a face has as many as in a portrait."""
 FEATHER = 0.06
 """Share of a person's frame over which it fades out at its left, right and lower edges."""
 PARTIAL = (0.01, 0.3)
@@ -83,9 +88,7 @@ def crowd(
     -------
     Crowd
         The box of a face holds its landmarks, and a third of their height above them for the
-        forehead (:func:`.truth.face_box`). Boxes lie wholly inside the picture. A chin below the
-        frame that a person is rendered in (one face in twenty; one in five of the second
-        generation, by a tenth of its height at most) is cut off, and so is its box.
+        forehead (:func:`.truth.face_box`). Boxes lie wholly inside the picture.
 
     Raises
     ------
@@ -116,8 +119,10 @@ def crowd(
     for i, height in enumerate(wanted):
         who = person(identity(seed, int(numbers[i]), generation=generation))
         seen = view(who.identity, 1)
+        framing = replace(seen.framing, scale=ROOM * seen.framing.scale)
+        seen = replace(seen, framing=framing)
         # small faces need no fine picture
-        frame = render(who, seen, 128 if height > 60 else 64, 3 if height > 150 else 2)
+        frame = render(who, seen, FINE if height > 60 else COARSE, 3 if height > 150 else 2)
         marks = landmarks(who, frame)[0]
         left, top, right, bottom = face_box(marks, frame.size)
         scale = height / (bottom - top)  # pixels of the scene a pixel of the frame
