@@ -167,6 +167,7 @@ def _show(outcome: Outcome) -> None:
 def list_() -> None:
     """Show the studies with their parameters and last run times, and the data sets at hand."""
     from lrface import data as sets
+    from lrface.data.readers import clip_folder, folder, video
     from lrface.execution import notebooks
     from lrface.files import KINDS, output_folder, project_root
 
@@ -193,9 +194,9 @@ def list_() -> None:
         except LrfaceError:
             at_hand = "no"
         table.add_row(name, at_hand, reader.LAYOUT)
-    table.add_row("folder:PATH", "yours", sets.folder.LAYOUT)
-    table.add_row("folder:PATH of clips", "yours", sets.clip_folder.LAYOUT)
-    table.add_row("video:PATH", "yours", sets.video.LAYOUT)
+    table.add_row("folder:PATH", "yours", folder.LAYOUT)
+    table.add_row("folder:PATH of clips", "yours", clip_folder.LAYOUT)
+    table.add_row("video:PATH", "yours", video.LAYOUT)
     console.print(table)
 
 
