@@ -48,10 +48,10 @@ def check(one: StudyResults) -> Iterator[Drift]:
     yield from (wrong(*found) for found in _parameters(one, record, parts))
     yield from (wrong(*found) for found in _versions(record, parts))
     yield from (wrong(*found) for found in _time(one, record))
-    for name in manifest.embedded_sets(record):
-        stated, now = parts[f"data {name}"], manifest.faces(name)
+    for faces in manifest.embedded_sets(record):
+        stated, now = parts[f"data {faces}"], manifest.faces(faces)
         if stated != now:
-            yield wrong(f"data {name}", now, stated, manifest.EMBEDDED[name])
+            yield wrong(f"data {faces}", now, stated, manifest.EMBEDDED[faces])
     notebook = project_root() / "notebooks" / f"{one.study}.ipynb"
     if _as_published(one) and parts and notebook.is_file():
         now = provenance.code(notebook)
