@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 
 from lrface.data.faceset import FaceSet
-from lrface.data.landmarks import landmarks
 from lrface.data.scenes import BOX, SceneSet
 from lrface.data.synthetic.truth import face_box
 from lrface.data.windows import LABELS, STRIDE, Range, targets, usable
@@ -83,6 +82,8 @@ def sampled(
         ``scene, left, top, side`` and the columns :data:`COLUMNS`.
 
     """
+    from lrface.data.landmarks import landmarks  # needs torch, which rendering does not
+
     scenes = opened()
     random = np.random.Generator(np.random.Philox(key=[seed, RANGE.window]))
     boxes = scenes.boxes
