@@ -11,9 +11,9 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends git libgl1 libglib2.0-0 make \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home reader \
- && install --directory --owner reader /out /home/reader/lrface
+ && install --directory --owner reader /out /lrface
 USER reader
-WORKDIR /home/reader/lrface
+WORKDIR /lrface
 
 FROM system
 ARG TORCH=cuda
@@ -22,5 +22,5 @@ COPY --chown=reader Makefile pyproject.toml requirements.lock README.md LICENSE 
 COPY --chown=reader lib/lrface/__init__.py lib/lrface/__init__.py
 RUN mkdir notebooks && make setup TORCH="$TORCH"
 COPY --chown=reader . .
-ENV PATH="/home/reader/lrface/.venv/bin:$PATH" LRFACE_OUT=/out LRFACE_CACHE=/out/cache
+ENV PATH="/lrface/.venv/bin:$PATH" LRFACE_OUT=/out LRFACE_CACHE=/out/cache
 CMD ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser", "notebooks"]
