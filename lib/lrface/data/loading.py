@@ -79,11 +79,15 @@ def load(name: str, split: str | None = None, limit: int | None = None, seed: in
     >>> len(faces), faces.read(0).shape, faces.table["group"].nunique() > 1
     (8, (128, 128, 3), True)
     """
+    _check(split, limit)
+    return _load(name, split, limit, seed, clips=False)
+
+
+def _check(split: str | None, limit: int | None = None) -> None:
     if split is not None and split not in SPLITS:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}: ask for at least one image")
-    return _load(name, split, limit, seed, clips=False)
 
 
 def _load(name: str, split: str | None, limit: int | None, seed: int, clips: bool) -> FaceSet:
@@ -212,8 +216,7 @@ def load_clips(
             raise UsageError(f"{name} has no split {split!r}: {advice}, or +native as its variant")
         clips = rendered_clips.load(split, limit, frames)
         return clips.native() if capture else clips
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    _check(split)
     faces = _load(name, split, None, seed, clips=True)
     if "clip" not in faces.table or faces.table["clip"].isna().any():
         raise LrfaceError(f"{name} holds faces, not clips: choose rendered-clips or ytf")
@@ -274,10 +277,7 @@ def load_scenes(
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"unknown set of scenes {name!r}: {hint}known are {', '.join(known)}")
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit is {limit}: ask for at least one image")
+    _check(split, limit)
     check_name(name)
     if name in rendered_scenes.SCENES:
         return rendered_scenes.load(name, split, limit)
