@@ -487,6 +487,40 @@ def test_smoke_of_recognition(own_places, monkeypatch):
 
 
 @pytest.mark.slow
+def test_smoke_of_faces_in_the_wild(own_places, monkeypatch):
+    """All of study 08; boxes that were tampered with are searched for again."""
+    monkeypatch.delenv("LRFACE_DATA")
+    path = notebooks.find("08")
+    outcome = computed(path, preset="smoke")
+    names = {Path(o).stem for o in outcome.outputs}
+    assert {"average_precision", "found_by_height", "proposals", "chain", "seconds"} <= names
+    assert {"losses", "sets", "detections", "precision_recall", "runs", "scores"} <= names
+    losses = pd.read_csv(outcome.results / "losses.csv").set_index("network")
+    assert "partness" in names and losses["on_test_windows"].notna()["Faceness"]
+    table = pd.read_csv(outcome.results / "average_precision.csv").set_index(["method", "setting"])
+    assert table["published"]["multi-scale cascade", "hard"] == 0.4
+    assert table["published"]["Faceness", "easy"] == 0.705
+    assert table["value"]["HOG", "easy"] > table["value"]["random boxes", "easy"]
+    found = report.ledger.read(outcome.results / "findings.csv").set_index("id")
+    assert found.loc["wider-training-helps-fddb", "lacks"] == "not run"
+    assert found.loc["faceness-on-fddb", "contrast"].endswith("Faceness minus Viola-Jones")
+    sources = set(pd.read_csv(outcome.results / "proposals.csv")["source"])
+    assert {"Faceness", "two-stage CNN, by Faceness", "dense windows"} <= sources
+    assert found.loc["wider-hard-is-harder", "published"] == pytest.approx(0.413 - 0.137)
+    tables = ("average_precision", "chain", "proposals")
+    before = {name: (outcome.results / f"{name}.csv").read_text() for name in tables}
+    listed = pd.read_csv(outcome.results / "scores.csv", dtype={"key": str})
+    for cell, column in (("HOG", "x"), ("true box", "vector 0")):
+        (key,) = listed.loc[listed["cell"] == cell, "key"]
+        file = own_places / "cache" / "scores" / f"{key}.parquet"
+        frame = pd.read_parquet(file)
+        frame.assign(**{column: frame[column] + 9}).to_parquet(file)
+    again = runner.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
+    assert again.status == "computed", again.reason
+    assert {name: (again.results / f"{name}.csv").read_text() for name in before} == before
+
+
+@pytest.mark.slow
 def test_smoke_of_imbalance(own_places, monkeypatch):
     monkeypatch.delenv("LRFACE_DATA")
     chosen = dict(attributes="Smiling,Male,Eyeglasses", swept="Wearing_Hat")
