@@ -1,21 +1,20 @@
 """Does training in bfloat16 end where training in float32 ends? The same trainings in both.
 
-`.venv/bin/python benchmarks/precision.py [--trainings N] [--cache DIR]` writes
+`.venv/bin/python benchmarks/precision.py [--trainings N]` writes
 `results/benchmarks/precision_cpu.csv`, a row a method, training and logged step: loss, validation
 PSNR and the seconds so far in both, and a figure of the curves, `precision_cpu.png`. Seeds, faces
-and batches are the same. Each training resumes from `--cache` (`LRFACE_CACHE` by default), but
-seconds count only where it was not interrupted. On a processor without bfloat16's products it
-stops: both would be float32.
+and batches are the same. A finished training is taken from the cache. On a processor without
+bfloat16's products it stops: both would be float32.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 import pandas as pd
 from lrface import data, degrade, numerics, runs
+from lrface.files import output_root, write_atomic
 from lrface.report import figures
 from lrface.training import recipes
 
@@ -42,15 +41,9 @@ def curves(method: str, seed: int) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trainings", type=int, default=3)
-    parser.add_argument("--cache", default=os.environ.get("LRFACE_CACHE"))
     given = parser.parse_args()
     if not numerics.bf16_is_fast(runs.device()):
         sys.exit("this processor has no products of bfloat16 numbers: nothing to compare")
-    if given.cache:
-        os.environ["LRFACE_CACHE"] = given.cache
-
-    from lrface.files import output_root, write_atomic
-
     parts = [curves(m, seed) for m in METHODS for seed in range(given.trainings)]
     table = pd.concat(parts, ignore_index=True)
     folder = output_root() / "results" / "benchmarks"
