@@ -49,12 +49,15 @@ def test_both_stages_are_runs(name, tmp_path, monkeypatch):
     key = runs.key_for(second, hard)  # known before the first is trained
     with pytest.raises(LrfaceError, match="which proposes windows, is not there: train it first"):
         len(hard)
+    with pytest.raises(LrfaceError, match="train it first"):
+        mining.mined(ref, "val")  # which are those of its weights
     trained, diverged = sweep.fit({"first": (first, train), "second": (second, hard)})
     assert not diverged and trained["second"].record["key"] == key
     assert trained["second"].record["data"]["fingerprint"] == hard.fingerprint
     assert (hard.labels[:, 0] == 1).any() and (hard.labels[:, 0] == 0).any()
     box = hard.labels[hard.labels[:, 0] == 1, 4:]  # the square is 1.5 times as high as the box
     assert np.median(np.exp(box[:, 3])) == pytest.approx(1 / 1.5, abs=0.08)
+    assert len(mining.mined(ref, "val")) > 0
     again = runs.fit(second)  # by its config alone
     assert again.record["key"] == key and again.source == "cached"
     weights = [trained[name].model().state_dict() for name in ("first", "second")]

@@ -26,7 +26,7 @@ from lrface.errors import LrfaceError
 from lrface.files import progress
 from lrface.models.detection import cascade
 from lrface.training.config import RunRef
-from lrface.training.run_store import load_run
+from lrface.training.run_store import Run, load_run
 
 VERSION = 2
 """To be raised when the same network gives other windows."""
@@ -45,7 +45,8 @@ def mined(
     Parameters
     ----------
     first : RunRef
-        The run of the first stage. It must be at hand when the windows are cut, and not before.
+        The run of the first stage. It must be at hand when the windows are cut, and for another
+        split than ``train`` at once.
     split : {"train", "val", "test"}
         Of the scenes of its data set.
     limit : int, optional
@@ -58,25 +59,37 @@ def mined(
     Returns
     -------
     WindowSet
-        Its fingerprint follows from the first run's key.
+        Its fingerprint follows from the first run's key; of another split than ``train`` from its
+        weights, too.
+
+    Raises
+    ------
+    LrfaceError
+        The run is not there.
     """
     config = first.config
     chosen = cascade.PARTS[config.method].range
     name = name or config.data
     scenes, listed, photos = data.scenes_of(name, split, limit, seed)
     recipe = f"{scenes[0]}\nproposed by {first.key}\n{seed}\n{VERSION}"
+    if split != "train":  # released weights are rounded, and may propose others
+        recipe += f"\n{_run(first.key, config.label).record['sha256']}"
     choose = partial(_proposed, scenes[1], chosen, first.key, config.label, seed)
     most = 5 * MOST * len(listed)
     return WindowSet(name, chosen, listed, recipe, most, choose, photos)
 
 
-def _proposed(
-    opened: partial, range: Range, key: str, label: str, seed: int
-) -> tuple[SceneSet, pd.DataFrame]:
+def _run(key: str, label: str) -> Run:
     run = load_run(key)
     if run is None:
         raise LrfaceError(f"{label} ({key}), which proposes windows, is not there: train it first")
-    net, scenes = run.model(), opened()
+    return run
+
+
+def _proposed(
+    opened: partial, range: Range, key: str, label: str, seed: int
+) -> tuple[SceneSet, pd.DataFrame]:
+    net, scenes = _run(key, label).model(), opened()
     good = np.split(usable(scenes.boxes), np.cumsum([len(t) for t in scenes.truth()])[:-1])
     random = np.random.Generator(np.random.Philox(key=[seed, range.window]))
     parts = []
