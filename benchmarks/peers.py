@@ -29,6 +29,7 @@ import tempfile
 import time
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def timed(*sides: Side, rounds: int = ROUNDS) -> list[float]:
 
 
 def rows(what: str, ours: Side, peers: dict[str, Side], agree: str = "") -> Iterator[Row]:
-    """A row a peer; all take turns in the same rounds."""
+    """A row a peer; all take turns in the same rounds. A peer may be ours in another way."""
     own, *others = timed(ours, *peers.values())
     for name, seconds in zip(peers, others, strict=True):
         row = {"what": what, "peer": name, "ours_s": own, "peer_s": seconds}
@@ -89,8 +90,9 @@ RCAN = dict(type="RCAN", num_feat=64, num_group=10, num_block=20, squeeze_factor
 
 def training(tiny: bool) -> Iterator[Row]:
     """Steps of EDSR and RCAN at paper size, 4x, 16 whole faces, against BasicSR's model class and
-    the plainest loop; ours decodes nothing either, and degrades its faces."""
-    from lrface import degrade, models
+    the plainest loop; ours decodes nothing either, and degrades its faces. Where the processor has
+    products of bfloat16 numbers (`precision.py`: the same curve), ours in these, too."""
+    from lrface import degrade, models, numerics
     from lrface.models.losses import Pixelwise
     from lrface.training import loop
     from lrface.training.batches import TrainingData
@@ -112,10 +114,10 @@ def training(tiny: bool) -> Iterator[Row]:
     for name, options, steps in (("EDSR", EDSR, 3), ("RCAN", RCAN, 1)):
         steps = 1 if tiny else steps
 
-        def ours(name=name, steps=steps) -> None:
+        def ours(name=name, steps=steps, precision="32-true") -> None:
             net = models.restorer(name, 4, "paper")
             with tempfile.TemporaryDirectory() as folder:
-                hyper = Hyperparameters(steps, batch, None, 1e-4)
+                hyper = Hyperparameters(steps, batch, None, 1e-4, precision=precision)
                 where = dict(checkpoint=Path(folder, "c.pt"), label=name)
                 loop.train(net, TrainingData(Still(), setting), Pixelwise("l1"), hyper, **where)
 
@@ -138,7 +140,11 @@ def training(tiny: bool) -> Iterator[Row]:
                     model.optimize_parameters(step + 1)
 
             peers["BasicSR"] = theirs
-        yield from rows(f"{name}, {steps} training steps of {batch}", ours, peers)
+        what = f"{name}, {steps} training steps of {batch}"
+        yield from rows(what, ours, peers)
+        if numerics.bf16_is_fast(torch.device("cpu")):
+            mixed = partial(ours, precision="bf16-autocast")
+            yield from rows(f"{what}, bfloat16", mixed, peers | {"ours in float32": ours})
 
 
 def _basicsr_options(network: dict[str, Any]) -> dict[str, Any]:

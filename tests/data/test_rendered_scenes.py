@@ -90,6 +90,15 @@ def test_group_and_gender_do_not_follow_from_the_size_of_a_face(crowds):
 
 
 @pytest.mark.slow
+def test_hidden_faces_are_known(crowds):
+    hidden = crowds.boxes[~crowds.visible]
+    assert 0 < len(hidden) < 0.3 * len(crowds.boxes) and (hidden["covered"] >= 0.95).all()
+    assert (
+        crowds.where(np.arange(len(crowds)) < 5).visible.sum()
+        == crowds.visible[crowds.boxes["image"].isin(crowds.images["key"][:5])].sum()
+    )
+
+
 def test_a_crowd_and_its_good_pictures_are_rendered_alike_again(crowds, tmp_path, monkeypatch):
     monkeypatch.setattr(rendered_scenes, "PER_PART", 1)
     chosen = rendered_scenes.plan("rendered-crowds", "test", 1)

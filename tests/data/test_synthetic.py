@@ -118,6 +118,7 @@ def test_landmarks_lie_where_the_camera_equation_puts_the_vertices(man):
     assert np.abs(points[INNER] - expected[INNER]).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_landmarks_scale_with_the_picture(man):
     small, large = (landmarks(man, render(man, View(number=1), size, 1))[0] for size in (64, 192))
     assert np.allclose((small + 0.5) * 3 - 0.5, large, atol=1e-3)

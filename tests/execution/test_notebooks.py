@@ -531,7 +531,7 @@ def test_smoke_of_faces_in_the_wild(own_places, monkeypatch):
     """All of study 08; boxes that were tampered with are searched for again."""
     monkeypatch.delenv("LRFACE_DATA")
     path = notebooks.find("08")
-    outcome = computed(path, preset="smoke")
+    outcome = computed(path, preset="smoke", stock="Haar,HOG")  # dlib's network takes a minute
     names = {Path(o).stem for o in outcome.outputs}
     assert {"average_precision", "found_by_height", "proposals", "chain", "seconds"} <= names
     assert {"losses", "sets", "detections", "precision_recall", "runs", "scores"} <= names
@@ -555,7 +555,8 @@ def test_smoke_of_faces_in_the_wild(own_places, monkeypatch):
         file = own_places / "cache" / "scores" / f"{key}.parquet"
         frame = pd.read_parquet(file)
         frame.assign(**{column: frame[column] + 9}).to_parquet(file)
-    again = runner.run(path, notebooks.parameters(path, {"preset": "smoke"}), force=True)
+    given = {"preset": "smoke", "stock": "Haar,HOG"}
+    again = runner.run(path, notebooks.parameters(path, given), force=True)
     assert again.status == "computed", again.reason
     assert {name: (again.results / f"{name}.csv").read_text() for name in before} == before
 

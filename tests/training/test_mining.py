@@ -37,12 +37,14 @@ def test_proposals_are_right_wrong_or_left_out():
 
 
 @pytest.mark.slow
-def test_both_stages_are_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["10-30", "30-120"])
+def test_both_stages_are_runs(name, tmp_path, monkeypatch):
+    """The second sees faces, too, where the scenes have none in its range: all are below 25 px."""
     monkeypatch.setenv("LRFACE_DATA", str(disc_wider(tmp_path)))
-    train = data.load_windows("wider", RANGE.name)
-    first = config("cascade 10-30")
+    train = data.load_windows("wider", name)
+    first = config(f"cascade {name}")
     ref = runs.RunRef(config=first, faces=train.fingerprint)
-    second = config("cascade 10-30, second", init=ref)
+    second = config(f"cascade {name}, second", init=ref)
     hard = mining.mined(ref)
     key = runs.key_for(second, hard)  # known before the first is trained
     with pytest.raises(LrfaceError, match="which proposes windows, is not there: train it first"):
@@ -51,12 +53,14 @@ def test_both_stages_are_runs(tmp_path, monkeypatch):
     assert not diverged and trained["second"].record["key"] == key
     assert trained["second"].record["data"]["fingerprint"] == hard.fingerprint
     assert (hard.labels[:, 0] == 1).any() and (hard.labels[:, 0] == 0).any()
+    box = hard.labels[hard.labels[:, 0] == 1, 4:]  # the square is 1.5 times as high as the box
+    assert np.median(np.exp(box[:, 3])) == pytest.approx(1 / 1.5, abs=0.08)
     again = runs.fit(second)  # by its config alone
     assert again.record["key"] == key and again.source == "cached"
     weights = [trained[name].model().state_dict() for name in ("first", "second")]
     assert weights[0].keys() != weights[1].keys()
     with pytest.raises(LrfaceError, match="name that run"):
-        runs.fit(config("cascade 10-30, second"))
+        runs.fit(config(f"cascade {name}, second"))
 
 
 def test_a_mirrored_window_has_a_mirrored_box(tmp_path, monkeypatch):

@@ -106,6 +106,7 @@ def test_workers_know_the_notebook_s_methods_and_one_may_diverge(faces, cores, m
     assert found["goes on"].record["started"] >= found["start"].record["started"]
 
 
+@pytest.mark.slow
 def test_large_networks_take_all_cores_after_the_others(faces, cores):
     cores(2)
     kinds = {"large": ("EDSR", "paper"), "small": ("EDSR", "small"), "tiny": ("SRCNN", "paper")}

@@ -184,8 +184,11 @@ def _published(file: Path, changed: int) -> dict[tuple[str, str, str], set[float
 
 
 def published_values(file: str, frame: pd.DataFrame) -> Iterator[Drift]:
-    """Published values that ``published.csv`` states otherwise for the method and setting."""
-    if not {"method", "setting", "metric", "published"} <= {*frame}:
+    """Published values that ``published.csv`` states otherwise for the method and setting.
+
+    What stands as published beside a contrast is a difference of such values.
+    """
+    if not {"method", "setting", "metric", "published"} <= {*frame} or "contrast" in frame:
         return
     file_of_all = published_file()
     values = _published(file_of_all, file_of_all.stat().st_mtime_ns)

@@ -194,7 +194,8 @@ def _boxes(scores: Scores, name: str) -> Iterator[Number]:
         if cell in ("Viola-Jones", "HOG", "MMOD"):
             found = [fitted_by_halves(one, truth) for one in found]
         matches = [match_detections(truth, one) for one in found]
-        for group, mask in lists.items() if matches else ():
+        for group, listed in lists.items() if matches else ():
+            mask = listed & scenes.visible
             row = {"method": cell, "setting": group, "metric": "AP"}
             yield Number(row, value(np.mean([one.on(mask).AP for one in matches])))
 

@@ -20,6 +20,8 @@ from lrface.errors import LrfaceError, UsageError
 BOX = ["x", "y", "w", "h"]
 SIZES = {"10-50": (10, 50), "50-300": (50, 300), "over 300": (300, np.inf)}
 """WIDER FACE's groups of heights, in pixels: from the first number, below the second."""
+HIDDEN = 0.95
+"""A face that is covered to so much cannot be seen."""
 LEAST = 30
 """Least height of the faces in WIDER FACE's groups of occlusion and pose, in pixels."""
 
@@ -95,6 +97,14 @@ class SceneSet:
             return hashlib.sha256(facts.encode()).hexdigest()[:16]
         facts = self.images[["key", "digest"]].to_csv(index=False) + self.boxes.to_csv(index=False)
         return hashlib.sha256(f"{self.name}\n{self.list_rule}\n{facts}".encode()).hexdigest()[:16]
+
+    @property
+    def visible(self) -> np.ndarray:
+        """Which faces can be seen at all, bool (G,): of rendered ones it is known how much of a
+        face others cover, and those that are hidden to 95 % nobody would mark in a photograph."""
+        if "covered" not in self.boxes:
+            return np.ones(len(self.boxes), bool)
+        return (self.boxes["covered"] < HIDDEN).to_numpy()
 
     def where(self, mask: pd.Series | np.ndarray) -> SceneSet:
         """The images where a mask, bool (N,), is true, with all their boxes."""

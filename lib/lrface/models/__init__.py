@@ -387,7 +387,7 @@ DETECTORS: dict[str, Method] = {
         name,
         part.build,
         cascade.SOURCE,
-        cascade.VERSION,
+        cascade.VERSIONS[part.stage],
         (1,),
         objectives=part.objectives,
         face_size=part.range.side,

@@ -4,13 +4,17 @@ What it proposes wrongly are the hard negatives. The paper (WIDER FACE, section 
 proposal a face if it overlaps a true box by more than 0.5, and gives it the nearest one's box. Our
 choices: of each scene at most 30 wrong proposals, the surest first, and 30 right ones; a further
 window around every true face of the range, its box off by up to a tenth in size and position, so
-that the second stage sees faces that the first one misses.
+that the second stage sees faces that the first one misses. A scene without a face in the range is
+searched twice: as it is, and at a size that brings one of its faces into the range (enlarged twice
+at most). Else a stage that learns from portraits, where every face is large, would learn that
+nothing small is a face.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -24,7 +28,7 @@ from lrface.models.detection import cascade
 from lrface.training.config import RunRef
 from lrface.training.run_store import load_run
 
-VERSION = 1
+VERSION = 2
 """To be raised when the same network gives other windows."""
 MOST = 30
 
@@ -62,7 +66,7 @@ def mined(
     scenes, listed, photos = data.scenes_of(name, split, limit, seed)
     recipe = f"{scenes[0]}\nproposed by {first.key}\n{seed}\n{VERSION}"
     choose = partial(_proposed, scenes[1], chosen, first.key, config.label, seed)
-    most = 3 * MOST * len(listed)
+    most = 5 * MOST * len(listed)
     return WindowSet(name, chosen, listed, recipe, most, choose, photos)
 
 
@@ -78,10 +82,43 @@ def _proposed(
     parts = []
     with progress(f"{label}: proposals", len(scenes)) as advance:
         for row, truth in enumerate(scenes.truth()):
-            boxes, _ = cascade.propose(net, range, scenes.read(row))
-            parts.append(labelled(row, boxes, truth, good[row], range, random))
+            picture = scenes.read(row)
+            for scale in sizes(truth[good[row], 3], range, random):
+                boxes, _ = cascade.propose(net, range, _resized(picture, scale))
+                found = labelled(row, boxes, truth * scale, good[row], range, random)
+                squares = found[["left", "top", "side"]] / scale
+                parts.append(found.assign(**squares.round().astype(int)))
             advance()
     return scenes, pd.concat(parts, ignore_index=True)
+
+
+def sizes(heights: np.ndarray, range: Range, random: np.random.Generator) -> list[float]:
+    """At which sizes, as shares of its own, a scene with faces of these heights is searched.
+
+    Examples
+    --------
+    >>> from lrface.data.windows import RANGES
+    >>> random = np.random.default_rng(0)
+    >>> sizes(np.array([12.0, 300.0]), RANGES["10-30"], random)
+    [1.0]
+    >>> [round(one, 2) for one in sizes(np.array([300.0]), RANGES["10-30"], random)]
+    [1.0, 0.07]
+    >>> sizes(np.array([12.0]), RANGES["240-480"], random)
+    [1.0]
+    """
+    low, high = range.edges[0], range.edges[-1] * max(range.levels)
+    if ((heights >= low) & (heights < high)).any() or not (heights >= low / 2).any():
+        return [1.0]
+    face = random.choice(heights[heights >= low / 2])
+    wanted = np.exp(random.uniform(np.log(low), np.log(min(high, 2 * face))))
+    return [1.0, float(wanted / face)]
+
+
+def _resized(picture: np.ndarray, scale: float) -> np.ndarray:
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return (
+        picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how)
+    )
 
 
 def labelled(

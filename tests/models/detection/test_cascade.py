@@ -75,6 +75,19 @@ def test_no_constant_is_below_the_trivial_loss(number, loss):
     assert float(loss(Constant(np.array(best) + 0.3), batch)["loss"]) > least
 
 
+@pytest.mark.parametrize("side", [30, 60])
+def test_the_second_stage_starts_without_an_opinion(side):
+    """However large the features are that it takes over: a large first loss kills its ReLUs."""
+    torch.manual_seed(0)
+    net, windows = Stage(side, 5), torch.rand(12, 3, side, side)
+    with torch.no_grad():
+        net.body[-2].weight *= 100
+    labels = window_labels()
+    with torch.no_grad():
+        loss = float(SecondLoss()(net, Batch(windows, windows, None, torch.tensor(labels)))["loss"])
+    assert loss < 2 * cascade.trivial_loss(labels, 2)
+
+
 @pytest.mark.parametrize("loss, outputs", [(FirstLoss(), 4), (SecondLoss(), 5)])
 def test_a_window_without_a_face_teaches_no_height_and_no_box(loss, outputs):
     labels = torch.tensor([[0.0, -1, -1, -1, *4 * [np.nan]]])

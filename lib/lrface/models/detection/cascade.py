@@ -17,8 +17,8 @@ Not found, so chosen here:
 - A window stands for a **box** of the geometric mean height of its sub-class, three quarters as
   wide as high; between sub-classes the logarithms are averaged by their scores.
 - **Second stage**: the square around a proposal, 1.5 times as high, is resized to the input; the
-  network starts from the first stage's weights. Half the squared error of the four numbers of
-  :data:`lrface.data.windows.LABELS` counts ten times.
+  network starts from the first stage's weights, its outputs near 0. Half the squared error of the
+  four numbers of :data:`lrface.data.windows.LABELS` counts ten times.
 - **Pyramid**: levels reduced by 1, 3, 9 and 27: the range 10-30 is a factor of three wide.
 - **Numbers**: proposals of a range overlap by at most 0.7, and the best 200 go on; final boxes
   overlap by at most 0.4, the threshold is 0.01. Adam, rates and steps: as the study says.
@@ -42,7 +42,8 @@ from lrface.errors import UsageError
 from lrface.models.detection.boxes import checked, ordered
 from lrface.models.objective import Batch, Objective
 
-VERSION = 1
+VERSIONS = {1: 1, 2: 2}
+"""Of the networks of the two stages."""
 SOURCE = "Yang et al., WIDER FACE, CVPR 2016, section 4.2"
 WIDTHS = (16, 24, 32, 48)
 MARGIN = 1.5
@@ -83,8 +84,14 @@ class Stage(nn.Module):
         layers += conv(c, d, 4) if side == 30 else [*conv(c, c), *conv(c, d, 9)]
         self.body = nn.Sequential(*layers)
         # named by its outputs, so that the second stage does not start from the first one's
-        setattr(self, f"outputs{outputs}", nn.Conv2d(d, outputs, 1))
+        last = nn.Conv2d(d, outputs, 1)
+        setattr(self, f"outputs{outputs}", last)
         self.outputs = outputs
+        if outputs == 5:
+            # The first stage's features are large: from PyTorch's own start the loss begins at 20
+            # to 100 times its trivial value, and in some trainings most ReLUs die of it.
+            nn.init.normal_(last.weight, std=1e-3)
+            nn.init.zeros_(last.bias)
 
     def forward(self, windows: Tensor) -> Tensor:
         return getattr(self, f"outputs{self.outputs}")(self.body(windows - 0.5))
