@@ -1,10 +1,10 @@
 """Does training in bfloat16 end where training in float32 ends? The same trainings in both.
 
 `.venv/bin/python benchmarks/precision.py [--trainings N]` writes
-`results/benchmarks/precision_cpu.csv`, a row a method, training and logged step: loss, validation
-PSNR and the seconds so far in both, and a figure of the curves, `precision_cpu.png`. Seeds, faces
-and batches are the same. A finished training is taken from the cache. On a processor without
-bfloat16's products it stops: both would be float32.
+`results/benchmarks/precision_cpu.csv`, a row a method, training and logged step: loss and
+validation PSNR in both, and the seconds of the whole training; and a figure of the curves,
+`precision_cpu.png`. Seeds, faces and batches are the same. A finished training is taken from the
+cache. On a processor without bfloat16's products it stops: both would be float32.
 """
 
 from __future__ import annotations

@@ -89,7 +89,6 @@ def test_group_and_gender_do_not_follow_from_the_size_of_a_face(crowds):
         assert means.max() - means.min() < 3 * high.std() / np.sqrt(len(people) / 4)
 
 
-@pytest.mark.slow
 def test_hidden_faces_are_known(crowds):
     hidden = crowds.boxes[~crowds.visible]
     assert 0 < len(hidden) < 0.3 * len(crowds.boxes) and (hidden["covered"] >= 0.95).all()
@@ -99,6 +98,7 @@ def test_hidden_faces_are_known(crowds):
     )
 
 
+@pytest.mark.slow
 def test_a_crowd_and_its_good_pictures_are_rendered_alike_again(crowds, tmp_path, monkeypatch):
     monkeypatch.setattr(rendered_scenes, "PER_PART", 1)
     chosen = rendered_scenes.plan("rendered-crowds", "test", 1)

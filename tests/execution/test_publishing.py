@@ -4,11 +4,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import make_project
+from conftest import make_project, tiny_config
+from lrface import runs
 from lrface.errors import LrfaceError
 from lrface.execution import publishing
 from lrface.execution.runner import Outcome
-from lrface.files import study_folders
+from lrface.files import cache_dir, study_folders
 from nbformat.v4 import new_code_cell, new_output
 
 
@@ -51,6 +52,26 @@ def test_outputs_go_under_the_current_cells_without_photos(executed):
     photo, curve = (output.data for output in cells[2].outputs)
     assert list(photo) == ["text/plain"] and "real people's faces" in photo["text/plain"]
     assert "faces.png" in photo["text/plain"] and "image/png" in curve
+
+
+def test_no_score_of_unrounded_weights_is_released(own_places, monkeypatch):
+    monkeypatch.setenv("LRFACE_OUT", str(own_places / "project"))
+    monkeypatch.setenv("LRFACE_ROOT", str(own_places / "project"))
+    run = runs.fit(tiny_config(data="synthetic", steps=2))
+    results, figures = study_folders("synthetic", "quick", "07_tiny")
+    results.mkdir(parents=True)
+    for kind, key in (("runs", run.folder.name), ("scores", "abc")):
+        (results / f"{kind}.csv").write_text(f"key\n{key}\n")
+    outcome = Outcome("07_tiny", "computed", 1.0, results, figures)
+    cached = cache_dir("scores") / "abc.parquet"
+    cached.write_bytes(b"by unrounded weights")
+    assert publishing.release(outcome) == 1
+    assert runs.load_run(run.folder.name).source == "released"
+    released = results.parent / "scores" / "abc.parquet"
+    assert not cached.exists() and not released.exists()
+    cached.write_bytes(b"by released weights")
+    assert publishing.release(outcome) == 0
+    assert released.read_bytes() == b"by released weights"
 
 
 def test_a_warning_is_not_published(executed):

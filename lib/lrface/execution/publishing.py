@@ -28,25 +28,25 @@ def release(outcome: Outcome) -> int:
     -------
     int
         The number of newly released networks. If there are any, the study must be executed again:
-        released weights have 8 or 16 bits, and the tables must rest on what is released.
+        released weights have 8 or 16 bits, and the tables must rest on what is released. So no
+        score is released then, and those that came from the unrounded weights are forgotten.
     """
     preset = outcome.results.parent
     if not preset.parent.name.startswith("synthetic"):
         return 0
     networks, scores = (_listed(preset, kind) for kind in ("runs", "scores"))
-    new = 0
-    for key in networks:
-        run = runs.load_run(key)
-        if run is None or run.source != "cached":
-            continue
-        if models.find(run.config.method).fit_closed_form is None:
-            runs.release(run, preset / "checkpoints")
-            new += 1
-    score_cache.release(scores, preset / "scores")
+    found = [run for key in networks if (run := runs.load_run(key)) and run.source == "cached"]
+    new = [run for run in found if models.find(run.config.method).fit_closed_form is None]
+    if new:  # before they are released: what is interrupted here is scored again, too
+        score_cache.forget(scores, preset / "scores")
+    else:
+        score_cache.release(scores, preset / "scores")
+    for run in new:
+        runs.release(run, preset / "checkpoints")
     for old in [*preset.glob("checkpoints/*"), *preset.glob("scores/*")]:
         if old.stem not in {*networks, *scores}:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-    return new
+    return len(new)
 
 
 def _listed(preset: Path, kind: str) -> list[str]:

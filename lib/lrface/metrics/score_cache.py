@@ -461,5 +461,13 @@ def release(keys: Iterable[str], folder: Path) -> None:
             write_atomic(target, lambda path, source=source: path.write_bytes(source.read_bytes()))
 
 
+def forget(keys: Iterable[str], folder: Path) -> None:
+    """Remove from the cache the score files that :func:`release` would copy into ``folder``."""
+    for name in keys:
+        target, source = folder / f"{name}.parquet", _cached(name)
+        if source.exists() and (not target.exists() or _younger(source, target)):
+            source.unlink()
+
+
 def _younger(a: Path, b: Path) -> bool:
     return a.stat().st_mtime_ns > b.stat().st_mtime_ns

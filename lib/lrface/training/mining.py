@@ -128,10 +128,10 @@ def sizes(heights: np.ndarray, range: Range, random: np.random.Generator) -> lis
 
 
 def _resized(picture: np.ndarray, scale: float) -> np.ndarray:
+    if scale == 1:
+        return picture
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return (
-        picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how)
-    )
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how)
 
 
 def labelled(
