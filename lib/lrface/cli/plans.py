@@ -12,7 +12,7 @@ import torch
 
 from lrface import data, metrics, models
 from lrface.cli.console import console
-from lrface.data import FaceSet, TrainingSet, WindowSet
+from lrface.data import FaceSet, SceneSet, TrainingSet, WindowSet
 from lrface.execution import notebooks
 from lrface.execution import plan as plans
 from lrface.files import clock
@@ -43,7 +43,10 @@ def show(path: Path, values: dict[str, Any]) -> None:
     new = [name in missing for name in missing | own]
     if missing:
         _show_trainings(path, missing, costs[new])
-    if plan.tested is not None:
+    if isinstance(plan.tested, SceneSet):  # a network for windows sees a picture at many sizes
+        n = len(plan.tested)
+        console.print(f"detection in {n:,} pictures comes to this; its time is not estimated")
+    elif plan.tested is not None:
         names = [name in own for name in missing | own]
         _show_scoring(path, len(plan.tested), costs[names], pd.Series(new)[names], core)
     console.print(

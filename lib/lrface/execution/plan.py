@@ -22,7 +22,7 @@ from unittest import mock
 
 import pandas as pd
 
-from lrface.data import ClipSet, FaceSet, TrainingSet
+from lrface.data import ClipSet, FaceSet, SceneSet, TrainingSet
 from lrface.errors import LrfaceError
 from lrface.execution import slicing
 from lrface.files import project_root, slug
@@ -43,7 +43,7 @@ class Plan:
     networks: Networks = field(default_factory=dict)
     needed: set[Hashable] = field(default_factory=set)
     """The names of those that must be at hand; the scores of the others are stored."""
-    tested: FaceSet | ClipSet | None = None
+    tested: FaceSet | ClipSet | SceneSet | None = None
 
     def missing(self) -> Networks:
         """The networks that would be trained: those not at hand, and those that these start from.
@@ -131,7 +131,7 @@ def _execute(path: Path, values: dict[str, Any], plan: Plan, target: Any) -> Non
         if i == last:
             space |= copy.deepcopy(values)
     tested = getattr(space.get("study"), "faces", None)
-    plan.tested = tested if isinstance(tested, FaceSet | ClipSet) else None
+    plan.tested = tested if isinstance(tested, FaceSet | ClipSet | SceneSet) else None
 
 
 @contextlib.contextmanager
