@@ -37,11 +37,12 @@ Parameters = Annotated[
 
 def _selected(study: str) -> list[Path]:
     from lrface.execution import notebooks
+    from lrface.files import notebooks_folder
 
     if study == "all":
         if not (found := notebooks.every()):
             raise UsageError(
-                f"no study found: {notebooks.folder()} holds none; set LRFACE_ROOT to a copy "
+                f"no study found: {notebooks_folder()} holds none; set LRFACE_ROOT to a copy "
                 "of the repository"
             )
         return found
