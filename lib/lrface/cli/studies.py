@@ -59,6 +59,24 @@ def _pairs(given: list[str]) -> dict[str, str]:
     return pairs
 
 
+def _fit(work: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
+    """The studies that can be made of their set; of each other it is said why not."""
+    from lrface.execution import fitness
+
+    kept, reasons = [], []
+    for path, values in work:
+        try:
+            fitness.check(path.stem, values)
+            kept.append((path, values))
+        except fitness.Unfit as reason:
+            reasons.append(reason)
+    if not kept:
+        raise reasons[0]
+    for reason in reasons:
+        console.print(f"passed over, {reason}")
+    return kept
+
+
 @app.command()
 def reproduce(
     study: Studies = "all",
@@ -106,6 +124,8 @@ def reproduce(
     where = slurm.launcher()
     given = {"data": data, "preset": preset} | _pairs(param)
     work = [(path, notebooks.parameters(path, given)) for path in _selected(study)]
+    if study == "all":
+        work = _fit(work)
     if dry_run:
         for path, values in work:
             runner.check_names(path, values)
