@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from conftest import REAL, needs_real
 from lrface import data, report
+from lrface.checks import recompute
+from lrface.checks.study_results import StudyResults
 from lrface.errors import LrfaceError, UsageError
 from lrface.execution import kernel, notebooks, provenance, publishing, runner
 from scipy.stats import binomtest
@@ -484,6 +486,44 @@ def test_smoke_of_recognition(own_places, monkeypatch):
     assert again.status == "computed", again.reason
     assert {o: (report.output_root() / o).read_text() for o in before} == before
     assert np.allclose(pd.read_parquet(vectors[0]), true, atol=1e-3)
+
+
+def recomputed(outcome, places):
+    """How many numbers of the tables follow from the score files; they must agree."""
+    scores = outcome.results.parent / "scores"
+    shutil.copytree(places / "cache" / "scores", scores)
+    one = StudyResults(places / "out", "synthetic", "smoke", outcome.results.name)
+    drifts, count = recompute.check(one)
+    shutil.rmtree(scores)
+    assert drifts == []
+    return count
+
+
+@pytest.mark.slow
+def test_smoke_of_the_cascaded_bi_network(own_places, monkeypatch):
+    """All of study 07: the whole published table, and each ablation."""
+    monkeypatch.delenv("LRFACE_DATA")
+    outcome = computed(notebooks.find("07"), preset="smoke")
+    names = {Path(o).stem for o in outcome.outputs}
+    assert {"quantitative", "ablation", "alignment", "verification", "astray", "speed"} <= names
+    assert {"field", "dense_field", "folding", "pose", "faces", "runs", "scores"} <= names
+    assert {"branches", "prior", "pose_faces", "lower_bound", "roc", "learning_curves"} <= names
+    table = pd.read_csv(outcome.results / "quantitative.csv")
+    printed = report.published().query("paper == 'slides' and table == 'cbn'")
+    assert table["published"].notna().sum() == len(printed)
+    ours = table[table["value"].notna()]
+    assert {"bicubic", "PCA", "A+", "SRCNN", "CBN"} <= set(ours["method"])
+    settings = [f"PubFig {s}" for s in ("2x", "3x", "4x", "8px", "5px")]
+    assert set(settings) <= set(ours.query("method == 'CBN'")["setting"])
+    ablation = pd.read_csv(outcome.results / "ablation.csv").query("metric == 'psnr'")
+    assert len(ablation) == 6 and ablation["published"].notna().sum() == 5
+    found = report.ledger.read(outcome.results / "findings.csv").set_index("id")
+    registered = report.register.registered().query("study == '07'")["id"]
+    assert set(found.index) == set(registered)
+    assert found.loc["cbn-best-very-low", "contrast"].startswith("CBN minus the highest of 5")
+    assert found.loc["fsrcnn-faster", "verdict"] in ("supported", "not supported")
+    assert "paper depth" not in found.loc["cbn-both-branches", "lacks"]  # CBN has all layers
+    assert recomputed(outcome, own_places) > 50
 
 
 @pytest.mark.slow
