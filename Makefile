@@ -15,12 +15,13 @@ PRESET ?= quick
 STUDY ?= all
 export PYTHONHASHSEED := 0
 
-.PHONY: help setup reproduce test lint verify nbval notebooks site newest lock clean
+.PHONY: help setup reproduce lab test lint verify nbval notebooks site newest lock clean
 
 help:
 	@echo "make reproduce [DATA=synthetic] [STUDY=all] [PRESET=smoke|quick|gpu|paper]   regenerate tables and figures"
 	@echo "               in results/local and figures/local, and compare them with the committed ones"
 	@echo "               [RETRAIN=1]: train every network here instead of taking the released ones"
+	@echo "make lab         JupyterLab on copies of the notebooks, in notebooks/local, which git ignores"
 	@echo "make setup [TORCH=cpu]   the environment alone; TORCH=cpu: without the CUDA libraries"
 	@echo "make test        pass the tests        make lint        style and formatting"
 	@echo "make verify      check every committed number        make nbval       execute the committed notebooks again, compare their outputs"
@@ -50,6 +51,12 @@ setup: .venv/.installed
 
 reproduce: setup
 	@$(BIN)/lrface reproduce --study $(STUDY) --preset $(PRESET) $(if $(DATA),--data "$(DATA)") $(if $(RETRAIN),--retrain) $(ARGS)
+
+# JupyterLab saves what it runs into the file that is open: these are the reader's own.
+lab: setup
+	@mkdir -p notebooks/local
+	@for file in notebooks/[0-9]*.ipynb; do own="notebooks/local/$${file##*/}"; [ -e "$$own" ] || sed 's#](\.\./#](../../#g' "$$file" > "$$own"; done
+	@$(BIN)/jupyter lab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks/local $(ARGS)
 
 test: setup
 	@$(BIN)/python -m pytest -m '' --durations 40 --durations-min 5 $(ARGS)

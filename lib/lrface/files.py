@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
 
@@ -68,6 +68,12 @@ def output_root() -> Path:
     return settings.current().out or project_root()
 
 
+def notebooks_folder() -> Path:
+    """The folder of the studies' notebooks: the repository's, else those that a wheel brings."""
+    here = project_root() / "notebooks"
+    return here if here.is_dir() else Path(__file__).parent / "notebooks"
+
+
 def output_folder(kind: str) -> Path:
     """Where runs write their results or figures: under LRFACE_OUT, if that is set.
 
@@ -105,6 +111,18 @@ def slug(data: str) -> str:
         path = Path(place).resolve()
         data = f"{kind}-{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
     return re.sub(r"[^\w.-]+", "-", data)
+
+
+def variant(own: dict[str, Any]) -> str:
+    """Six hex digits that name a run's own parameters; empty if it has none.
+
+    Examples
+    --------
+    >>> variant({}), variant({"n_test": 40})
+    ('', '8ba205')
+    """
+    text = json.dumps(own, sort_keys=True).encode()
+    return hashlib.sha256(text).hexdigest()[:6] if own else ""
 
 
 def study_folders(data: str, preset: str, study: str) -> tuple[Path, Path]:

@@ -46,6 +46,14 @@ def test_every_face_has_two_good_pictures():
         rendered_scenes.pictures(data.SceneSet("x", few.root.parent, few.images, few.boxes))
 
 
+def test_croissant_names_every_file_and_column_of_the_test_crowds():
+    written = json.loads((rendered_scenes.EMBEDDED / "croissant.json").read_text())
+    assert written == rendered_scenes.described(rendered_scenes.EMBEDDED)
+    fields = {f["@id"]: f for record in written["recordSet"] for f in record["field"]}
+    assert {"scenes/image", "boxes/landmarks", "boxes/covered", "faces/moment"} <= set(fields)
+    assert all("description" in fields[f"boxes/{side}"] for side in "xywh")
+
+
 def test_a_missing_or_damaged_file_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(rendered_scenes, "EMBEDDED", tmp_path)
     with pytest.raises(LrfaceError, match="install lrface again"):

@@ -217,6 +217,8 @@ def test_croissant_names_every_file_and_column(written):
     assert [f["name"] for f in images["field"]] == pq.read_schema(
         next(folder.glob("images-*.parquet"))
     ).names
+    (picture,) = [f for f in images["field"] if f["name"] == "image"]
+    assert picture["source"]["transform"] == {"jsonPath": "bytes"}  # as mlcroissant reads it
     assert described["conformsTo"].endswith("croissant/1.0")
     assert "publicdomain/zero" in described["license"]
 

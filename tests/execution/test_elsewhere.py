@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from conftest import draw
 from lrface import runs
+from lrface.cli import plans
 from lrface.execution import notebooks, plan, runner
 from lrface.training import loop
 from PIL import Image
@@ -116,3 +117,17 @@ def test_without_it_networks_have_the_keys_that_are_released(study, monkeypatch)
     keys = {runs.key_for(*one) for one in found.networks.values()}
     listed = pd.read_csv(ROOT / "results" / "synthetic" / "quick" / path.stem / "runs.csv")
     assert set(listed["key"]) <= keys
+
+
+def test_of_all_studies_those_that_a_set_is_not_fit_for_are_passed_over(
+    faces, lrface, nothing_starts, monkeypatch
+):
+    monkeypatch.setattr(plans, "show", lambda path, values: print(f"{path.stem} is planned"))
+    words = ["--data", faces(12), "--preset", "smoke", "--dry-run"]
+    code, out, err = lrface("reproduce", "--study", "08", *words)
+    assert code == 2 and "08_faces_in_the_wild: it finds faces in whole pictures" in err
+    code, out, err = lrface("reproduce", *words)
+    said = " ".join(out.split())
+    assert code == 0 and "01_degradation_settings is planned" in said, err
+    assert "passed over, 08_faces_in_the_wild: it finds faces in whole pictures" in said
+    assert "passed over, 04_imbalance_embeddings: folder:" in said

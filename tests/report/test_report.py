@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from lrface import report
+from lrface.errors import UsageError
 from lrface.metrics import Estimate
 
 
@@ -168,3 +169,12 @@ def test_a_study_of_one_set_tested_on_another_lies_with_the_first(own_places, ca
 def test_a_table_without_rows_has_its_columns():
     frame = report.long([], "05", "6", "csri", ("6",))
     assert frame.empty and {"method", "value", "published"} <= set(frame.columns)
+
+
+def test_a_table_that_no_value_is_entered_of_is_a_mistake():
+    rows = [report.row("AFW", "counts", "faces", float("nan"))]
+    frame = report.long(rows, "08", "sets", "slides", ("detection sets",))
+    assert frame["published"].item() == 468
+    assert report.pivot(frame)["AFW"].item() == "– (468)"
+    with pytest.raises(UsageError, match="no table 'datasets' of slides: it has "):
+        report.long([], "08", "sets", "slides", ("datasets",))

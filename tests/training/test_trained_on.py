@@ -30,6 +30,12 @@ def test_released_networks_on_everybody_of_a_small_folder(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_interpolation_alone_needs_no_network():
+    found = trained_on.networks("synthetic", {})
+    assert (found.runs, found.size) == ({}, "paper")
+    assert found.whose == "networks trained elsewhere: none"
+
+
 def test_people_that_a_network_has_seen_are_refused(tmp_path):
     name = make_faces(tmp_path / "me", people=12)
     run = runs.fit(tiny_config(data=name, n_train=None, steps=1))

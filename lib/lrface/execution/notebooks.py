@@ -12,18 +12,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from lrface.errors import LrfaceError, UsageError
-from lrface.files import project_root
-
-
-def folder() -> Path:
-    """The folder of the studies' notebooks: the repository's, else those that a wheel brings."""
-    here = project_root() / "notebooks"
-    return here if here.is_dir() else Path(__file__).parents[1] / "notebooks"
+from lrface.files import notebooks_folder
 
 
 def every() -> list[Path]:
     """The notebooks of all studies, in order."""
-    return sorted(folder().glob("[0-9][0-9]_*.ipynb"))
+    return sorted(notebooks_folder().glob("[0-9][0-9]_*.ipynb"))
 
 
 def find(study: str) -> Path:

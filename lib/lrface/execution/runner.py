@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -29,7 +27,7 @@ from lrface.errors import LrfaceError
 from lrface.execution import fitness, kernel, notebooks, provenance
 from lrface.execution.kernel import Failure
 from lrface.execution.staging import Stage
-from lrface.files import cache_dir, output_root, sha256
+from lrface.files import cache_dir, output_root, sha256, variant
 
 FREE_MB = {"smoke": 200, "quick": 500, "gpu": 2000, "paper": 20000}
 """Disk space that a run at a preset may need for checkpoints, figures and tables."""
@@ -84,8 +82,7 @@ def stage_of(path: Path, values: dict[str, Any]) -> Stage:
         return Stage(*where)
     usual = notebooks.contract(path).model_fields
     own = {k: v for k, v in values.items() if k not in ("data", "preset") and v != usual[k].default}
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:6]
-    return Stage(*where, digest if own else "")
+    return Stage(*where, variant(own))
 
 
 def _check_folder(folder: Path, megabytes: int) -> None:

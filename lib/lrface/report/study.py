@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +12,20 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from lrface import settings
 from lrface.data import FaceSet
 from lrface.errors import UsageError
-from lrface.files import note, noting, output_root, slug, study_folders, write_atomic, write_text
-from lrface.report import figures, ledger, page
+from lrface.files import (
+    note,
+    noting,
+    output_root,
+    slug,
+    study_folders,
+    variant,
+    write_atomic,
+    write_text,
+)
+from lrface.report import figures, ledger, own_parameters, page
 from lrface.report.findings import Found
 from lrface.report.tables import pivot
 
@@ -60,15 +71,22 @@ class Study:
         """The data set as a folder is named after it."""
         return slug(self.data or self.faces.name)
 
+    @cached_property
+    def _folders(self) -> tuple[Path, Path]:
+        """In ``results/local`` a run with other parameters has a folder apart."""
+        own = own_parameters.changed(self.name) if settings.current().out is None else {}
+        name = f"{self.name}@{variant(own)}" if own else self.name
+        return study_folders(self.folder_name, self.preset, name)
+
     @property
     def results(self) -> Path:
         """The folder of its tables and findings."""
-        return study_folders(self.folder_name, self.preset, self.name)[0]
+        return self._folders[0]
 
     @property
     def figures(self) -> Path:
         """The folder of its figures."""
-        return study_folders(self.folder_name, self.preset, self.name)[1]
+        return self._folders[1]
 
     @property
     def footer(self) -> str:

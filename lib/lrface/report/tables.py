@@ -9,13 +9,16 @@ from typing import Any
 
 import pandas as pd
 
+from lrface.errors import UsageError
 from lrface.metrics.intervals import Estimate
 
 COLUMNS = [
     *("study", "table", "method", "setting", "metric"),
     *("value", "low", "high", "n", "published"),
 ]
-DIGITS = {"psnr": 2, "psnr_y": 2, "ms": 2, "parameters": 0, "macs": 0}
+DIGITS = {"psnr": 2, "psnr_y": 2, "ms": 2} | dict.fromkeys(
+    ["parameters", "macs", "images", "faces"], 0
+)
 """Digits after the point that people are shown of a metric; of any other: 4."""
 BETTER = {
     **dict.fromkeys(["psnr", "ssim", "psnr_y", "ssim_y"], max),
@@ -99,12 +102,22 @@ def long(
     DataFrame
         The columns :data:`COLUMNS`, then all others.
 
+    Raises
+    ------
+    UsageError
+        No value is entered of one of the paper's tables.
+
     Examples
     --------
     >>> frame = long([row("EDSR", "4x", "psnr", 28.1)], "01", "2", "edface", ("2",))
     >>> frame[["value", "published"]].values.tolist()
     [[28.1, 26.99]]
     """
+    printed = published().query("paper == @paper")["table"].unique()
+    if absent := sorted({*paper_tables} - {*printed}):
+        raise UsageError(
+            f"published.csv has no table {absent[0]!r} of {paper}: it has {', '.join(printed)}"
+        )
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows).assign(study=study, table=table)

